@@ -1,0 +1,26 @@
+"""Errors that a user can cause, each a `ValueError` whose message is one sentence."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something the user gave is wrong; scripts print the message and exit with status 2."""
+
+
+class TaskError(UserError):
+    """A task does not belong to the environment's task space, or a split does not exist."""
+
+
+class ActionError(UserError):
+    """An action has the wrong shape or is not finite."""
+
+
+class EnvironmentConfigError(UserError):
+    """A constructor argument of an environment is not allowed."""
+
+
+def did_you_mean(name: str, allowed: Iterable[str]) -> str:
+    """`" (did you mean 'x'?)"` for the nearest allowed name, or an empty string."""
+    close = difflib.get_close_matches(name, list(allowed), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,182 @@
+"""Task environments on `mujoco.batch.Batch`: all simulations of a robot in one native call."""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium.envs.mujoco as gymnasium_mujoco
+import mujoco
+import numpy as np
+from mujoco.batch import Batch, SimulationError
+
+from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.task_env import Rows, TaskVectorEnv, Transition
+
+_ASSETS = Path(gymnasium_mujoco.__file__).parent / "assets"
+
+# Follow the torso (type 1 = tracking) from 4 m
+_CAMERA = {"distance": 4.0, "trackbodyid": 1, "type": 1}
+
+# Engine warnings after which MuJoCo has reset the simulation by itself
+_FATAL_WARNINGS = [
+    int(mujoco.mjtWarning.mjWARN_BADQPOS),
+    int(mujoco.mjtWarning.mjWARN_BADQVEL),
+    int(mujoco.mjtWarning.mjWARN_BADQACC),
+]
+
+
+def load_model(xml_file: str, timestep: float | None = None) -> mujoco.MjModel:
+    """Compile a robot model: a name among Gymnasium's assets, or a path of your own.
+
+    Args:
+        xml_file: file name in Gymnasium's MuJoCo assets, or a path.
+        timestep: simulator step in seconds, or None for the model's own.
+
+    Raises:
+        EnvironmentConfigError: if there is no such file, or the timestep is not positive.
+    """
+    path = _ASSETS / xml_file if (_ASSETS / xml_file).is_file() else Path(xml_file)
+    if not path.is_file():
+        raise EnvironmentConfigError(f"no robot model {xml_file!r}: neither a path nor an asset")
+    if timestep is not None and not timestep > 0:
+        raise EnvironmentConfigError(f"timestep must be positive, got {timestep}")
+    # Gymnasium's models use attributes that MuJoCo announces it will drop: no news to the user
+    handler = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        model = mujoco.MjModel.from_xml_path(str(path))
+    finally:
+        mujoco.set_mju_user_warning(handler)
+    if timestep is not None:
+        model.opt.timestep = timestep
+    return model
+
+
+class MujocoTaskEnv(TaskVectorEnv):
+    """N simulations of one robot, with per-simulation tasks and model fields.
+
+    Args:
+        num_envs: N.
+        xml_file: robot model, see `load_model`.
+        frame_skip: simulator steps per control step.
+        timestep: simulator step in seconds, or None for the model's own.
+        observation_size: O.
+        action_scale: actions are divided by this before they reach the actuators, so that a
+            policy with unit noise explores 1/action_scale of their range.
+        max_episode_steps: horizon in control steps, or None for none.
+        num_threads: physics threads; 0 takes all CPUs. Results do not depend on it.
+    """
+
+    render_modes = ("human", "rgb_array")
+
+    def __init__(
+        self,
+        num_envs: int,
+        *,
+        xml_file: str,
+        frame_skip: int,
+        timestep: float | None = None,
+        observation_size: int,
+        action_scale: float = 1.0,
+        max_episode_steps: int | None = None,
+        num_threads: int = 0,
+    ) -> None:
+        if frame_skip < 1:
+            raise EnvironmentConfigError(f"frame_skip must be positive, got {frame_skip}")
+        self.model = load_model(xml_file, timestep)
+        self._define_tasks()
+        low, high = self.model.actuator_ctrlrange.T
+        super().__init__(
+            num_envs,
+            observation_size=observation_size,
+            action_low=low.copy(),
+            action_high=high.copy(),
+            action_scale=action_scale,
+            max_episode_steps=max_episode_steps,
+        )
+        self.frame_skip = frame_skip
+        self.dt = self.model.opt.timestep * frame_skip
+        self.batch = Batch(self.model, num_envs, num_threads)
+        self.qpos = self.batch.bind("qpos")  # live views of the simulations' states
+        self.qvel = self.batch.bind("qvel")
+        self._ctrl = self.batch.bind("ctrl")
+        self._nominal: dict[str, np.ndarray] = {}
+        self._renderer: Any = None
+        self.render_fps = round(1 / self.dt)
+
+    def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
+        self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)
+        for row, generator in zip(rows, generators, strict=True):
+            self.qpos[row], self.qvel[row] = self._initial_state(generator)
+        self.batch.forward(rows)
+
+    def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
+        before = self._before_step()
+        self._ctrl[:] = control
+        diverged = np.zeros(self.num_envs, bool)
+        if rows is None or rows.size:
+            try:
+                self.batch.step(rows, nstep=self.frame_skip)
+            except SimulationError as error:
+                diverged[error.ids] = True
+        counts = self.batch.warning[:, _FATAL_WARNINGS, 1]
+        if counts.any():
+            diverged |= counts.any(axis=1)
+        rewards, terminated = self._outcome(before, control)
+        return Transition(self._observe(), rewards, terminated, diverged, {})
+
+    def scale_fields(self, rows: np.ndarray, scales: Mapping[str, np.ndarray]) -> None:
+        """Set model fields to multiples of their nominal values, in the given simulations.
+
+        The constants that MuJoCo derives from mass and inertia follow (`mj_setConst`). A scale
+        of one restores the nominal value to the bit.
+
+        Args:
+            rows: simulations.
+            scales: `MjModel` field name -> factors, shape (len(rows), *field shape).
+        """
+        for name, scale in scales.items():
+            if name not in self._nominal:
+                self._nominal[name] = np.array(getattr(self.model, name))
+            self.batch.expand(name)[rows] = self._nominal[name] * scale
+        self.batch.set_const(rows)
+
+    def draw(self, row: int, render_mode: str) -> np.ndarray | None:
+        """A frame of one simulation, through Gymnasium's renderer."""
+        from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+        model, data = self.simulation(row)
+        if self._renderer is None:
+            self._renderer = MujocoRenderer(model, data, default_cam_config=_CAMERA)
+        self._renderer.model, self._renderer.data = model, data
+        return self._renderer.render(render_mode)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Free the renderer, if any."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def simulation(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """A copy of one simulation's model and state, with derived fields, for rendering."""
+        model = self.batch.get_model(row, copy.copy(self.model))
+        data = self.batch.get_data(row)
+        mujoco.mj_forward(model, data)
+        return model, data
+
+    def _before_step(self) -> Any:
+        """What the reward needs of the state before the step; by default the root's x."""
+        return self.qpos[:, 0].copy()
+
+    def _define_tasks(self) -> None:
+        """Set `task_space` and `nominal_task` where they depend on the model's sizes."""
+
+    @abstractmethod
+    def _initial_state(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one initial (qpos, qvel)."""
+
+    @abstractmethod
+    def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rewards and terminated flags of all rows, from the state after the step."""

@@ -1,0 +1,61 @@
+"""The registry of task environments: Gymnasium id -> where the class lives, and its horizon.
+
+A new environment is one file and one line here.
+"""
+
+import importlib
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from metarl_envs.single_env import SingleTaskEnv
+    from metarl_envs.task_env import TaskVectorEnv
+
+
+class Registration(NamedTuple):
+    """Where a task environment is defined, and its default horizon in steps."""
+
+    location: str  # "module:Class" inside metarl_envs
+    max_episode_steps: int
+
+
+ENVIRONMENTS: dict[str, Registration] = {
+    "metarl/PointNavigation-v0": Registration("point_navigation:PointNavigation", 100),
+    "metarl/PointNavigationSparse-v0": Registration("point_navigation:PointNavigationSparse", 100),
+    "metarl/ReacherGoal-v0": Registration("reacher:ReacherGoal", 50),
+    "metarl/HalfCheetahVel-v0": Registration("half_cheetah:HalfCheetahVel", 200),
+    "metarl/HalfCheetahDir-v0": Registration("half_cheetah:HalfCheetahDir", 200),
+    "metarl/Walker2dRandParams-v0": Registration("rand_params:Walker2dRandParams", 200),
+    "metarl/HopperRandParams-v0": Registration("rand_params:HopperRandParams", 200),
+}
+
+
+def register_environments() -> None:
+    """Register every environment with Gymnasium, for `make` and for `make_vec`; idempotent."""
+    for env_id, registration in ENVIRONMENTS.items():
+        if env_id in gymnasium.registry:
+            continue
+        gymnasium.register(
+            id=env_id,
+            entry_point=partial(_make_single, registration.location),
+            vector_entry_point=partial(_make_batch, registration.location),
+            max_episode_steps=registration.max_episode_steps,
+        )
+
+
+def environment_class(location: str) -> "type[TaskVectorEnv]":
+    """The class named by `"module:Class"` inside `metarl_envs`."""
+    module, name = location.split(":")
+    return getattr(importlib.import_module(f"metarl_envs.{module}"), name)
+
+
+def _make_batch(location: str, **kwargs: Any) -> "TaskVectorEnv":
+    return environment_class(location)(**kwargs)
+
+
+def _make_single(location: str, **kwargs: Any) -> "SingleTaskEnv":
+    from metarl_envs.single_env import SingleTaskEnv
+
+    return SingleTaskEnv(environment_class(location), **kwargs)

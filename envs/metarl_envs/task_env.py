@@ -1,0 +1,255 @@
+"""The contract of a batched task environment, and the bookkeeping all of them share."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from metarl_envs.errors import ActionError, EnvironmentConfigError, TaskError, did_you_mean
+from metarl_envs.task_distributions import TaskDistribution
+from metarl_envs.tasks import Tasks, batch_of_one, check_tasks, take
+
+Rows = np.ndarray | None  # indices of sub-environments; None means all of them
+
+
+class Transition(NamedTuple):
+    """What one step of the dynamics gave, one row per sub-environment."""
+
+    observations: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray
+    diverged: np.ndarray
+    info: dict[str, np.ndarray]
+
+
+class TaskVectorEnv(VectorEnv):
+    """N copies of one environment, each with a task of its own, stepped as one batch.
+
+    Sub-environments never reset on their own (`AutoresetMode.DISABLED`). One whose episode has
+    ended stands still: it costs no physics, repeats its last observation and its end flags, and
+    earns no reward, until `reset`. A simulation that diverges ends its own episode: it is
+    reported as truncated, with `info["diverged"]`, a reward of zero and its last finite
+    observation.
+
+    A subclass defines `task_space`, `nominal_task`, `_distributions`, and the four methods
+    `_apply_tasks`, `_reset_rows`, `_observe` and `_advance`, all over the leading axis.
+
+    Attributes:
+        task_space: the space of a single task.
+        nominal_task: the task that leaves the robot as its model defines it.
+        shares_tasks: True where the literature trains and tests on the same few tasks.
+        render_modes: what `draw` accepts.
+        render_fps: control steps per second of simulated time.
+    """
+
+    metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
+    task_space: spaces.Dict
+    nominal_task: dict[str, Any]
+    shares_tasks: ClassVar[bool] = False
+    render_modes: ClassVar[tuple[str, ...]] = ()
+    render_fps: int = 20
+
+    def __init__(
+        self,
+        num_envs: int,
+        *,
+        observation_size: int,
+        action_low: np.ndarray,
+        action_high: np.ndarray,
+        action_scale: float,
+        max_episode_steps: int | None,
+    ) -> None:
+        if num_envs < 1:
+            raise EnvironmentConfigError(f"num_envs must be positive, got {num_envs}")
+        if max_episode_steps is not None and max_episode_steps < 1:
+            raise EnvironmentConfigError(
+                f"max_episode_steps must be positive, got {max_episode_steps}"
+            )
+        if not action_scale > 0:
+            raise EnvironmentConfigError(f"action_scale must be positive, got {action_scale}")
+        self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
+        self._action_low, self._action_high = action_low, action_high
+        self._action_scale = action_scale
+        self.single_observation_space = spaces.Box(-np.inf, np.inf, (observation_size,), np.float64)
+        self.single_action_space = spaces.Box(
+            np.float32(action_low * action_scale), np.float32(action_high * action_scale)
+        )
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._elapsed = np.zeros(num_envs, np.int64)
+        self._terminated = np.zeros(num_envs, bool)
+        self._truncated = np.zeros(num_envs, bool)
+        self._generators: list[np.random.Generator] | None = None
+        self._observations = np.zeros((num_envs, observation_size))
+        self.tasks = take(self._checked_task(self.nominal_task), np.zeros(num_envs, np.int64))
+        self._has_new_task = np.zeros(num_envs, bool)
+
+    # Tasks
+
+    @property
+    def task_splits(self) -> tuple[str, ...]:
+        """Names of the task distributions of this environment."""
+        return tuple(self._distributions())
+
+    def task_distribution(self, split: str) -> TaskDistribution:
+        """The distribution named `split`: "train", "test" (held out) or, for most
+        environments, "extrapolation" (outside the training range).
+
+        Raises:
+            TaskError: if this environment has no such split.
+        """
+        distributions = self._distributions()
+        if split not in distributions:
+            raise TaskError(
+                f"no task split {split!r}{did_you_mean(split, distributions)}; "
+                f"{type(self).__name__} has: {', '.join(distributions)}"
+            )
+        return distributions[split]
+
+    def set_tasks(self, tasks: Mapping[str, Any]) -> None:
+        """Give every sub-environment a task, in force from its next reset.
+
+        Args:
+            tasks: one array-like per key of `task_space`, with leading axis `num_envs`.
+
+        Raises:
+            TaskError: if a task does not belong to `task_space`; nothing is changed then.
+        """
+        self.tasks = check_tasks(self.task_space, tasks, self.num_envs)
+        self._has_new_task[:] = True
+
+    def _checked_task(self, task: Mapping[str, Any]) -> Tasks:
+        return check_tasks(self.task_space, batch_of_one(task), 1)
+
+    # Episodes
+
+    def reset(
+        self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start new episodes, in all sub-environments or in those of `options["reset_mask"]`.
+
+        Args:
+            seed: an integer s seeds sub-environment i with s + i; a sequence gives one seed
+                each; None goes on with the generators as they are.
+            options: `{"reset_mask": bool array (num_envs,)}` or None.
+
+        Returns:
+            Observations of all sub-environments, shape (num_envs, O), and an empty info.
+        """
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        self._seed(seed)
+        mask = (options or {}).get("reset_mask")
+        rows = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
+        changed = rows[self._has_new_task[rows]]
+        if changed.size:
+            self._apply_tasks(take(self.tasks, changed), changed)
+            self._has_new_task[changed] = False
+        assert self._generators is not None
+        self._reset_rows(rows, [self._generators[row] for row in rows])
+        self._elapsed[rows] = 0
+        self._terminated[rows] = False
+        self._truncated[rows] = False
+        self._observations = self._held(self._observe(), self._terminated | self._truncated)
+        return self._observations.copy(), {}
+
+    def _seed(self, seed: int | Sequence[int] | None) -> None:
+        if seed is None and self._generators is not None:
+            return
+        if seed is None:
+            seed = np.random.SeedSequence().generate_state(self.num_envs, np.uint64)
+        elif isinstance(seed, (int, np.integer)):
+            seed = range(int(seed), int(seed) + self.num_envs)
+        if len(seed) != self.num_envs:
+            raise EnvironmentConfigError(f"{len(seed)} seeds for {self.num_envs} sub-environments")
+        self._generators = [np.random.Generator(np.random.PCG64(int(s))) for s in seed]
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Advance every running episode by one control step.
+
+        Args:
+            actions: shape (num_envs, A); divided by `action_scale` and clipped to the
+                actuators' range.
+
+        Returns:
+            Observations (num_envs, O), rewards, terminated, truncated (num_envs,) and info.
+
+        Raises:
+            ActionError: for a wrong shape or a value that is not finite; nothing moves then.
+        """
+        control = self._control(actions)
+        ended = self._terminated | self._truncated
+        any_ended = bool(ended.any())
+        rows = np.flatnonzero(~ended) if any_ended else None
+        step = self._advance(control, rows)
+        diverged = step.diverged | ~np.isfinite(step.observations).all(axis=1)
+        rewards, terminated = step.rewards, step.terminated
+        self._elapsed += ~ended
+        if any_ended:
+            diverged &= ~ended
+            rewards = np.where(ended, 0.0, rewards)
+            terminated = terminated & ~ended | self._terminated
+        truncated = self._truncated.copy()
+        if self.max_episode_steps is not None:
+            truncated |= (self._elapsed >= self.max_episode_steps) & ~terminated
+        info: dict[str, Any] = {}
+        for key, values in step.info.items():
+            info |= {key: values, f"_{key}": ~ended}
+        if diverged.any():
+            rewards = np.where(diverged, 0.0, rewards)
+            terminated &= ~diverged
+            truncated |= diverged
+            info |= {"diverged": diverged, "_diverged": diverged.copy()}
+        held = ended | diverged if any_ended or diverged.any() else None
+        observations = step.observations if held is None else self._held(step.observations, held)
+        self._observations, self._terminated, self._truncated = observations, terminated, truncated
+        return observations.copy(), rewards, terminated.copy(), truncated.copy(), info
+
+    def _held(self, observations: np.ndarray, held: np.ndarray) -> np.ndarray:
+        """New observations, but the previous ones in the rows of `held`."""
+        return np.where(held[:, None], self._observations, observations)
+
+    def _control(self, actions: np.ndarray) -> np.ndarray:
+        actions = np.asarray(actions)
+        expected = (self.num_envs, *self.single_action_space.shape)
+        if actions.shape != expected:
+            raise ActionError(f"actions have shape {actions.shape}, expected {expected}")
+        if not np.isfinite(actions).all():
+            row = int(np.argwhere(~np.isfinite(actions))[0, 0])
+            raise ActionError(
+                f"the action of sub-environment {row} is not finite: {actions[row].tolist()}"
+            )
+        control = actions / self._action_scale if self._action_scale != 1.0 else actions
+        return np.clip(control, self._action_low, self._action_high, dtype=np.float64)
+
+    # What a family of environments defines
+
+    @abstractmethod
+    def _distributions(self) -> dict[str, TaskDistribution]:
+        """The task distributions by split name: "train", "test" and others."""
+
+    @abstractmethod
+    def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
+        """Put `tasks` (leading axis len(rows)) in force in the given sub-environments."""
+
+    @abstractmethod
+    def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
+        """Put the given sub-environments into initial states, one generator each."""
+
+    @abstractmethod
+    def _observe(self) -> np.ndarray:
+        """A fresh array of all observations, shape (num_envs, O)."""
+
+    def draw(self, row: int, render_mode: str) -> np.ndarray | None:
+        """A frame of one sub-environment, in one of `render_modes`."""
+        raise NotImplementedError(f"{type(self).__name__} draws nothing")
+
+    @abstractmethod
+    def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
+        """Step the given sub-environments; rows that stand still may hold anything."""
