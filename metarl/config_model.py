@@ -1,0 +1,9 @@
+"""The base of every config: frozen, and strict about unknown keys."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ConfigModel(BaseModel):
+    """A frozen pydantic model that rejects unknown keys; defined beside what it configures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -1,0 +1,116 @@
+"""The interface of every meta-learner.
+
+Sampler, trainer and evaluator know a learner only by this. Shapes: M tasks, E episodes per task,
+O observation, A action.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.config_model import ConfigModel
+from metarl.params import Params
+from metarl.rollouts import Rollouts
+
+State = Any
+Metrics = dict[str, float]
+
+
+class LearnerConfig(ConfigModel):
+    """Base of the learners' configs; `name` is the key in `learners.LEARNERS`."""
+
+    name: str
+
+
+class Spec(NamedTuple):
+    """The sizes a learner is built for."""
+
+    obs_size: int
+    action_size: int
+    episodes: int
+    horizon: int
+
+
+class ActionStep(NamedTuple):
+    """Actions and their log-probabilities."""
+
+    actions_MEA: Tensor
+    log_probs_ME: Tensor
+
+
+class Collect(Protocol):
+    """Gives rollouts on the tasks of an iteration, one episode per sub-environment."""
+
+    def __call__(self, state: State) -> tuple[Rollouts, State]:
+        """Run the learner from `state`; return the rollouts and the state after them."""
+        ...
+
+
+class MetaLearner(ABC):
+    """Learns over tasks, and adapts to one from rollouts.
+
+    Attributes:
+        obs_size: O.
+        action_size: A.
+        device: where its tensors live.
+        dtype: of its parameters and of the rollouts it is given.
+    """
+
+    Config: ClassVar[type[LearnerConfig]]
+    obs_size: int
+    action_size: int
+    device: torch.device
+    dtype: torch.dtype
+
+    # Acting and adapting
+
+    @abstractmethod
+    def begin(self, num_tasks: int, episodes: int) -> State:
+        """The state before any experience of M new tasks: a pytree with leading axis M."""
+
+    @abstractmethod
+    def act(
+        self,
+        state: State,
+        obs_MEO: Tensor,
+        previous_actions_MEA: Tensor,
+        previous_rewards_ME: Tensor,
+        first_ME: Tensor,
+        noise_MEA: Tensor | None,
+    ) -> tuple[ActionStep, State]:
+        """Choose actions; `noise_MEA` is standard normal, None asks for the most likely ones.
+
+        `first_ME` is True in the first step of an episode; previous action and reward are zero
+        then.
+        """
+
+    @abstractmethod
+    def adapt(self, state: State, rollouts: Rollouts) -> State:
+        """The state after one adaptation step; neither `state` nor meta-parameters change."""
+
+    # Meta-training
+
+    @abstractmethod
+    def iterate(self, collect: Collect, tasks: Mapping[str, np.ndarray]) -> Metrics:
+        """One meta-update from rollouts that it asks `collect` for; returns metrics."""
+
+    @property
+    @abstractmethod
+    def meta_parameters(self) -> Params:
+        """What meta-training learns; all that acting and adapting depend on."""
+
+    @abstractmethod
+    def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
+        """Replace the meta-parameters by copies of `params`."""
+
+    def training_state(self) -> Params:
+        """Tensors that resuming needs beyond the meta-parameters, such as optimiser moments."""
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `training_state` gave."""
+        assert not state, "this learner keeps no training state"

@@ -1,0 +1,122 @@
+"""Trust region policy optimisation of the meta-parameters (Schulman et al. 2015, 1502.05477).
+
+Maximise L(theta) subject to C(theta) <= max_kl: the step x = H^-1 g by conjugate gradient on
+curvature products, scaled to sqrt(2 max_kl / x^T H x), shrunk until L improves and C holds.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import Tensor
+
+from metarl.config_model import ConfigModel
+from metarl.params import Params, flatten, unflatten
+
+
+class TRPOConfig(ConfigModel):
+    """The trust region step; defaults as in MAML and ProMP."""
+
+    max_kl: PositiveFloat = 0.01
+    cg_iterations: int = Field(10, ge=1)
+    cg_damping: float = Field(1e-5, ge=0.0)
+    backtrack_ratio: float = Field(0.8, gt=0.0, lt=1.0)
+    max_backtracks: int = Field(15, ge=1)
+    fisher_fraction: float = Field(0.25, gt=0.0, le=1.0)
+    """Share of the states that curvature products are averaged over."""
+
+
+class TrustRegionObjective(Protocol):
+    """What the step needs to know of an objective."""
+
+    def gradient(self) -> Tensor:
+        """Gradient of L at the current parameters."""
+        ...
+
+    def fisher_product(self, vector: Tensor) -> Tensor:
+        """Hessian of C at the current parameters, times a vector."""
+        ...
+
+    def evaluate(self, theta: Params) -> tuple[float, float]:
+        """L and C at other parameters."""
+        ...
+
+
+class StepResult(NamedTuple):
+    """New parameters (the old ones if the step was rejected), and how it went."""
+
+    theta: Params
+    rejected: str  # empty if accepted, else the reason
+    gain: float
+    kl: float
+    backtracks: int
+    gradient_norm: float
+
+
+def conjugate_gradient(
+    product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float = 1e-10
+) -> Tensor:
+    """Solve A x = b for symmetric positive definite A given by products; exact after n steps.
+
+    Stops early once the squared residual falls below `tolerance` times that of x = 0.
+    """
+    x, residual = torch.zeros_like(b), b.clone()
+    direction, squared = residual.clone(), residual.dot(residual)
+    stop = tolerance * squared
+    for _ in range(iterations):
+        if squared <= stop:
+            break
+        image = product(direction)
+        curvature = direction.dot(image)
+        if curvature <= 0:
+            break
+        step = squared / curvature
+        x = x + step * direction
+        residual = residual - step * image
+        previous, squared = squared, residual.dot(residual)
+        direction = residual + (squared / previous) * direction
+    return x
+
+
+def trust_region_step(
+    objective: TrustRegionObjective, theta: Params, config: TRPOConfig
+) -> StepResult:
+    """One TRPO step from `theta`; a rejected step returns `theta` itself and says why."""
+    gradient = objective.gradient()
+    norm = float(gradient.norm())
+
+    def rejected(reason: str) -> StepResult:
+        return StepResult(theta, reason, 0.0, 0.0, 0, norm)
+
+    if not torch.isfinite(gradient).all():
+        return rejected("non-finite gradient")
+
+    def damped_product(vector: Tensor) -> Tensor:
+        return objective.fisher_product(vector) + config.cg_damping * vector
+
+    direction = conjugate_gradient(damped_product, gradient, config.cg_iterations)
+    curvature = float(direction.dot(damped_product(direction)))
+    if not torch.isfinite(direction).all() or not curvature > 0:
+        return rejected("no curvature")
+    full_step = direction * (2.0 * config.max_kl / curvature) ** 0.5
+    return _line_search(objective, theta, full_step, norm, config)
+
+
+def _line_search(
+    objective: TrustRegionObjective, theta: Params, step: Tensor, norm: float, config: TRPOConfig
+) -> StepResult:
+    before, _ = objective.evaluate(theta)
+    origin, reason = flatten(theta), ""
+    for backtracks in range(config.max_backtracks):
+        candidate = unflatten(origin + config.backtrack_ratio**backtracks * step, theta)
+        value, kl = objective.evaluate(candidate)
+        if not (value == value and kl == kl):
+            reason = "non-finite surrogate"
+        elif kl > config.max_kl:
+            reason = "kl above limit"
+        elif not value > before:
+            reason = "no improvement"
+        else:
+            return StepResult(candidate, "", value - before, kl, backtracks, norm)
+    return StepResult(theta, reason, 0.0, 0.0, config.max_backtracks, norm)

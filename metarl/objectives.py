@@ -1,0 +1,89 @@
+"""Inner objectives: surrogates whose gradient is the policy gradient, to be maximised.
+
+They differ in their second derivatives, hence in the meta-gradient (Rothfuss et al. 2019,
+arXiv 1810.06784; Foerster et al. 2018, arXiv 1802.05098). With Hessian of the expected return
+H1 + H2 + H12 + H12^T: the score function has H2 only, the likelihood ratio H1 + H2 with low
+variance, DiCE all of it.
+
+Shapes: M tasks, E episodes per task, H steps. `weights_MEH` sums to one over a task's steps (see
+`returns.step_weights`), or holds trajectory probabilities where an expectation is enumerated.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+Objective = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def likelihood_ratio(
+    log_probs_MEH: Tensor,
+    sampled_log_probs_MEH: Tensor,
+    advantages_MEH: Tensor,
+    weights_MEH: Tensor,
+) -> Tensor:
+    """sum w A pi/pi_sampled, ProMP's low variance curvature (LVC) objective: shape (M,)."""
+    ratios = _log_ratios(log_probs_MEH, sampled_log_probs_MEH, weights_MEH).exp()
+    return (weights_MEH * advantages_MEH * ratios).sum((1, 2))
+
+
+def score_function(
+    log_probs_MEH: Tensor,
+    sampled_log_probs_MEH: Tensor,
+    advantages_MEH: Tensor,
+    weights_MEH: Tensor,
+) -> Tensor:
+    """sum w A log pi, the plain REINFORCE surrogate of MAML's own code: shape (M,)."""
+    return (weights_MEH * advantages_MEH * log_probs_MEH).sum((1, 2))
+
+
+def dice(
+    log_probs_MEH: Tensor,
+    sampled_log_probs_MEH: Tensor,
+    advantages_MEH: Tensor,
+    weights_MEH: Tensor,
+) -> Tensor:
+    """Loaded DiCE with lambda = 1 (Farquhar et al. 2019, arXiv 1909.10549): shape (M,).
+
+    sum_t w_t A_t (box(c_t) - box(c_{t-1})), c_t = sum_{k<=t} log pi_k, box(x) = exp(x - [x]), [x]
+    the value of x at the sampling parameters.
+    """
+    return loaded_dice(log_probs_MEH, sampled_log_probs_MEH, advantages_MEH, weights_MEH, 1.0)
+
+
+def loaded_dice(
+    log_probs_MEH: Tensor,
+    sampled_log_probs_MEH: Tensor,
+    advantages_MEH: Tensor,
+    weights_MEH: Tensor,
+    decay: float,
+) -> Tensor:
+    """Loaded DiCE: `decay` = 0 is the likelihood ratio, 1 is DiCE; shape (M,).
+
+    c_t = decay c_{t-1} + log pi_t - log pi_sampled_t, box = exp.
+    """
+    log_ratios = _log_ratios(log_probs_MEH, sampled_log_probs_MEH, weights_MEH)
+    if decay == 1.0:
+        cumulative = log_ratios.cumsum(-1)
+        before = cumulative - log_ratios
+        return (weights_MEH * advantages_MEH * (cumulative.exp() - before.exp())).sum((1, 2))
+    total = log_ratios.new_zeros(log_ratios.shape[0])
+    carried = log_ratios.new_zeros(log_ratios.shape[:2])
+    for t in range(log_ratios.shape[-1]):
+        before = decay * carried
+        carried = before + log_ratios[..., t]
+        weighted = weights_MEH[..., t] * advantages_MEH[..., t]
+        total = total + (weighted * (carried.exp() - before.exp())).sum(-1)
+    return total
+
+
+def _log_ratios(log_probs: Tensor, sampled_log_probs: Tensor, weights: Tensor) -> Tensor:
+    """Log pi/pi_sampled; zero where the weight is, so that no overflow meets a weight of zero."""
+    return (log_probs - sampled_log_probs).masked_fill(weights == 0, 0.0)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "likelihood_ratio": likelihood_ratio,
+    "score_function": score_function,
+    "dice": dice,
+}

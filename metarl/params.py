@@ -1,0 +1,53 @@
+"""Parameters as data: dicts of tensors, with a leading task axis M once tiled.
+
+Tasks share no parameters, so the gradient of a sum over tasks is the per-task gradient.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Tensor]
+
+
+def tile(params: Mapping[str, Tensor], num_tasks: int) -> Params:
+    """One copy of the parameters per task, without copying memory: shapes (M, ...)."""
+    return {name: value.expand(num_tasks, *value.shape) for name, value in params.items()}
+
+
+def detach(params: Mapping[str, Tensor], requires_grad: bool = False) -> Params:
+    """The same values, cut from their history."""
+    return {n: value.detach().requires_grad_(requires_grad) for n, value in params.items()}
+
+
+def add(params: Mapping[str, Tensor], direction: Mapping[str, Tensor], scale: float) -> Params:
+    """`params + scale * direction`; names missing in `direction` are left as they are."""
+    return {
+        name: torch.add(value, direction[name], alpha=scale) if name in direction else value
+        for name, value in params.items()
+    }
+
+
+def flatten(params: Mapping[str, Tensor]) -> Tensor:
+    """All values as one float64 vector, in the order of the dict."""
+    return torch.cat([value.detach().reshape(-1).double() for value in params.values()])
+
+
+def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Params:
+    """The vector as a dict with the shapes and dtypes of `like`."""
+    parts = torch.split(vector, [value.numel() for value in like.values()])
+    return {
+        name: part.reshape(value.shape).to(value.dtype)
+        for part, (name, value) in zip(parts, like.items(), strict=True)
+    }
+
+
+def task_slice(params: Mapping[str, Tensor], tasks: slice) -> Params:
+    """The parameters of some tasks."""
+    return {name: value[tasks] for name, value in params.items()}
+
+
+def all_finite(params: Mapping[str, Tensor]) -> bool:
+    """Whether every value is finite."""
+    return all(bool(torch.isfinite(value).all()) for value in params.values())

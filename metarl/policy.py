@@ -1,0 +1,112 @@
+"""Policies: stateless functions of (params, obs), for all tasks in one call.
+
+Shapes: M tasks, N states per task, O observation, A action, I and J layer sizes.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from metarl.config_model import ConfigModel
+from metarl.distributions import DiagonalGaussian
+from metarl.params import Params
+
+
+class PolicyConfig(ConfigModel):
+    """The Gaussian policy: a tanh network for the mean, a state-independent log-std."""
+
+    hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
+    init_std: PositiveFloat = 1.0
+    min_std: PositiveFloat = 1e-6
+    output_scale: float = Field(1.0, ge=0.0)
+    """Factor on the initial weights of the last layer."""
+
+
+class Network(Protocol):
+    """A function from observations to means, with parameters that lead with M."""
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Initial parameters, without the task axis."""
+        ...
+
+    def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Tensor:
+        """Outputs, shape (M, N, A)."""
+        ...
+
+
+class StackedMLP:
+    """A tanh network evaluated for all tasks by batched matrix products."""
+
+    def __init__(self, sizes: tuple[int, ...], output_scale: float = 1.0) -> None:
+        self.sizes, self.output_scale = sizes, output_scale
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Glorot-uniform weights, zero biases."""
+        params: Params = {}
+        pairs = list(itertools.pairwise(self.sizes))
+        for layer, (i, j) in enumerate(pairs):
+            bound = math.sqrt(6.0 / (i + j))
+            if layer == len(pairs) - 1:
+                bound *= self.output_scale
+            weight_IJ = torch.rand(i, j, generator=generator) * 2.0 - 1.0
+            params[f"layer_{layer}.weight"] = bound * weight_IJ
+            params[f"layer_{layer}.bias"] = torch.zeros(j)
+        return params
+
+    def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Tensor:
+        hidden = obs_MNO
+        last = len(self.sizes) - 2
+        for layer in range(last + 1):
+            weight_MIJ, bias_MJ = params[f"layer_{layer}.weight"], params[f"layer_{layer}.bias"]
+            hidden = torch.baddbmm(bias_MJ.unsqueeze(1), hidden, weight_MIJ)
+            if layer < last:
+                hidden = hidden.tanh()
+        return hidden
+
+
+class ModuleNetwork:
+    """Any `nn.Module` from observations to means, called through `torch.func`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def init(self, generator: torch.Generator) -> Params:
+        """The module's own parameters, as it was built; `generator` is not used."""
+        return {name: value.detach().clone() for name, value in self.module.named_parameters()}
+
+    def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Tensor:
+        def call(task_params: dict[str, Tensor], obs_NO: Tensor) -> Tensor:
+            return torch.func.functional_call(self.module, task_params, (obs_NO,))
+
+        return torch.func.vmap(call)(dict(params), obs_MNO)
+
+
+class GaussianPolicy:
+    """pi(a|s) = N(network(s), exp(log_std)^2), log_std a parameter like the others."""
+
+    def __init__(self, network: Network, action_size: int, config: PolicyConfig) -> None:
+        self.network, self.action_size = network, action_size
+        self._init_log_std = math.log(config.init_std)
+        self._min_log_std = math.log(config.min_std)
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Initial parameters, without the task axis."""
+        log_std = torch.full((self.action_size,), self._init_log_std)
+        return {**self.network.init(generator), "log_std": log_std}
+
+    def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> DiagonalGaussian:
+        """The action distributions at all states of all tasks."""
+        network_params = {name: value for name, value in params.items() if name != "log_std"}
+        log_std_M1A = params["log_std"].clamp(min=self._min_log_std).unsqueeze(1)
+        return DiagonalGaussian(self.network(network_params, obs_MNO), log_std_M1A)
+
+
+def make_policy(obs_size: int, action_size: int, config: PolicyConfig) -> GaussianPolicy:
+    """The policy that a config describes."""
+    sizes = (obs_size, *config.hidden_sizes, action_size)
+    return GaussianPolicy(StackedMLP(sizes, config.output_scale), action_size, config)

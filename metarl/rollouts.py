@@ -1,0 +1,226 @@
+"""Rollouts of all tasks and episodes at once, and the border between NumPy and torch.
+
+Shapes: M tasks, E episodes per task, H steps, O observation, A action.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.seeding import Path, action_noise, reset_seeds
+
+if TYPE_CHECKING:
+    from metarl.learners.base import MetaLearner
+    from metarl_envs.task_env import TaskVectorEnv
+
+_SUCCESS_KEYS = ("success", "is_success")
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """E episodes of each of M tasks.
+
+    Attributes:
+        obs_MEHO: observations before each action.
+        actions_MEHA: actions as the policy gave them (before any clipping).
+        rewards_MEH: rewards; zero where not valid.
+        log_probs_MEH: log-probabilities of the actions at the parameters that sampled them.
+        valid_MEH: bool, False after an episode's end and in a step that diverged.
+        terminated_ME: bool, True where the episode ended by itself, False where it was cut off.
+        diverged_ME: bool, True where the simulation diverged.
+        last_obs_MEO: the observation after the last step.
+        success_ME: bool, whether any step reported success, or None if the environment never
+            reports it.
+    """
+
+    obs_MEHO: Tensor
+    actions_MEHA: Tensor
+    rewards_MEH: Tensor
+    log_probs_MEH: Tensor
+    valid_MEH: Tensor
+    terminated_ME: Tensor
+    diverged_ME: Tensor
+    last_obs_MEO: Tensor
+    success_ME: Tensor | None = None
+
+    @property
+    def returns_ME(self) -> Tensor:
+        """Undiscounted return of every episode."""
+        return (self.rewards_MEH * self.valid_MEH).sum(-1)
+
+    @property
+    def lengths_ME(self) -> Tensor:
+        """Number of valid steps of every episode."""
+        return self.valid_MEH.sum(-1)
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps that these rollouts took."""
+        return int(self.valid_MEH.sum()) + int(self.diverged_ME.sum())
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Rollouts":
+        """The same rollouts with `function` applied to every tensor."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self, **{name: function(v) for name, v in values.items() if v is not None}
+        )
+
+    def task_slice(self, tasks: slice) -> "Rollouts":
+        """The rollouts of some tasks."""
+        return self.map(lambda tensor: tensor[tasks])
+
+
+@dataclass
+class Clock:
+    """Seconds and environment steps spent, by what they were spent on."""
+
+    physics_s: float = 0.0
+    policy_s: float = 0.0
+    env_steps: int = 0
+
+
+@contextmanager
+def single_threaded_torch() -> Iterator[None]:
+    """One torch thread, so that no spinning thread takes a core from the physics."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def collect(
+    env: "TaskVectorEnv",
+    learner: "MetaLearner",
+    state: Any,
+    path: Path,
+    task_keys: list[int],
+    horizon: int,
+    clock: Clock | None = None,
+) -> tuple[Rollouts, Any]:
+    """One episode in every sub-environment, for all tasks at once.
+
+    Args:
+        env: M*E sub-environments grouped by task, tasks already set.
+        learner: chooses the actions.
+        state: the learner's state for these M tasks.
+        path: names the random stream, see `seeding`.
+        task_keys: one integer per task, which names its part of the stream.
+        horizon: H, longest episode.
+        clock: where to add the time spent, or None.
+
+    Returns:
+        The rollouts, and the learner's state after them.
+    """
+    clock = clock or Clock()
+    num_tasks, episodes = len(task_keys), env.num_envs // len(task_keys)
+    with single_threaded_torch(), torch.no_grad():
+        noise = action_noise(path, task_keys, episodes, horizon, learner.action_size)
+        recorder = _Recorder(num_tasks, episodes, horizon, learner)
+        start = time.perf_counter()
+        obs, _ = env.reset(seed=reset_seeds(path, task_keys, episodes))
+        clock.physics_s += time.perf_counter() - start
+        previous = recorder.first_inputs()
+        for t in range(horizon):
+            start = time.perf_counter()
+            obs_MEO = recorder.observe(t, obs)
+            step, state = learner.act(state, obs_MEO, *previous, noise[:, :, t])
+            actions = recorder.act(t, step.actions_MEA, step.log_probs_ME)
+            middle = time.perf_counter()
+            obs, rewards, terminated, truncated, info = env.step(actions)
+            end = time.perf_counter()
+            clock.policy_s, clock.physics_s = (
+                clock.policy_s + middle - start,
+                clock.physics_s + end - middle,
+            )
+            previous = recorder.outcome(t, rewards, terminated, truncated, info)
+            if recorder.all_ended:
+                break
+    rollouts = recorder.finish(obs)
+    clock.env_steps += rollouts.num_steps
+    return rollouts, state
+
+
+class _Recorder:
+    """Buffers of one `collect`, written in place; the only code that knows NumPy and torch."""
+
+    def __init__(self, num_tasks: int, episodes: int, horizon: int, learner: "MetaLearner") -> None:
+        shape = (num_tasks, episodes)
+        self._shape, self._device, self._dtype = shape, learner.device, learner.dtype
+        self._obs = torch.zeros(*shape, horizon, learner.obs_size, dtype=learner.dtype)
+        self._actions = torch.zeros(*shape, horizon, learner.action_size, dtype=learner.dtype)
+        self._rewards = torch.zeros(*shape, horizon, dtype=learner.dtype)
+        self._log_probs = torch.zeros(*shape, horizon, dtype=learner.dtype)
+        self._valid = np.zeros((*shape, horizon), bool)
+        self._ended = np.zeros(shape, bool)
+        self._terminated = np.zeros(shape, bool)
+        self._diverged = np.zeros(shape, bool)
+        self._success: np.ndarray | None = None
+
+    @property
+    def all_ended(self) -> bool:
+        return bool(self._ended.all())
+
+    def first_inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Previous action, previous reward and first flag at the start of an episode."""
+        actions = torch.zeros_like(self._actions[:, :, 0], device=self._device)
+        rewards = torch.zeros_like(self._rewards[:, :, 0], device=self._device)
+        return actions, rewards, torch.ones(self._shape, dtype=torch.bool, device=self._device)
+
+    def observe(self, t: int, obs: np.ndarray) -> Tensor:
+        obs_MEO = torch.as_tensor(obs).reshape(*self._shape, -1).to(self._dtype)
+        self._obs[:, :, t] = obs_MEO
+        return obs_MEO.to(self._device)
+
+    def act(self, t: int, actions_MEA: Tensor, log_probs_ME: Tensor) -> np.ndarray:
+        self._actions[:, :, t] = actions_MEA
+        self._log_probs[:, :, t] = log_probs_ME
+        return actions_MEA.cpu().reshape(-1, actions_MEA.shape[-1]).numpy()
+
+    def outcome(
+        self,
+        t: int,
+        rewards: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        info: Mapping[str, Any],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Record what the step gave; return the inputs of the next action."""
+        valid = ~self._ended
+        if "diverged" in info:
+            diverged = np.asarray(info["diverged"], bool).reshape(self._shape) & valid
+            self._diverged |= diverged
+            valid = valid & ~diverged
+        self._valid[:, :, t] = valid
+        self._rewards[:, :, t] = torch.as_tensor(rewards).reshape(self._shape)
+        self._terminated |= terminated.reshape(self._shape) & valid
+        self._ended |= (terminated | truncated).reshape(self._shape)
+        for key in _SUCCESS_KEYS:
+            if key in info:
+                success = np.asarray(info[key]).reshape(self._shape).astype(bool) & valid
+                self._success = success if self._success is None else self._success | success
+        first = torch.zeros(self._shape, dtype=torch.bool, device=self._device)
+        actions, rewards_ME = self._actions[:, :, t], self._rewards[:, :, t]
+        return actions.to(self._device), rewards_ME.to(self._device), first
+
+    def finish(self, last_obs: np.ndarray) -> Rollouts:
+        valid_MEH = torch.from_numpy(self._valid)
+        rollouts = Rollouts(
+            obs_MEHO=self._obs,
+            actions_MEHA=self._actions,
+            rewards_MEH=self._rewards.mul_(valid_MEH),
+            log_probs_MEH=self._log_probs,
+            valid_MEH=valid_MEH,
+            terminated_ME=torch.from_numpy(self._terminated),
+            diverged_ME=torch.from_numpy(self._diverged),
+            last_obs_MEO=torch.as_tensor(last_obs).reshape(*self._shape, -1).to(self._dtype),
+            success_ME=None if self._success is None else torch.from_numpy(self._success),
+        )
+        return rollouts.map(lambda tensor: tensor.to(self._device))
