@@ -2,7 +2,7 @@
 
 from metarl_envs.errors import UserError, did_you_mean
 
-__all__ = ["CheckpointError", "ConfigError", "EnvironmentMismatch", "UserError", "did_you_mean"]
+__all__ = ["CheckpointError", "ConfigError", "EnvironmentFitError", "UserError", "did_you_mean"]
 
 
 class ConfigError(UserError):
@@ -13,5 +13,5 @@ class CheckpointError(UserError):
     """A checkpoint is missing, damaged, or does not fit what it is loaded into."""
 
 
-class EnvironmentMismatch(UserError):
+class EnvironmentFitError(UserError):
     """An environment cannot be made, or does not fit the policy."""

@@ -67,9 +67,17 @@ class Rollouts:
     def map(self, function: Callable[[Tensor], Tensor]) -> "Rollouts":
         """The same rollouts with `function` applied to every tensor."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(
-            self, **{name: function(v) for name, v in values.items() if v is not None}
-        )
+        return replace(self, **{name: function(v) for name, v in values.items() if v is not None})
+
+    @staticmethod
+    def concatenate_episodes(parts: "list[Rollouts]") -> "Rollouts":
+        """Rollouts of the same tasks, one after the other along the episode axis."""
+        values = {}
+        for field in fields(Rollouts):
+            tensors = [getattr(part, field.name) for part in parts]
+            present = all(tensor is not None for tensor in tensors)
+            values[field.name] = torch.cat(tensors, dim=1) if present else None
+        return Rollouts(**values)
 
     def task_slice(self, tasks: slice) -> "Rollouts":
         """The rollouts of some tasks."""
@@ -122,7 +130,7 @@ def collect(
     clock = clock or Clock()
     num_tasks, episodes = len(task_keys), env.num_envs // len(task_keys)
     with single_threaded_torch(), torch.no_grad():
-        noise = action_noise(path, task_keys, episodes, horizon, learner.action_size)
+        noise = action_noise(path, task_keys, episodes, horizon, learner.spec.action_size)
         recorder = _Recorder(num_tasks, episodes, horizon, learner)
         start = time.perf_counter()
         obs, _ = env.reset(seed=reset_seeds(path, task_keys, episodes))
@@ -154,8 +162,8 @@ class _Recorder:
     def __init__(self, num_tasks: int, episodes: int, horizon: int, learner: "MetaLearner") -> None:
         shape = (num_tasks, episodes)
         self._shape, self._device, self._dtype = shape, learner.device, learner.dtype
-        self._obs = torch.zeros(*shape, horizon, learner.obs_size, dtype=learner.dtype)
-        self._actions = torch.zeros(*shape, horizon, learner.action_size, dtype=learner.dtype)
+        self._obs = torch.zeros(*shape, horizon, learner.spec.obs_size, dtype=learner.dtype)
+        self._actions = torch.zeros(*shape, horizon, learner.spec.action_size, dtype=learner.dtype)
         self._rewards = torch.zeros(*shape, horizon, dtype=learner.dtype)
         self._log_probs = torch.zeros(*shape, horizon, dtype=learner.dtype)
         self._valid = np.zeros((*shape, horizon), bool)

@@ -38,6 +38,7 @@ class SingleTaskEnv(gymnasium.Env):
         render_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
+        self._batch_class, self._kwargs = batch_class, kwargs
         self.batch = batch_class(num_envs=1, **kwargs)
         self.observation_space = self.batch.single_observation_space
         self.action_space = self.batch.single_action_space
@@ -67,6 +68,13 @@ class SingleTaskEnv(gymnasium.Env):
             TaskError: if the task does not belong to the task space.
         """
         self.batch.set_tasks(batch_of_one(task))
+
+    def batch_of(self, num_envs: int, max_episode_steps: int) -> TaskVectorEnv:
+        """The same environment and task, `num_envs` times, as one batch."""
+        kwargs = {**self._kwargs, "max_episode_steps": max_episode_steps}
+        batch = self._batch_class(num_envs=num_envs, **kwargs)
+        batch.set_tasks(take(self.batch.tasks, np.zeros(num_envs, np.int64)))
+        return batch
 
     def sample_tasks(self, num_tasks: int, seed: int, split: str = "train") -> list[dict[str, Any]]:
         """Tasks of a split as a list of single tasks."""

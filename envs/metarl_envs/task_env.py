@@ -188,8 +188,9 @@ class TaskVectorEnv(VectorEnv):
         any_ended = bool(ended.any())
         rows = np.flatnonzero(~ended) if any_ended else None
         step = self._advance(control, rows)
-        diverged = step.diverged | ~np.isfinite(step.observations).all(axis=1)
         rewards, terminated = step.rewards, step.terminated
+        finite = np.isfinite(step.observations).all(axis=1) & np.isfinite(rewards)
+        diverged = step.diverged | ~finite
         self._elapsed += ~ended
         if any_ended:
             diverged &= ~ended

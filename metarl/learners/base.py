@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.config_model import ConfigModel
+from metarl.config_model import ConfigModel, EnvConfig
 from metarl.params import Params
 from metarl.rollouts import Rollouts
 
@@ -27,12 +27,26 @@ class LearnerConfig(ConfigModel):
 
 
 class Spec(NamedTuple):
-    """The sizes a learner is built for."""
+    """The environment and the amounts of experience that a learner is built for."""
 
     obs_size: int
-    action_size: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
     episodes: int
     horizon: int
+
+    @property
+    def action_size(self) -> int:
+        """A, the number of action dimensions."""
+        return len(self.action_low)
+
+
+class TrainedOn(NamedTuple):
+    """Where a learner comes from."""
+
+    env: EnvConfig
+    horizon: int
+    checkpoint: str | None
 
 
 class ActionStep(NamedTuple):
@@ -54,15 +68,15 @@ class MetaLearner(ABC):
     """Learns over tasks, and adapts to one from rollouts.
 
     Attributes:
-        obs_size: O.
-        action_size: A.
+        spec: what it was built for.
+        trained_on: where it comes from, or None if it was built by hand.
         device: where its tensors live.
         dtype: of its parameters and of the rollouts it is given.
     """
 
     Config: ClassVar[type[LearnerConfig]]
-    obs_size: int
-    action_size: int
+    spec: Spec
+    trained_on: TrainedOn | None = None
     device: torch.device
     dtype: torch.dtype
 

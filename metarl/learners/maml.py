@@ -72,8 +72,7 @@ class MAML(MetaLearner):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         require_enough_samples(spec.episodes, spec.horizon, spec.obs_size)
-        self.config, self.device, self.dtype = config, device, dtype
-        self.obs_size, self.action_size = spec.obs_size, spec.action_size
+        self.config, self.spec, self.device, self.dtype = config, spec, device, dtype
         self.policy = make_policy(spec.obs_size, spec.action_size, policy_config)
         self.inner = InnerLoop(self.policy, config.inner)
         self._theta: Params = {}

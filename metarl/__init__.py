@@ -1,0 +1,32 @@
+"""metarl: meta-train policies on distributions of MuJoCo tasks, and adapt to new ones.
+
+    learner = metarl.load("runs/x")
+    policy = metarl.adapt(learner, env, episodes=20, steps=1)
+    result = metarl.evaluate(learner, "metarl/HalfCheetahVel-v0")
+
+Importing it registers the environments of `metarl_envs` with Gymnasium.
+"""
+
+from metarl.adapted_policy import AdaptedPolicy, adapt
+from metarl.building import load
+from metarl.config import ExperimentConfig, load_config
+from metarl.errors import CheckpointError, ConfigError, EnvironmentFitError, UserError
+from metarl.evaluation import EvaluationResult, evaluate
+from metarl.training import train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdaptedPolicy",
+    "CheckpointError",
+    "ConfigError",
+    "EnvironmentFitError",
+    "EvaluationResult",
+    "ExperimentConfig",
+    "UserError",
+    "adapt",
+    "evaluate",
+    "load",
+    "load_config",
+    "train",
+]

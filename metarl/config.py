@@ -1,0 +1,144 @@
+"""The experiment config: YAML in, one frozen model out, one sentence for each mistake."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, Field, PositiveInt, SerializeAsAny, ValidationError, field_validator
+from yaml import YAMLError
+
+from metarl.config_model import ConfigModel, EnvConfig
+from metarl.errors import ConfigError, did_you_mean
+from metarl.learners import LEARNERS
+from metarl.learners.base import LearnerConfig
+from metarl.policy import PolicyConfig
+
+
+class EvaluationConfig(ConfigModel):
+    """Evaluation on held-out tasks, during training and at its end."""
+
+    every: int = Field(0, ge=0)
+    """Iterations between evaluations; 0 evaluates at the end only."""
+    split: str = "test"
+    num_tasks: PositiveInt = 40
+    episodes: PositiveInt = 20
+    adaptation_steps: int = Field(3, ge=0)
+    seed: int = Field(0, ge=0)
+
+
+class CheckpointConfig(ConfigModel):
+    """Checkpoints, written every so many iterations and at the end."""
+
+    every: int = Field(50, ge=0)
+    """Iterations between checkpoints; 0 writes one at the end only."""
+
+
+class ExperimentConfig(ConfigModel):
+    """Everything that determines a run."""
+
+    env: EnvConfig
+    learner: SerializeAsAny[LearnerConfig]
+    policy: PolicyConfig = PolicyConfig()
+    meta_batch: PositiveInt
+    """Tasks per iteration."""
+    episodes: PositiveInt
+    """Rollouts per task and phase."""
+    horizon: PositiveInt
+    """Longest episode, in steps."""
+    iterations: PositiveInt
+    seed: int = Field(0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    num_threads: int = Field(0, ge=0)
+    """Threads of physics and of learning; 0 takes all CPUs."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @field_validator("learner", mode="before")
+    @classmethod
+    def _learner_by_name(cls, value: Any) -> Any:
+        if isinstance(value, LearnerConfig):
+            return value
+        if not isinstance(value, Mapping) or "name" not in value:
+            raise ValueError(f"must be a mapping with a 'name', one of: {', '.join(LEARNERS)}")
+        name = value["name"]
+        if name not in LEARNERS:
+            raise ValueError(
+                f"name {name!r} is unknown{did_you_mean(str(name), LEARNERS)}; "
+                f"allowed: {', '.join(LEARNERS)}"
+            )
+        return LEARNERS[name].Config.model_validate(value)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read a YAML file, apply `key.sub=value` overrides, check everything.
+
+    Raises:
+        ConfigError: if the file is missing or no YAML, or a key or value is not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no config file at {path}")
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"override {override!r} must have the form key.sub=value")
+    try:
+        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
+        document = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} must hold keys and values")
+    return parse_config({str(key): value for key, value in document.items()})
+
+
+def parse_config(document: Mapping[str, Any]) -> ExperimentConfig:
+    """A config from nested mappings.
+
+    Raises:
+        ConfigError: for the first mistake found, with the key, the value and what is allowed.
+    """
+    try:
+        return ExperimentConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, document)) from None
+
+
+def to_yaml(config: ExperimentConfig) -> str:
+    """The whole config, defaults included; reading it back gives an equal one."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+
+
+def _sentence(error: ValidationError, document: Mapping[str, Any]) -> str:
+    first = error.errors()[0]
+    location, kind = [str(part) for part in first["loc"]], first["type"]
+    key = ".".join(location)
+    if kind == "extra_forbidden":
+        allowed = _fields_at(location[:-1], document)
+        hint = did_you_mean(location[-1], allowed)
+        return f"unknown key '{key}'{hint}; allowed here: {', '.join(allowed)}"
+    if kind == "missing":
+        return f"key '{key}' is missing"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = message.removeprefix("Input ")
+    value = first["input"]
+    if kind == "value_error":
+        return f"key '{key}' {message}" if key else message
+    return f"key '{key}' is {value!r}, must be {message}"
+
+
+def _fields_at(location: Sequence[str], document: Mapping[str, Any]) -> list[str]:
+    """The allowed keys of the model at a location of the config."""
+    model: type[BaseModel] = ExperimentConfig
+    for name in location:
+        field = model.model_fields.get(name)
+        if field is None:
+            return []
+        annotation = field.annotation
+        if name == "learner" and model is ExperimentConfig:
+            annotation = LEARNERS[document["learner"]["name"]].Config
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,100 @@
+"""Environments by their Gymnasium id: the library knows no robot."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, cast
+
+import gymnasium
+from gymnasium import Space
+
+import metarl_envs  # also registers the environments of this project
+from metarl.config_model import EnvConfig
+from metarl.errors import EnvironmentFitError, did_you_mean
+from metarl.learners.base import Spec
+from metarl_envs.task_env import TaskVectorEnv
+
+
+def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) -> TaskVectorEnv:
+    """Make a batched task environment.
+
+    Args:
+        config: id and constructor arguments.
+        num_envs: sub-environments.
+        max_episode_steps: horizon, or None for the registered one.
+
+    Raises:
+        EnvironmentFitError: if the id is unknown, an argument is not accepted, or the
+            environment has no tasks.
+    """
+    _require_known(config.id)
+    kwargs: Mapping[str, Any] = config.kwargs
+    if max_episode_steps is not None:
+        kwargs = {**kwargs, "max_episode_steps": max_episode_steps}
+    try:
+        env = gymnasium.make_vec(config.id, num_envs=num_envs, **kwargs)
+    except TypeError as error:
+        raise EnvironmentFitError(f"{config.id} does not accept env.kwargs: {error}") from None
+    if not isinstance(env.unwrapped, TaskVectorEnv):
+        raise EnvironmentFitError(f"{config.id} is not a task environment: it has no task space")
+    return cast(TaskVectorEnv, env)
+
+
+def _require_known(env_id: str) -> None:
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise EnvironmentFitError(f"cannot import the module of {env_id!r}: {error}") from None
+    if name not in gymnasium.registry:
+        raise EnvironmentFitError(
+            f"unknown environment {env_id!r}{did_you_mean(name, gymnasium.registry)}; "
+            f"this project's are: {', '.join(sorted(metarl_envs.ENVIRONMENTS))}"
+        )
+
+
+def registered_horizon(env_id: str) -> int | None:
+    """The horizon under which an environment is registered, in steps.
+
+    Raises:
+        EnvironmentFitError: if the id is unknown.
+    """
+    _require_known(env_id)
+    return gymnasium.spec(env_id).max_episode_steps
+
+
+def spec_of_spaces(observations: Space, actions: Space, episodes: int, horizon: int) -> Spec:
+    """What a learner needs to know of an environment.
+
+    Raises:
+        EnvironmentFitError: if observations or actions are not bounded vectors.
+    """
+    for kind, space in (("observation", observations), ("action", actions)):
+        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+            raise EnvironmentFitError(f"the {kind} space must be a vector (Box), got {space}")
+    assert isinstance(observations, gymnasium.spaces.Box)
+    assert isinstance(actions, gymnasium.spaces.Box)
+    if not actions.is_bounded():
+        raise EnvironmentFitError(f"the action space must be bounded, got {actions}")
+    low, high = (tuple(bound.tolist()) for bound in (actions.low, actions.high))
+    return Spec(observations.shape[0], low, high, episodes, horizon)
+
+
+def require_fit(name: str, observations: Space, actions: Space, spec: Spec) -> None:
+    """Refuse spaces that are not the ones a learner was trained for.
+
+    Raises:
+        EnvironmentFitError: if a size or an action bound differs.
+    """
+    found = spec_of_spaces(observations, actions, spec.episodes, spec.horizon)
+    for kind, have, want in (
+        ("observations of size", found.obs_size, spec.obs_size),
+        ("actions of size", found.action_size, spec.action_size),
+        ("actions from", found.action_low, spec.action_low),
+        ("actions up to", found.action_high, spec.action_high),
+    ):
+        if have != want:
+            raise EnvironmentFitError(
+                f"{name} has {kind} {have}, the learner was trained with {want}; "
+                "give the environment the arguments of training (learner.trained_on.env.kwargs)"
+            )

@@ -1,0 +1,67 @@
+"""Statistics of returns over tasks and episodes: pure functions.
+
+Following Agarwal et al. 2021 (arXiv 2108.13264): the interquartile mean, and bootstrap intervals
+that resample within strata. Shapes: K adaptation steps, M tasks, E episodes.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+_RESAMPLES = 2000
+
+
+class StepSummary(NamedTuple):
+    """Statistics after `step` adaptation steps; the interval is of the interquartile mean."""
+
+    step: int
+    mean: float
+    iqm: float
+    ci_low: float
+    ci_high: float
+
+
+def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Mean of the middle half of the values."""
+    return stats.trim_mean(values, 0.25, axis=axis)
+
+
+def interquartile_interval(values_ME: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the interquartile mean, stratified by task.
+
+    Episodes are resampled within each task, the tasks are kept. With a single episode per task
+    there is nothing to resample within, and the tasks are resampled instead; with a single
+    value the interval is that value.
+    """
+    strata = values_ME if values_ME.shape[1] > 1 else values_ME.reshape(1, -1)
+    if strata.shape[1] == 1 or (strata == strata[:, :1]).all():
+        centre = float(interquartile_mean(values_ME.reshape(-1)))
+        return centre, centre
+
+    def pooled(*samples: np.ndarray, axis: int) -> np.ndarray:
+        return interquartile_mean(np.concatenate(samples, axis=axis), axis=axis)
+
+    interval = stats.bootstrap(
+        tuple(strata),
+        pooled,
+        n_resamples=_RESAMPLES,
+        batch=200,
+        confidence_level=0.95,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def summarize(returns_KME: np.ndarray, seed: int = 0) -> list[StepSummary]:
+    """Mean, interquartile mean and its interval after each number of adaptation steps."""
+    return [
+        StepSummary(
+            step,
+            float(returns_ME.mean()),
+            float(interquartile_mean(returns_ME.reshape(-1))),
+            *interquartile_interval(returns_ME, seed),
+        )
+        for step, returns_ME in enumerate(returns_KME)
+    ]

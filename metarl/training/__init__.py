@@ -1,0 +1,5 @@
+"""Meta-training."""
+
+from metarl.training.trainer import train
+
+__all__ = ["train"]

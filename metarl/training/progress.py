@@ -1,0 +1,39 @@
+"""The progress bar: speed, time left, and where the time goes."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from metarl.rollouts import Clock
+
+
+def make_progress(console: Console) -> Progress:
+    """A bar over iterations; feed it with `describe`."""
+    return Progress(
+        TextColumn("meta-training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        # a terminal redraws; in a file every redraw would be a new line
+        disable=not console.is_terminal,
+    )
+
+
+def time_split(clock: Clock, elapsed_s: float) -> dict[str, float]:
+    """Speed, and the shares of physics, policy and learning in the time, as metrics."""
+    physics, policy = clock.physics_s / elapsed_s, clock.policy_s / elapsed_s
+    return {
+        "time/env_steps_per_s": clock.env_steps / elapsed_s,
+        "time/physics": physics,
+        "time/policy": policy,
+        "time/learning": 1.0 - physics - policy,
+    }
+
+
+def describe(split: dict[str, float]) -> str:
+    """The metrics of `time_split` in a few words."""
+    shares = ", ".join(
+        f"{name} {100 * split[f'time/{name}']:.0f} %" for name in ("physics", "policy", "learning")
+    )
+    return f"{split['time/env_steps_per_s']:,.0f} steps/s ({shares})"

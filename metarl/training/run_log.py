@@ -1,0 +1,82 @@
+"""Where a run's metrics go: console, `progress.csv` and TensorBoard.
+
+The outputs are stable-baselines3's (its Logger); this is the one file of the library that
+imports it.
+"""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from stable_baselines3.common.logger import (
+    CSVOutputFormat,
+    KVWriter,
+    Logger,
+    TensorBoardOutputFormat,
+)
+
+_CSV = "progress.csv"
+_SHOW = "show"
+
+
+class RunLog:
+    """One row of metrics per iteration.
+
+    Args:
+        folder: the run folder.
+        start_iteration: rows of earlier iterations are kept, later ones belong to an
+            interrupted run and are dropped.
+        console: where lines are printed.
+    """
+
+    def __init__(self, folder: Path, start_iteration: int, console: Console) -> None:
+        rows = _rows_before(folder / _CSV, start_iteration)
+        writer = CSVOutputFormat(str(folder / _CSV))
+        for row in rows:
+            writer.write(dict(row), {key: () for key in row})
+        outputs = [writer, TensorBoardOutputFormat(str(folder)), _ConsoleLines(console)]
+        self._logger = Logger(str(folder), outputs)
+
+    def write(self, iteration: int, metrics: Mapping[str, float], show: bool) -> None:
+        """Log the metrics of one iteration; on the console only if `show`."""
+        self._logger.record("iteration", iteration)
+        self._logger.record(_SHOW, float(show), exclude=("csv", "tensorboard"))
+        for key, value in metrics.items():
+            self._logger.record(key, value)
+        self._logger.dump(step=iteration)
+
+    def close(self) -> None:
+        """Close all outputs."""
+        self._logger.close()
+
+
+class _ConsoleLines(KVWriter):
+    """One line per written iteration: the returns before and after adaptation."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def write(self, key_values: dict[str, Any], key_excluded: Any, step: int = 0) -> None:
+        if not key_values.get(_SHOW):
+            return
+        parts = [f"iteration {step:>5}"]
+        for group, name in (("train", "return"), ("evaluation", "held-out return")):
+            prefix = f"{group}/return_step_"
+            returns = {k: v for k, v in key_values.items() if k.startswith(prefix)}
+            if returns:
+                values = " -> ".join(f"{returns[key]:.1f}" for key in sorted(returns))
+                parts.append(f"{name} {values}")
+        parts.append(f"{key_values['time/env_steps_per_s']:,.0f} steps/s")
+        self._console.print("   ".join(parts), highlight=False)
+
+    def close(self) -> None:
+        """The console stays open."""
+
+
+def _rows_before(path: Path, iteration: int) -> list[dict[str, str]]:
+    if not path.is_file() or iteration == 0:
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if int(float(row["iteration"])) < iteration]

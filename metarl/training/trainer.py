@@ -1,0 +1,206 @@
+"""The meta-training loop.
+
+    for each iteration:
+        tasks    <- the training distribution
+        rollouts <- collected as the learner asks for them (support, adaptation, query, ...)
+        meta-parameters <- the learner's update
+        log; now and then evaluate on held-out tasks and write a checkpoint
+    evaluate on held-out tasks
+
+Shapes: M tasks, E episodes.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from metarl.building import build_learner, from_checkpoint
+from metarl.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from metarl.config import ExperimentConfig, to_yaml
+from metarl.environments import make_env, spec_of_spaces
+from metarl.errors import CheckpointError, ConfigError
+from metarl.evaluation import EvaluationResult, evaluate
+from metarl.learners.base import Metrics, State
+from metarl.rollouts import Clock, Rollouts, collect
+from metarl.seeding import Purpose
+from metarl.training.progress import describe, make_progress, time_split
+from metarl.training.run_log import RunLog
+from metarl_envs.tasks import repeat, to_json
+
+# Keys that may change when a run is resumed: none of them alters the iterations already made
+_RESUMABLE = {"iterations", "evaluation", "checkpoint", "num_threads", "device"}
+_CONSOLE_LINES = 20  # per run
+
+
+def train(
+    config: ExperimentConfig,
+    run_dir: str | Path,
+    resume: bool = False,
+    console: Console | None = None,
+) -> EvaluationResult:
+    """Meta-train as `config` says, and evaluate on held-out tasks at the end.
+
+    Everything that can be refused is refused before the first simulation step and before
+    anything is written.
+
+    Args:
+        config: the experiment.
+        run_dir: folder for the config, metrics, checkpoints, evaluation and plot.
+        resume: go on from the newest checkpoint in `run_dir`.
+        console: where to print; by default the standard output.
+
+    Raises:
+        UserError: if the config, environment or run folder is not usable.
+    """
+    torch.set_num_threads(config.num_threads or _num_cpus())
+    trainer = _Trainer(config, Path(run_dir), resume, console or Console())
+    try:
+        return trainer.run()
+    finally:
+        trainer.close()
+
+
+class _Trainer:
+    """State of one run."""
+
+    def __init__(
+        self, config: ExperimentConfig, run_dir: Path, resume: bool, console: Console
+    ) -> None:
+        self.config, self.run_dir, self.console = config, run_dir, console
+        checkpoint = _resumed(config, run_dir) if resume else None
+        if checkpoint is None and run_dir.exists() and any(run_dir.iterdir()):
+            raise ConfigError(f"run folder {run_dir} is not empty: resume it or name another one")
+        self.env = make_env(config.env, config.meta_batch * config.episodes, config.horizon)
+        spec = spec_of_spaces(
+            self.env.single_observation_space,
+            self.env.single_action_space,
+            config.episodes,
+            config.horizon,
+        )
+        self.distribution = self.env.task_distribution("train")
+        held_out = self.env.task_distribution(config.evaluation.split)
+        self.held_out_tasks = held_out.sample(
+            config.evaluation.num_tasks, (config.evaluation.seed, Purpose.TASKS)
+        )
+        if checkpoint is None:
+            self.learner = build_learner(config, spec)
+            self.start, self.env_steps = 0, 0
+        else:
+            self.learner = from_checkpoint(checkpoint, config)
+            self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(to_yaml(config))
+        self.log = RunLog(run_dir, self.start, console)
+        self._saved_at = self.start if checkpoint is not None else -1
+
+    def run(self) -> EvaluationResult:
+        every = max(1, self.config.iterations // _CONSOLE_LINES)
+        last = self.config.iterations - 1
+        with make_progress(self.console) as progress:
+            bar = progress.add_task("", total=self.config.iterations, completed=self.start)
+            for iteration in range(self.start, self.config.iterations):
+                metrics = self._iterate(iteration)
+                evaluated = _due(iteration, self.config.evaluation.every) and iteration < last
+                if evaluated:
+                    metrics |= _as_metrics(self.evaluate())
+                show = evaluated or iteration % every == 0 or iteration == last
+                self.log.write(iteration, metrics, show)
+                progress.update(bar, advance=1, description=describe(metrics))
+                if _due(iteration, self.config.checkpoint.every):
+                    self._save(iteration + 1)
+        self._save(self.config.iterations)
+        return self._finish()
+
+    def _iterate(self, iteration: int) -> Metrics:
+        start, clock, phase = time.perf_counter(), Clock(), 0
+        tasks = self.distribution.sample(
+            self.config.meta_batch, (self.config.seed, Purpose.TASKS, iteration)
+        )
+        self.env.set_tasks(repeat(tasks, self.config.episodes))
+        keys = list(range(self.config.meta_batch))
+
+        def gather(state: State) -> tuple[Rollouts, State]:
+            nonlocal phase
+            path = (self.config.seed, Purpose.TRAINING, iteration, phase)
+            phase += 1
+            return collect(self.env, self.learner, state, path, keys, self.config.horizon, clock)
+
+        metrics = self.learner.iterate(gather, tasks)
+        self.env_steps += clock.env_steps
+        split = time_split(clock, time.perf_counter() - start)
+        return {**metrics, **split, "time/env_steps": float(self.env_steps)}
+
+    def evaluate(self) -> EvaluationResult:
+        settings = self.config.evaluation
+        return evaluate(
+            self.learner,
+            self.config.env.id,
+            split=settings.split,
+            num_tasks=settings.num_tasks,
+            episodes=settings.episodes,
+            adaptation_steps=settings.adaptation_steps,
+            seed=settings.seed,
+        )
+
+    def _save(self, iteration: int) -> None:
+        if iteration == self._saved_at:
+            return
+        folder = save_checkpoint(
+            self.run_dir / "checkpoints",
+            self.learner,
+            self.config,
+            iteration,
+            self.env_steps,
+            to_json(self.held_out_tasks),
+        )
+        trained = self.learner.trained_on
+        assert trained is not None
+        self.learner.trained_on = trained._replace(checkpoint=str(folder))
+        self._saved_at = iteration
+
+    def _finish(self) -> EvaluationResult:
+        result = self.evaluate()
+        result.save_json(self.run_dir / "evaluation.json")
+        result.plot(self.run_dir / "adaptation.png")
+        self.console.print(result.table())
+        self.console.print(
+            f"{self.env_steps:,} environment steps; results in {self.run_dir}", soft_wrap=True
+        )
+        return result
+
+    def close(self) -> None:
+        self.log.close()
+        self.env.close()
+
+
+def _resumed(config: ExperimentConfig, run_dir: Path) -> Checkpoint:
+    checkpoint = read_checkpoint(run_dir)
+    old, new = (c.model_dump(exclude=_RESUMABLE) for c in (checkpoint.config, config))
+    for key in new:
+        if old[key] != new[key]:
+            raise CheckpointError(
+                f"{checkpoint.path} was made with another '{key}': "
+                f"{json.dumps(old[key], default=str)}, not {json.dumps(new[key], default=str)}"
+            )
+    if checkpoint.iteration > config.iterations:
+        raise CheckpointError(
+            f"{checkpoint.path} is past the {config.iterations} iterations asked for"
+        )
+    return checkpoint
+
+
+def _as_metrics(result: EvaluationResult) -> Metrics:
+    return {f"evaluation/return_step_{step.step}": step.mean for step in result.summary}
+
+
+def _due(iteration: int, every: int) -> bool:
+    return every > 0 and (iteration + 1) % every == 0
+
+
+def _num_cpus() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,45 @@
+"""Measure how fast a trained meta-learner adapts to held-out tasks.
+
+python scripts/evaluate.py runs/x --split test --num-tasks 40 --adaptation-steps 3 --json out.json
+"""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+import metarl
+from metarl.command_line import run
+
+
+def main() -> None:
+    """Parse, load, evaluate, report."""
+    parser = argparse.ArgumentParser(description="Evaluate adaptation on held-out tasks.")
+    parser.add_argument("path", type=Path, help="run folder or checkpoint folder")
+    parser.add_argument("--env", help="another environment id than the one trained on")
+    parser.add_argument("--split", default="test", help="test, train or extrapolation")
+    parser.add_argument("--num-tasks", type=int, default=40)
+    parser.add_argument("--episodes", type=int, default=20, help="per task and adaptation step")
+    parser.add_argument("--adaptation-steps", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the result here, and a plot beside it")
+    arguments = parser.parse_args()
+    learner = metarl.load(arguments.path)
+    assert learner.trained_on is not None
+    result = metarl.evaluate(
+        learner,
+        arguments.env or learner.trained_on.env.id,
+        split=arguments.split,
+        num_tasks=arguments.num_tasks,
+        episodes=arguments.episodes,
+        adaptation_steps=arguments.adaptation_steps,
+        seed=arguments.seed,
+    )
+    Console().print(result.table())
+    if arguments.json is not None:
+        result.save_json(arguments.json)
+        result.plot(arguments.json.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    run(main)
