@@ -133,7 +133,7 @@ class _BatchOfOne:
         obs, info = self._env.reset(seed=seed[0] % 2**31)
         return np.asarray(obs)[None], info
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, ...]:
+    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
         space = cast(spaces.Box, self._env.action_space)
         clipped = np.clip(actions[0], space.low, space.high)
         obs, reward, terminated, truncated, info = self._env.step(clipped)

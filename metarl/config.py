@@ -135,7 +135,7 @@ def _fields_at(location: Sequence[str], document: Mapping[str, Any]) -> list[str
         field = model.model_fields.get(name)
         if field is None:
             return []
-        annotation = field.annotation
+        annotation: Any = field.annotation
         if name == "learner" and model is ExperimentConfig:
             annotation = LEARNERS[document["learner"]["name"]].Config
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

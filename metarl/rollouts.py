@@ -72,7 +72,7 @@ class Rollouts:
     @staticmethod
     def concatenate_episodes(parts: "list[Rollouts]") -> "Rollouts":
         """Rollouts of the same tasks, one after the other along the episode axis."""
-        values = {}
+        values: dict[str, Any] = {}
         for field in fields(Rollouts):
             tensors = [getattr(part, field.name) for part in parts]
             present = all(tensor is not None for tensor in tensors)

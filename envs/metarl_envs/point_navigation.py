@@ -118,9 +118,9 @@ class PointNavigation(TaskVectorEnv):
         self._position[everyone] += control[everyone]
         offset = self._position - self._goal
         distance = np.linalg.norm(offset, axis=1)
-        near = distance <= self._sparse_radius
+        near = np.asarray(distance <= self._sparse_radius)
         rewards = np.where(near, 1.0 - distance, 0.0) if self._sparse else -distance
-        reached = (np.abs(offset) < 0.01).all(axis=1)
+        reached = np.asarray((np.abs(offset) < 0.01).all(axis=1))
         terminated = reached if self._terminate else np.zeros(self.num_envs, bool)
         info = {"success": near} if self._sparse else {}
         return Transition(self._observe(), rewards, terminated, np.zeros(self.num_envs, bool), info)

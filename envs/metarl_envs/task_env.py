@@ -161,12 +161,14 @@ class TaskVectorEnv(VectorEnv):
         if seed is None and self._generators is not None:
             return
         if seed is None:
-            seed = np.random.SeedSequence().generate_state(self.num_envs, np.uint64)
+            seeds = np.random.SeedSequence().generate_state(self.num_envs, np.uint64).tolist()
         elif isinstance(seed, (int, np.integer)):
-            seed = range(int(seed), int(seed) + self.num_envs)
-        if len(seed) != self.num_envs:
-            raise EnvironmentConfigError(f"{len(seed)} seeds for {self.num_envs} sub-environments")
-        self._generators = [np.random.Generator(np.random.PCG64(int(s))) for s in seed]
+            seeds = list(range(int(seed), int(seed) + self.num_envs))
+        else:
+            seeds = [int(s) for s in seed]
+        if len(seeds) != self.num_envs:
+            raise EnvironmentConfigError(f"{len(seeds)} seeds for {self.num_envs} sub-environments")
+        self._generators = [np.random.Generator(np.random.PCG64(s)) for s in seeds]
 
     def step(
         self, actions: np.ndarray
@@ -218,7 +220,7 @@ class TaskVectorEnv(VectorEnv):
 
     def _control(self, actions: np.ndarray) -> np.ndarray:
         actions = np.asarray(actions)
-        expected = (self.num_envs, *self.single_action_space.shape)
+        expected = (self.num_envs, len(self._action_low))
         if actions.shape != expected:
             raise ActionError(f"actions have shape {actions.shape}, expected {expected}")
         if not np.isfinite(actions).all():

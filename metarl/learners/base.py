@@ -14,6 +14,7 @@ from torch import Tensor
 
 from metarl.config_model import ConfigModel, EnvConfig
 from metarl.params import Params
+from metarl.policy import PolicyConfig
 from metarl.rollouts import Rollouts
 
 State = Any
@@ -79,6 +80,22 @@ class MetaLearner(ABC):
     trained_on: TrainedOn | None = None
     device: torch.device
     dtype: torch.dtype
+
+    def __init__(
+        self,
+        config: Any,
+        policy_config: PolicyConfig,
+        spec: Spec,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Build with initial meta-parameters drawn from `seed`.
+
+        Raises:
+            ConfigError: if sizes do not fit together.
+        """
+        self.config, self.spec, self.device, self.dtype = config, spec, device, dtype
 
     # Acting and adapting
 

@@ -8,11 +8,11 @@ Shapes: M tasks, E episodes per task, H steps, N = E H steps per task, O observa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from metarl.baselines import LinearBaseline
@@ -36,10 +36,15 @@ class InnerLoopConfig(ConfigModel):
     """Steps of the inner loop; at test time the caller chooses their number."""
 
     steps: int = Field(1, ge=1)
-    step_size: float = Field(0.1, ge=0.0)
+    step_sizes: tuple[NonNegativeFloat, ...] = Field((0.1,), min_length=1)
+    """Size of each step; the last one also holds for all later steps."""
     objective: Literal["likelihood_ratio", "score_function", "dice"] = "likelihood_ratio"
     first_order: bool = False
     """Ignore the second derivative of the objective in the meta-gradient (FOMAML)."""
+
+    def step_size(self, index: int) -> float:
+        """The size of the adaptation step with this index, counted from 0."""
+        return self.step_sizes[min(index, len(self.step_sizes) - 1)]
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,10 @@ class Batch:
         """Every `stride`-th step of each episode, weights rescaled to the same sum."""
         if stride == 1:
             return self
-        parts = [getattr(self, field.name)[:, :, ::stride] for field in fields(self)]
+        kept = Batch(*(getattr(self, field.name)[:, :, ::stride] for field in fields(self)))
         total = self.weights_MEH.sum((1, 2), keepdim=True)
-        kept = parts[-1].sum((1, 2), keepdim=True).clamp(min=1e-12)
-        return Batch(*parts[:-1], parts[-1] * (total / kept))
+        kept_total = kept.weights_MEH.sum((1, 2), keepdim=True).clamp(min=1e-12)
+        return replace(kept, weights_MEH=kept.weights_MEH * (total / kept_total))
 
 
 def make_batch(rollouts: Rollouts, config: AdvantageConfig) -> Batch:
@@ -120,14 +125,20 @@ class InnerLoop:
             grads = torch.autograd.grad(total, list(leaves.values()), create_graph=create_graph)
         return dict(zip(leaves, grads, strict=True))
 
-    def step(self, params_M: Mapping[str, Tensor], batch: Batch) -> Params:
-        """Adapted parameters after one gradient step; no graph is kept."""
-        return add(detach(params_M), self.gradient(params_M, batch), self.config.step_size)
+    def step(self, params_M: Mapping[str, Tensor], batch: Batch, index: int) -> Params:
+        """Adapted parameters after the gradient step with this index, without a graph.
 
-    def differentiable_step(self, params_M: Mapping[str, Tensor], batch: Batch) -> Params:
-        """The same step with the graph that automatic differentiation needs."""
-        gradient = self.gradient(params_M, batch, create_graph=True)
-        return add(params_M, gradient, self.config.step_size)
+        A task whose gradient is not finite keeps its parameters.
+        """
+        gradient = self.gradient(params_M, batch)
+        adapted = add(detach(params_M), gradient, self.config.step_size(index))
+        finite_M = torch.stack([g.flatten(1).isfinite().all(1) for g in gradient.values()]).all(0)
+        if finite_M.all():
+            return adapted
+        return {
+            name: torch.where(finite_M.view(-1, *[1] * (value.dim() - 1)), value, params_M[name])
+            for name, value in adapted.items()
+        }
 
 
 class StepJacobian:
@@ -136,8 +147,10 @@ class StepJacobian:
     J is symmetric, so products with J and with its transpose are the same.
     """
 
-    def __init__(self, inner: InnerLoop, params_M: Mapping[str, Tensor], batch: Batch) -> None:
-        self._step_size = inner.config.step_size
+    def __init__(
+        self, inner: InnerLoop, params_M: Mapping[str, Tensor], batch: Batch, index: int
+    ) -> None:
+        self._step_size = inner.config.step_size(index)
         self._identity = inner.config.first_order or self._step_size == 0.0
         if not self._identity:
             self._leaves = detach(params_M, requires_grad=True)

@@ -55,6 +55,7 @@ class AdaptedParameters:
     """One set of policy parameters per task, shapes (M, ...)."""
 
     params_M: Params
+    steps: int = 0  # adaptation steps behind them
 
 
 class MAML(MetaLearner):
@@ -72,7 +73,7 @@ class MAML(MetaLearner):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         require_enough_samples(spec.episodes, spec.horizon, spec.obs_size)
-        self.config, self.spec, self.device, self.dtype = config, spec, device, dtype
+        super().__init__(config, policy_config, spec, seed, device, dtype)
         self.policy = make_policy(spec.obs_size, spec.action_size, policy_config)
         self.inner = InnerLoop(self.policy, config.inner)
         self._theta: Params = {}
@@ -104,9 +105,9 @@ class MAML(MetaLearner):
             chunk = slice(first, first + self.config.task_chunk)
             params = {name: value[chunk] for name, value in state.params_M.items()}
             batch = make_batch(rollouts.task_slice(chunk), self.config.advantages)
-            for name, value in self.inner.step(params, batch).items():
+            for name, value in self.inner.step(params, batch, state.steps).items():
                 adapted[name][chunk] = value
-        return replace(state, params_M=adapted)
+        return replace(state, params_M=adapted, steps=state.steps + 1)
 
     def iterate(self, collect: Collect, tasks: Mapping[str, np.ndarray]) -> Metrics:
         state = self.begin(len(next(iter(tasks.values()))), 0)

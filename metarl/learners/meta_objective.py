@@ -55,13 +55,8 @@ class MetaObjective:
         for chunk in self._chunks():
             query = self._query.task_slice(chunk)
             grad = detach(self._surrogate_gradient(task_slice(self._adapted[-1], chunk), query))
-            for params, support in zip(
-                reversed(self._adapted[:-1]), reversed(self._supports), strict=True
-            ):
-                jacobian = StepJacobian(
-                    self._inner, task_slice(params, chunk), support.task_slice(chunk)
-                )
-                grad = jacobian.product(grad)
+            for index in reversed(range(len(self._supports))):
+                grad = self._step_jacobian(index, chunk, stride=1).product(grad)
             total += _sum_over_tasks(grad)
         return total / self._num_tasks
 
@@ -80,8 +75,8 @@ class MetaObjective:
         surrogate = divergence = 0.0
         for chunk in self._chunks():
             params = tile(theta, _length(chunk))
-            for support in self._supports:
-                params = self._inner.step(params, support.task_slice(chunk))
+            for index, support in enumerate(self._supports):
+                params = self._inner.step(params, support.task_slice(chunk), index)
             query = self._query.task_slice(chunk)
             with torch.no_grad():
                 new = self._distribution(params, query)
@@ -105,16 +100,14 @@ class MetaObjective:
         for first in range(0, self._num_tasks, self._task_chunk):
             yield slice(first, min(first + self._task_chunk, self._num_tasks))
 
+    def _step_jacobian(self, index: int, chunk: slice, stride: int) -> StepJacobian:
+        support = self._supports[index].task_slice(chunk).every(stride)
+        return StepJacobian(self._inner, task_slice(self._adapted[index], chunk), support, index)
+
     def _chunk_curvature(self, chunk: slice) -> "_ChunkCurvature":
-        support_stride = self._stride if self._inner.separable else 1
-        jacobians = [
-            StepJacobian(
-                self._inner,
-                task_slice(params, chunk),
-                support.task_slice(chunk).every(support_stride),
-            )
-            for params, support in zip(self._adapted[:-1], self._supports, strict=True)
-        ]
+        stride = self._stride if self._inner.separable else 1
+        steps = range(len(self._supports))
+        jacobians = [self._step_jacobian(index, chunk, stride) for index in steps]
         query = self._query.task_slice(chunk).every(self._stride)
         return _ChunkCurvature(self._inner, jacobians, task_slice(self._adapted[-1], chunk), query)
 
@@ -135,7 +128,7 @@ class _ChunkCurvature:
             return gaussian.mean, gaussian.log_std
 
         self._distribution = distribution
-        (mean, log_std), self._pull_back = torch.func.vjp(distribution, self._params)
+        (mean, log_std), self._pull_back, *_ = torch.func.vjp(distribution, self._params)
         self._gaussian = DiagonalGaussian(mean, log_std)
 
     def product(self, direction: Params) -> Tensor:
@@ -143,7 +136,7 @@ class _ChunkCurvature:
         tangent = {name: value.contiguous() for name, value in tile(direction, num_tasks).items()}
         for jacobian in self._jacobians:
             tangent = jacobian.product(tangent)
-        _, pushed = torch.func.jvp(self._distribution, (self._params,), (tangent,))
+        _, pushed, *_ = torch.func.jvp(self._distribution, (self._params,), (tangent,))
         mean_dot, log_std_dot = self._gaussian.fisher(pushed)
         total_M11 = self._weights_MN1.sum(1, keepdim=True)
         (cotangent,) = self._pull_back((mean_dot * self._weights_MN1, log_std_dot * total_M11))

@@ -1,0 +1,99 @@
+import pytest
+import torch
+
+from metarl.baselines import (
+    LinearBaseline,
+    linear_features,
+    num_features,
+    require_enough_samples,
+)
+from metarl.errors import ConfigError
+
+M, E, H, O = 2, 6, 20, 3  # noqa: E741
+VALID = torch.ones(M, E, H, dtype=torch.bool)
+
+
+def observations() -> torch.Tensor:
+    return torch.randn(M, E, H, O, generator=torch.Generator().manual_seed(0))
+
+
+def in_span(obs: torch.Tensor) -> torch.Tensor:
+    """Targets that are exactly linear in the features, different for each task."""
+    features = linear_features(obs, torch.arange(H))
+    weights = torch.randn(M, num_features(O), generator=torch.Generator().manual_seed(1))
+    return torch.einsum("mehf,mf->meh", features, weights.double())
+
+
+def test_predicts_zero_before_the_first_fit():
+    assert (LinearBaseline().values(observations()) == 0).all()
+    assert (LinearBaseline().last_values(observations()[:, :, 0], VALID.sum(-1)) == 0).all()
+
+
+def test_recovers_targets_in_the_span_of_the_features(float64):
+    obs = observations()
+    targets = in_span(obs)
+    errors = []
+    for reg in (1e-5, 1e-12):
+        baseline = LinearBaseline(reg)
+        baseline.fit(obs, targets, VALID)
+        errors.append(float((baseline.values(obs) - targets).abs().max()))
+    assert errors[0] < 2e-3 and errors[1] < 1e-6
+
+
+def test_equals_the_ridge_closed_form_per_task(float64):
+    obs = observations()
+    returns = torch.randn(M, E, H, generator=torch.Generator().manual_seed(2))
+    baseline = LinearBaseline(0.1)
+    baseline.fit(obs, returns, VALID)
+    features = linear_features(obs, torch.arange(H)).flatten(1, 2)
+    for task in range(M):
+        phi = features[task]
+        gram = phi.T @ phi + 0.1 * torch.eye(phi.shape[1])
+        expected = torch.linalg.solve(gram, phi.T @ returns[task].reshape(-1))
+        torch.testing.assert_close(baseline.weights_MF[task], expected)
+
+
+def test_weights_change_when_fitted_again():
+    obs, returns = observations(), torch.ones(M, E, H)
+    baseline = LinearBaseline()
+    baseline.fit(obs, returns, VALID)
+    before = baseline.weights_MF.clone()
+    baseline.fit(obs, returns * torch.arange(H), VALID)
+    assert not torch.allclose(before, baseline.weights_MF)
+
+
+def test_invalid_steps_do_not_matter():
+    obs, returns = observations(), torch.randn(M, E, H, generator=torch.Generator().manual_seed(3))
+    valid = VALID.clone()
+    valid[:, 0, 5:] = False
+    first, second = LinearBaseline(), LinearBaseline()
+    first.fit(obs, returns, valid)
+    obs[:, 0, 5:], returns[:, 0, 5:] = 9.0, -100.0
+    second.fit(obs, returns, valid)
+    torch.testing.assert_close(first.weights_MF, second.weights_MF)
+
+
+def test_features_clip_observations_at_ten():
+    features = linear_features(torch.tensor([[25.0, -25.0]]), torch.tensor(100))
+    expected = [10.0, -10.0, 100.0, 100.0, 1.0, 1.0, 1.0, 1.0]
+    assert features.tolist() == [expected]
+
+
+def test_last_value_continues_the_time_features(float64):
+    obs = observations()
+    baseline = LinearBaseline()
+    baseline.fit(obs, in_span(obs), VALID)
+    last = baseline.last_values(obs[:, :, 5], torch.full((M, E), 5))
+    torch.testing.assert_close(last, baseline.values(obs)[:, :, 5])
+
+
+def test_survives_identical_observations():
+    obs = torch.zeros(M, E, H, O)
+    baseline = LinearBaseline(0.0)
+    baseline.fit(obs, torch.ones(M, E, H), VALID)
+    assert torch.isfinite(baseline.values(obs)).all()
+
+
+def test_too_few_samples_are_refused():
+    with pytest.raises(ConfigError, match="too few for the baseline's 44 features"):
+        require_enough_samples(2, 20, 20)

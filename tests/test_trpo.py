@@ -1,0 +1,148 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_meta_gradient import BanditPolicy, bandit_objective, neural_objective
+
+from metarl.learners.inner_loop import InnerLoopConfig
+from metarl.learners.trpo import TRPOConfig, conjugate_gradient, trust_region_step
+from metarl.params import flatten
+
+
+def test_conjugate_gradient_solves_in_n_iterations(float64):
+    g = torch.Generator().manual_seed(0)
+    root = torch.randn(6, 6, generator=g)
+    matrix, b = root @ root.T + torch.eye(6), torch.randn(6, generator=g)
+    x = conjugate_gradient(lambda v: matrix @ v, b, iterations=6, tolerance=0.0)
+    torch.testing.assert_close(matrix @ x, b)
+
+
+class Recorded:
+    """An objective that records where it is evaluated."""
+
+    def __init__(self, objective, evaluate=None):
+        self.objective, self.points = objective, []
+        self._evaluate = evaluate or objective.evaluate
+
+    def gradient(self):
+        return self.objective.gradient()
+
+    def fisher_product(self, vector):
+        return self.objective.fisher_product(vector)
+
+    def evaluate(self, theta):
+        self.points.append(flatten(theta))
+        return self._evaluate(theta)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 0.3])
+def test_full_step_closed_form_on_the_bandit(float64, alpha):
+    mu, goal, max_kl = 0.3, 1.1, 0.01
+    objective = Recorded(bandit_objective(mu, goal, InnerLoopConfig(step_sizes=(alpha,))))
+    result = trust_region_step(
+        objective, objective.objective.theta, TRPOConfig(max_kl=max_kl, cg_damping=0.0)
+    )
+    start, first = objective.points[:2]
+    expected = BanditPolicy.SIGMA * math.sqrt(2 * max_kl) / abs(1 - 2 * alpha)
+    np.testing.assert_allclose(first - start, [expected], rtol=1e-9)  # towards the goal
+    assert result.rejected == "" and result.gain > 0
+    assert 0 < result.kl <= max_kl * (1 + 1e-3)
+
+
+def test_accepted_step_improves_within_the_trust_region(float64):
+    objective = neural_objective(steps=2)
+    before = objective.evaluate(objective.theta)
+    result = trust_region_step(objective, objective.theta, TRPOConfig(max_kl=0.01))
+    value, kl = objective.evaluate(result.theta)
+    assert result.rejected == ""
+    assert value > before[0] and kl <= 0.01
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        ((-1.0, 0.0), "no improvement"),
+        ((1.0, 1.0), "kl above limit"),
+        ((float("nan"), 0.0), "non-finite surrogate"),
+    ],
+)
+def test_rejected_step_restores_the_parameters_and_says_why(float64, outcome, reason):
+    real = neural_objective()
+    theta = real.theta
+
+    def evaluate(point):
+        return (0.0, 0.0) if point is theta else outcome
+
+    result = trust_region_step(Recorded(real, evaluate), theta, TRPOConfig())
+    assert result.rejected == reason
+    assert result.theta is theta
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_non_finite_gradient_never_reaches_the_parameters(float64, value):
+    objective = Recorded(neural_objective())
+    objective.gradient = lambda: torch.full_like(flatten(objective.objective.theta), value)
+    result = trust_region_step(objective, objective.objective.theta, TRPOConfig())
+    assert result.rejected == "non-finite gradient"
+    assert result.theta is objective.objective.theta
+    assert objective.points == []
+
+
+def test_curvature_on_some_states_changes_the_direction_little(float64):
+    """Rollouts of a real robot: a quarter of the states against all of them."""
+    directions = []
+    for stride in (1, 4):
+        objective = cheetah_objective(1.0 / stride)
+        gradient = objective.gradient()
+
+        def product(vector, objective=objective):
+            return objective.fisher_product(vector) + 1e-5 * vector
+
+        directions.append(conjugate_gradient(product, gradient, 10))
+    cosine = torch.cosine_similarity(*directions, dim=0)
+    assert cosine > 0.9
+    ratio = directions[1].norm() / directions[0].norm()
+    assert 0.8 < ratio < 1.25
+
+
+def cheetah_objective(fraction):
+    from metarl.building import build_learner
+    from metarl.config import parse_config
+    from metarl.environments import make_env, spec_of_spaces
+    from metarl.learners.inner_loop import make_batch
+    from metarl.learners.meta_objective import MetaObjective
+    from metarl.rollouts import collect
+    from metarl_envs.tasks import repeat
+
+    num_tasks, episodes, horizon = 4, 10, 50
+    config = parse_config(
+        {
+            "env": {"id": "metarl/HalfCheetahVel-v0", "kwargs": {"action_scale": 10.0}},
+            "learner": {"name": "maml"},
+            "policy": {"hidden_sizes": [32, 32]},
+            "meta_batch": num_tasks,
+            "episodes": episodes,
+            "horizon": horizon,
+            "iterations": 1,
+        }
+    )
+    env = make_env(config.env, num_tasks * episodes, horizon)
+    spaces = env.single_observation_space, env.single_action_space
+    learner = build_learner(config, spec_of_spaces(*spaces, episodes, horizon))
+    env.set_tasks(repeat(env.task_distribution("train").sample(num_tasks, 0), episodes))
+    state = learner.begin(num_tasks, episodes)
+    keys = list(range(num_tasks))
+    support, _ = collect(env, learner, state, (0, 0), keys, horizon)
+    adapted = learner.adapt(state, support)
+    query, _ = collect(env, learner, adapted, (0, 1), keys, horizon)
+    batches = [make_batch(r, learner.config.advantages) for r in (support, query)]
+    return MetaObjective(
+        learner.inner,
+        learner.meta_parameters,
+        [state.params_M, adapted.params_M],
+        batches[:1],
+        batches[1],
+        5,
+        fraction,
+    )
