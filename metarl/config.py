@@ -84,12 +84,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
         if "=" not in override:
             raise ConfigError(f"override {override!r} must have the form key.sub=value")
     try:
-        merged = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
+        loaded = OmegaConf.load(path)
+        if not OmegaConf.is_dict(loaded):
+            raise ConfigError(f"{path} must hold keys and values")
+        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
         document = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path} must hold keys and values")
+    assert isinstance(document, dict)
     return parse_config({str(key): value for key, value in document.items()})
 
 

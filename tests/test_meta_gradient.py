@@ -52,9 +52,9 @@ def tabular_batch(mdps, thetas_M):
         actions_MEHA=torch.stack([m.actions_EH for m in mdps]).unsqueeze(-1).double(),
         log_probs_MEH=torch.stack([m.log_probs(t) for m, t in zip(mdps, thetas_M, strict=True)]),
         advantages_MEH=torch.stack([m.returns_EH for m in mdps]),
-        weights_MEH=torch.stack(
-            [m.probabilities(t) for m, t in zip(mdps, thetas_M, strict=True)]
-        ).unsqueeze(-1).expand(-1, -1, HORIZON),
+        weights_MEH=torch.stack([m.probabilities(t) for m, t in zip(mdps, thetas_M, strict=True)])
+        .unsqueeze(-1)
+        .expand(-1, -1, HORIZON),
     )
 
 
@@ -108,9 +108,7 @@ def test_first_order_meta_gradient_is_the_gradient_at_the_adapted_parameters(flo
             phi = phi + 0.3 * gradient
         leaf = phi.clone().requires_grad_()
         expected += torch.autograd.grad(mdp.expected_return(leaf), leaf)[0] / len(mdps)
-    torch.testing.assert_close(
-        tabular_objective(mdps, theta, config).gradient(), expected, **EXACT
-    )
+    torch.testing.assert_close(tabular_objective(mdps, theta, config).gradient(), expected, **EXACT)
     exact = replace_config(config, first_order=False)
     assert not torch.allclose(tabular_objective(mdps, theta, exact).gradient(), expected)
 

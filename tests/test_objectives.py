@@ -39,9 +39,7 @@ def hessian_parts(mdp):
     h12 = torch.zeros(4, 4)
     for t in range(HORIZON):
         for k in range(t + 1, HORIZON):
-            h12 += torch.einsum(
-                "e,e,ei,ej->ij", probabilities, q[:, k], scores[:, t], scores[:, k]
-            )
+            h12 += torch.einsum("e,e,ei,ej->ij", probabilities, q[:, k], scores[:, t], scores[:, k])
     h2 = torch.zeros(4, 4)
     weighted = probabilities[:, None] * q
     h2 = hessian(lambda theta: (weighted * mdp.log_probs(theta)).sum(), THETA)

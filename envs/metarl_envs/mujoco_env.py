@@ -18,6 +18,7 @@ _ASSETS = Path(gymnasium_mujoco.__file__).parent / "assets"
 
 # Follow the torso (type 1 = tracking) from 4 m
 _CAMERA = {"distance": 4.0, "trackbodyid": 1, "type": 1}
+_PIXELS = 480
 
 # Engine warnings after which MuJoCo has reset the simulation by itself
 _FATAL_WARNINGS = [
@@ -147,10 +148,16 @@ class MujocoTaskEnv(TaskVectorEnv):
         """A frame of one simulation, through Gymnasium's renderer."""
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
-        model, data = self.simulation(row)
         if self._renderer is None:
-            self._renderer = MujocoRenderer(model, data, default_cam_config=_CAMERA)
-        self._renderer.model, self._renderer.data = model, data
+            self._drawn = copy.copy(self.model), mujoco.MjData(self.model)
+            self._renderer = MujocoRenderer(
+                *self._drawn, default_cam_config=_CAMERA, width=_PIXELS, height=_PIXELS
+            )
+        # the renderer keeps references: refill the same model and data
+        model, data = self._drawn
+        self.batch.get_model(row, model)
+        self.batch.get_data(row, data)
+        mujoco.mj_forward(model, data)
         return self._renderer.render(render_mode)
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -158,13 +165,6 @@ class MujocoTaskEnv(TaskVectorEnv):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-
-    def simulation(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
-        """A copy of one simulation's model and state, with derived fields, for rendering."""
-        model = self.batch.get_model(row, copy.copy(self.model))
-        data = self.batch.get_data(row)
-        mujoco.mj_forward(model, data)
-        return model, data
 
     def _before_step(self) -> Any:
         """What the reward needs of the state before the step; by default the root's x."""

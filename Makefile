@@ -1,0 +1,48 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+WHEEL_VENV := build/wheel-venv
+
+.PHONY: install demo test lint format type check build bench clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)  ## meta-train on hidden velocities, then adapt to held-out ones
+	$(BIN)/python scripts/train.py configs/half_cheetah_vel/demo.yaml
+
+test: $(INSTALLED)  ## all tests but those that train for minutes
+	$(BIN)/python -m pytest -m "not training"
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(INSTALLED)
+	$(BIN)/mypy
+
+check: lint type test
+
+build: $(INSTALLED)  ## build the wheel, install it in a clean environment, use it from outside
+	rm -rf dist $(WHEEL_VENV)
+	$(BIN)/python -m build --outdir dist
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/pip install --quiet --constraint constraints.txt dist/*.whl
+	cp scripts/smoke_test.py $(WHEEL_VENV)/smoke_test.py
+	cd $(WHEEL_VENV) && bin/python -P smoke_test.py
+
+bench: $(INSTALLED)  ## speed against physics alone
+	$(BIN)/python scripts/benchmark.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,298 @@
+"""Properties that every registered environment has. A new environment adds no test code."""
+
+import itertools
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as gymnasium_check
+from stable_baselines3.common.env_checker import check_env as stable_baselines3_check
+
+import metarl_envs
+from metarl_envs import tasks as task_batches
+from metarl_envs.errors import ActionError, EnvironmentConfigError, TaskError
+from metarl_envs.mujoco_env import MujocoTaskEnv
+
+N, STEPS = 4, 15
+IDS = list(metarl_envs.ENVIRONMENTS)
+SPLITS = ("train", "test", "extrapolation")
+
+
+@pytest.fixture(params=IDS)
+def env_id(request):
+    return request.param
+
+
+def make(env_id, num_envs=N, **kwargs):
+    return gymnasium.make_vec(env_id, num_envs=num_envs, **kwargs).unwrapped
+
+
+def actions_of(env, steps=STEPS, seed=0):
+    rng = np.random.default_rng(seed)
+    space = env.single_action_space
+    size = (steps, env.num_envs, *space.shape)
+    return rng.uniform(space.low, space.high, size).astype(np.float32)
+
+
+def episode(env, actions, seed):
+    """Observations, rewards and flags of one episode, from the reset on."""
+    records = [env.reset(seed=seed)[0]]
+    for action in actions:
+        records.extend(np.asarray(part) for part in env.step(action)[:4])
+    return records
+
+
+def equal(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_same_seed_same_episode_to_the_bit(env_id):
+    env, again = make(env_id), make(env_id)
+    tasks = env.task_distribution("train").sample(N, 0)
+    for one in (env, again):
+        one.set_tasks(tasks)
+    actions = actions_of(env)
+    assert equal(episode(env, actions, 3), episode(again, actions, 3))
+    assert equal(episode(env, actions, 3), episode(env, actions, 3))
+
+
+def test_physics_threads_change_nothing(env_id):
+    if not isinstance(make(env_id), MujocoTaskEnv):
+        assert "num_threads" not in make(env_id).__init__.__annotations__
+        return
+    actions = actions_of(make(env_id))
+    one, two = make(env_id, num_threads=1), make(env_id, num_threads=2)
+    assert equal(episode(one, actions, 0), episode(two, actions, 0))
+
+
+def test_spaces_and_dtypes(env_id):
+    env = make(env_id)
+    obs, info = env.reset(seed=0)
+    assert obs.shape == env.observation_space.shape and obs.dtype == np.float64
+    assert info == {}
+    assert env.single_action_space.is_bounded()
+    obs, rewards, terminated, truncated, _ = env.step(actions_of(env)[0])
+    assert obs.shape == env.observation_space.shape and np.isfinite(obs).all()
+    assert rewards.shape == terminated.shape == truncated.shape == (N,)
+    assert terminated.dtype == truncated.dtype == bool
+
+
+def test_initial_states_vary_where_the_definition_says_so(env_id):
+    env = make(env_id)
+    first, second = env.reset(seed=0)[0], env.reset(seed=100)[0]
+    varies = not np.array_equal(first, second)
+    assert varies == ("PointNavigation" not in env_id)  # the point starts at the origin
+
+
+def test_observations_share_no_memory_and_none_is_constant(env_id):
+    env = make(env_id)
+    observations = episode(env, actions_of(env, 40), 0)[0::1]
+    observations = [part for part in observations if part.shape == env.observation_space.shape]
+    for before, after in itertools.pairwise(observations):
+        assert not np.shares_memory(before, after)
+    constant = np.flatnonzero(np.stack(observations).std(axis=(0, 1)) == 0)
+    # a planar robot's sideways position, which PEARL's observation includes
+    assert constant.tolist() == ([18] if "HalfCheetah" in env_id else [])
+
+
+def test_tasks_change_rewards_or_dynamics(env_id):
+    env = make(env_id)
+    tasks = env.task_distribution("train").sample(2, 0)
+    outcomes = []
+    for index in range(2):
+        env.set_tasks(task_batches.take(tasks, [index] * N))
+        outcomes.append(episode(env, actions_of(env, 60), 0))
+    if "Sparse" in env_id:  # random actions need not reach the goal: put the point there
+        pytest.skip("covered by test_point_navigation.py::test_sparse_reward")
+    assert not equal(*outcomes)
+
+
+def test_splits_are_disjoint_and_inside_the_task_space(env_id):
+    env = make(env_id)
+    samples = {}
+    for split in env.task_splits:
+        assert split in SPLITS
+        samples[split] = env.task_distribution(split).sample(300, 1)
+        task_batches.check_tasks(env.task_space, samples[split], 300)
+        assert env.task_distribution(split).contains(samples[split]).all()
+    assert {"train", "test"} <= samples.keys()
+    if env.shares_tasks:
+        return
+    for split, tasks in samples.items():
+        for other in set(samples) - {split}:
+            assert not env.task_distribution(other).contains(tasks).any(), (split, other)
+
+
+def test_task_samples_follow_the_seed_and_extend(env_id):
+    distribution = make(env_id).task_distribution("train")
+    first, again, longer = (distribution.sample(n, 5) for n in (7, 7, 20))
+    other = distribution.sample(7, 6)
+    for key in first:
+        assert np.array_equal(first[key], again[key])
+        if not make(env_id).shares_tasks:
+            assert np.array_equal(first[key], longer[key][:7])
+            assert not np.array_equal(first[key], other[key])
+
+
+def test_tasks_survive_json_to_the_bit(env_id):
+    env = make(env_id)
+    tasks = env.task_distribution("train").sample(5, 0)
+    document = json.loads(json.dumps(task_batches.to_json(tasks)))
+    back = task_batches.from_json(env.task_space, document)
+    for key, values in tasks.items():
+        assert np.array_equal(values, back[key]) and values.dtype == back[key].dtype
+
+
+def test_setting_tasks_twice_is_setting_them_once(env_id):
+    once, twice = make(env_id), make(env_id)
+    tasks = once.task_distribution("train").sample(N, 0)
+    once.set_tasks(tasks)
+    twice.set_tasks(tasks)
+    twice.reset(seed=9)
+    twice.set_tasks(tasks)
+    actions = actions_of(once)
+    assert equal(episode(once, actions, 0), episode(twice, actions, 0))
+
+
+def test_tasks_are_in_force_from_the_next_reset_only(env_id):
+    env, untouched = make(env_id), make(env_id)
+    actions = actions_of(env)
+    env.reset(seed=0), untouched.reset(seed=0)
+    env.set_tasks(env.task_distribution("train").sample(N, 0))
+    for action in actions:
+        ours, theirs = env.step(action), untouched.step(action)
+        assert equal(ours[:4], theirs[:4])
+
+
+def test_nominal_task_restores_everything_to_the_bit(env_id):
+    fresh, used = make(env_id), make(env_id)
+    used.set_tasks(used.task_distribution("train").sample(N, 0))
+    used.reset(seed=5)
+    nominal = task_batches.repeat(task_batches.batch_of_one(used.nominal_task), N)
+    used.set_tasks(nominal)
+    actions = actions_of(fresh)
+    assert equal(episode(fresh, actions, 0), episode(used, actions, 0))
+    if isinstance(used, MujocoTaskEnv):
+        assert_same_model(used.batch.get_model(1), used.model)
+
+
+def assert_same_model(model, reference):
+    for name in dir(reference):
+        value = getattr(reference, name)
+        if isinstance(value, np.ndarray):
+            assert np.array_equal(value, getattr(model, name)), name
+
+
+def test_single_view_equals_batch(env_id):
+    env = make(env_id)
+    tasks = env.task_distribution("train").sample(N, 0)
+    env.set_tasks(tasks)
+    actions = actions_of(env)
+    batch = episode(env, actions, 7)
+    for index in (0, N - 1):
+        task = {key: values[index] for key, values in tasks.items()}
+        single = gymnasium.make(env_id, task=task)
+        obs, _ = single.reset(seed=7 + index)
+        assert np.array_equal(obs, batch[0][index])
+        for t, action in enumerate(actions):
+            obs, reward, terminated, truncated, _ = single.step(action[index])
+            parts = batch[1 + 4 * t : 5 + 4 * t]
+            assert np.array_equal(obs, parts[0][index]) and reward == parts[1][index]
+            assert (terminated, truncated) == (parts[2][index], parts[3][index])
+            if terminated:
+                break
+
+
+def test_ended_episodes_stand_still(env_id):
+    env = make(env_id, max_episode_steps=3)
+    env.reset(seed=0)
+    actions = actions_of(env)
+    for t in range(3):
+        obs, _, terminated, truncated, _ = env.step(actions[t])
+    assert (terminated | truncated).all()
+    later = env.step(actions[3])
+    assert np.array_equal(later[0], obs) and (later[1] == 0).all()
+    assert np.array_equal(later[2], terminated) and np.array_equal(later[3], truncated)
+
+
+def test_partial_reset_leaves_the_others_alone(env_id):
+    env, reference = make(env_id), make(env_id)
+    actions = actions_of(env)
+    env.reset(seed=0), reference.reset(seed=0)
+    for action in actions[:5]:
+        env.step(action), reference.step(action)
+    mask = np.array([True, False, False, True])
+    env.reset(options={"reset_mask": mask})
+    after, expected = env.step(actions[5])[0], reference.step(actions[5])[0]
+    assert np.array_equal(after[~mask], expected[~mask])
+
+
+@pytest.mark.parametrize("change", ["unknown", "missing", "shape", "outside", "nan", "count"])
+def test_bad_tasks_are_refused_and_change_nothing(env_id, change):
+    env = make(env_id)
+    tasks = env.task_distribution("train").sample(N, 0)
+    key = next(iter(tasks))
+    broken = {k: v.astype(float) for k, v in tasks.items()}
+    if change == "unknown":
+        broken[f"{key}x"] = broken[key]
+    elif change == "missing":
+        del broken[key]
+    elif change == "shape":
+        broken[key] = np.zeros((N, 77))
+    elif change == "outside":
+        broken[key] = np.full_like(broken[key], 1e6)
+    elif change == "nan":
+        broken[key] = np.full_like(broken[key], np.nan)
+    else:
+        broken = {k: v[: N - 1] for k, v in broken.items()}
+    before = env.tasks
+    with pytest.raises(TaskError, match="task key" if change == "count" else key):
+        env.set_tasks(broken)
+    assert env.tasks is before
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_non_finite_action_is_refused_before_anything_moves(env_id, value):
+    env, reference = make(env_id), make(env_id)
+    env.reset(seed=0), reference.reset(seed=0)
+    action = actions_of(env)[0]
+    broken = action.copy()
+    broken[2, 0] = value
+    with pytest.raises(ActionError, match="sub-environment 2 is not finite"):
+        env.step(broken)
+    assert np.array_equal(env.step(action)[0], reference.step(action)[0])
+
+
+def test_action_of_wrong_shape_is_refused(env_id):
+    env = make(env_id)
+    env.reset(seed=0)
+    with pytest.raises(ActionError, match="expected"):
+        env.step(np.zeros((N, 99)))
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"num_envs": 0}, {"max_episode_steps": 0}, {"action_scale": 0.0}]
+)
+def test_bad_sizes_are_refused(env_id, kwargs):
+    with pytest.raises(EnvironmentConfigError, match="must be positive"):
+        make(env_id, **({"num_envs": N} | kwargs))
+
+
+def test_unknown_split_is_refused(env_id):
+    with pytest.raises(TaskError, match="did you mean 'train'"):
+        make(env_id).task_distribution("trian")
+
+
+def test_gymnasium_checker(env_id):
+    gymnasium_check(gymnasium.make(env_id).unwrapped, skip_render_check=True)
+
+
+def test_stable_baselines3_checker(env_id):
+    stable_baselines3_check(gymnasium.make(env_id))
+
+
+def test_action_scale_divides_actions(env_id):
+    plain, scaled = make(env_id), make(env_id, action_scale=4.0)
+    actions = actions_of(plain)
+    assert equal(episode(plain, actions, 0), episode(scaled, 4.0 * actions, 0))

@@ -1,0 +1,79 @@
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import metarl
+from metarl.params import flatten
+
+ID = "metarl/PointNavigation-v0"
+
+
+@pytest.fixture
+def learner(tiny_run):
+    return metarl.load(tiny_run)
+
+
+def make(**kwargs):
+    task = {"goal": [0.3, -0.2]}
+    return gymnasium.make(ID, task=task, action_scale=10.0, max_episode_steps=10, **kwargs)
+
+
+def test_adapts_and_predicts_like_stable_baselines3(learner):
+    before = flatten(learner.meta_parameters).clone()
+    policy = metarl.adapt(learner, make(), episodes=6, steps=2)
+    assert torch.equal(flatten(learner.meta_parameters), before)
+    obs = np.array([0.1, 0.2])
+    action, state = policy.predict(obs, deterministic=True)
+    assert action.shape == (2,) and make().action_space.contains(action)
+    again, _ = policy.predict(obs, state, deterministic=True)
+    assert np.array_equal(action, again)
+    several, _ = policy.predict(np.tile(obs, (3, 1)), deterministic=True)
+    np.testing.assert_allclose(several, np.tile(action, (3, 1)), atol=1e-6)
+    sampled = [policy.predict(obs)[0] for _ in range(5)]
+    assert len({tuple(s) for s in sampled}) == 5
+
+
+def test_adaptation_changes_the_policy_with_the_task(learner):
+    obs = np.zeros(2)
+    actions = []
+    for goal in ([0.4, 0.4], [-0.4, -0.4]):
+        env = gymnasium.make(ID, task={"goal": goal}, action_scale=10.0, max_episode_steps=10)
+        policy = metarl.adapt(learner, env, episodes=20, steps=1)
+        actions.append(policy.predict(obs, deterministic=True)[0])
+    assert (actions[0] > actions[1]).all()
+
+
+class PlainPoint(gymnasium.Env):
+    """The same task as somebody else's environment."""
+
+    def __init__(self):
+        self._env = make().unwrapped
+        self.observation_space = self._env.observation_space
+        self.action_space = self._env.action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._env.reset(seed=seed)
+
+    def step(self, action):
+        return self._env.step(action)
+
+
+def test_any_gymnasium_environment_can_be_adapted_to(learner):
+    env = gymnasium.wrappers.TimeLimit(PlainPoint(), 10)
+    policy = metarl.adapt(learner, env, episodes=6, steps=2)
+    assert policy.predict(np.zeros(2), deterministic=True)[0].shape == (2,)
+
+
+@pytest.mark.parametrize("kwargs", [{"episodes": 0}, {"steps": -1}, {"seed": -1}])
+def test_bad_sizes(learner, kwargs):
+    with pytest.raises(metarl.UserError, match=f"got .*{next(iter(kwargs.values()))}"):
+        metarl.adapt(learner, make(), **kwargs)
+
+
+def test_environment_that_does_not_fit(learner):
+    with pytest.raises(metarl.UserError, match=r"actions from .*the learner was trained with"):
+        metarl.adapt(learner, gymnasium.make(ID))
+    with pytest.raises(metarl.UserError, match="action space must be a vector"):
+        metarl.adapt(learner, gymnasium.make("CartPole-v1"))

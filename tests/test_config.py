@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+import metarl
+from metarl.config import load_config, parse_config, to_yaml
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_shipped_configs_load(path):
+    config = load_config(path)
+    assert config.env.id in metarl.config.LEARNERS or config.env.id.startswith("metarl/")
+    assert len(path.read_text().splitlines()) <= 30
+
+
+def test_resolved_config_reads_back_equal(tiny_config, tmp_path):
+    (tmp_path / "c.yaml").write_text(to_yaml(tiny_config))
+    assert load_config(tmp_path / "c.yaml") == tiny_config
+
+
+def test_overrides():
+    config = load_config(CONFIGS[0], ["meta_batch=7", "learner.outer.max_kl=2e-3", "seed=4"])
+    assert config.meta_batch == 7 and config.seed == 4
+    assert config.learner.outer.max_kl == 0.002
+
+
+def test_configs_are_frozen(tiny_config):
+    with pytest.raises(ValueError, match="frozen"):
+        tiny_config.seed = 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("meta_bacth=3", "unknown key 'meta_bacth' (did you mean 'meta_batch'?); allowed here:"),
+        ("learner.iner.steps=1", "unknown key 'learner.iner' (did you mean 'inner'?)"),
+        ("learner.inner.step=1", "unknown key 'learner.inner.step' (did you mean 'steps'?)"),
+        ("learner.name=mamml", "name 'mamml' is unknown (did you mean 'maml'?); allowed: maml"),
+        ("meta_batch=0", "key 'meta_batch' is 0, must be greater than 0"),
+        ("episodes=-2", "key 'episodes' is -2, must be greater than 0"),
+        ("horizon=1.5", "key 'horizon' is 1.5, must be a valid integer"),
+        ("iterations=many", "key 'iterations' is 'many', must be a valid integer"),
+        ("learner.outer.max_kl=-1", "key 'learner.outer.max_kl' is -1, must be greater than 0"),
+        ("learner.inner.objective=dise", "must be 'likelihood_ratio', 'score_function' or 'dice'"),
+        ("learner.inner.step_sizes=[]", "key 'learner.inner.step_sizes' is []"),
+        ("policy.hidden_sizes=[0]", "key 'policy.hidden_sizes.0' is 0, must be greater than 0"),
+        ("device=tpu", "key 'device' is 'tpu', must be 'cpu' or 'cuda'"),
+        ("nonsense", "override 'nonsense' must have the form key.sub=value"),
+    ],
+)
+def test_mistakes_are_one_sentence(override, message):
+    with pytest.raises(metarl.ConfigError) as error:
+        load_config(CONFIGS[0], [override])
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_missing_keys_and_files(tmp_path):
+    with pytest.raises(metarl.ConfigError, match="key 'env' is missing"):
+        parse_config({"learner": {"name": "maml"}})
+    with pytest.raises(metarl.ConfigError, match="mapping with a 'name'"):
+        load_config(CONFIGS[0], ["learner=maml"])
+    with pytest.raises(metarl.ConfigError, match="no config file"):
+        load_config(tmp_path / "nowhere.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1, 2\nb: }")
+    with pytest.raises(metarl.ConfigError, match="cannot read"):
+        load_config(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
+    with pytest.raises(metarl.ConfigError):
+        load_config(tmp_path / "list.yaml")

@@ -1,0 +1,73 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from metarl.distributions import DiagonalGaussian
+from metarl.params import flatten, tile, unflatten
+from metarl.policy import GaussianPolicy, ModuleNetwork, PolicyConfig, make_policy
+
+O, A, M, N = 3, 2, 4, 6  # noqa: E741
+
+
+def test_log_prob_kl_and_entropy_equal_torch(float64):
+    g = torch.Generator().manual_seed(0)
+    mean, other = (torch.randn(M, N, A, generator=g) for _ in range(2))
+    log_std, log_std_other = (torch.randn(M, 1, A, generator=g) for _ in range(2))
+    ours, theirs = DiagonalGaussian(mean, log_std), torch.distributions.Normal(mean, log_std.exp())
+    actions = torch.randn(M, N, A, generator=g)
+    # summed over action dimensions, not averaged
+    torch.testing.assert_close(ours.log_prob(actions), theirs.log_prob(actions).sum(-1))
+    second = torch.distributions.Normal(other, log_std_other.exp())
+    expected = torch.distributions.kl_divergence(theirs, second).sum(-1)
+    torch.testing.assert_close(ours.kl(DiagonalGaussian(other, log_std_other)), expected)
+    torch.testing.assert_close(ours.entropy().expand(M, N), theirs.entropy().sum(-1))
+    assert ours.log_prob(mean).shape == (M, N)
+
+
+def test_one_task_alone_equals_the_task_in_a_batch(float64):
+    policy = make_policy(O, A, PolicyConfig(hidden_sizes=(5, 4)))
+    params = [
+        {n: v.double() for n, v in policy.init(torch.Generator().manual_seed(i)).items()}
+        for i in range(M)
+    ]
+    stacked = {name: torch.stack([p[name] for p in params]) for name in params[0]}
+    obs = torch.randn(M, N, O, generator=torch.Generator().manual_seed(9))
+    together = policy(stacked, obs).mean
+    for task in range(M):
+        alone = policy(tile(params[task], 1), obs[task : task + 1]).mean
+        torch.testing.assert_close(alone[0], together[task])
+
+
+def test_any_module_can_serve(float64):
+    module = nn.Sequential(nn.Linear(O, 5), nn.Tanh(), nn.Linear(5, A))
+    policy = GaussianPolicy(ModuleNetwork(module), A, PolicyConfig(init_std=0.5))
+    params = policy.init(torch.Generator())
+    obs = torch.randn(M, N, O)
+    distribution = policy(tile(params, M), obs)
+    torch.testing.assert_close(distribution.mean, module(obs))
+    assert float(distribution.log_std[0, 0, 0]) == pytest.approx(math.log(0.5))
+
+
+def test_initial_parameters_follow_the_seed():
+    policy = make_policy(O, A, PolicyConfig())
+    first, again, other = (
+        flatten(policy.init(torch.Generator().manual_seed(seed))) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_standard_deviation_has_a_floor():
+    policy = make_policy(O, A, PolicyConfig(min_std=1e-3))
+    params = tile(policy.init(torch.Generator()), 1)
+    params["log_std"] = torch.full((1, A), -100.0)
+    log_std = policy(params, torch.zeros(1, 1, O)).log_std
+    torch.testing.assert_close(log_std, torch.full((1, 1, A), math.log(1e-3)))
+
+
+def test_flatten_and_back():
+    params = make_policy(O, A, PolicyConfig()).init(torch.Generator())
+    back = unflatten(flatten(params), params)
+    assert list(back) == list(params)
+    assert all(torch.equal(back[name], params[name]) for name in params)

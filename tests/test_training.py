@@ -1,0 +1,129 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import metarl
+from metarl.checkpoint import read_checkpoint
+from metarl.config import load_config, parse_config
+from metarl.params import flatten
+
+
+def weights(folder):
+    return load_file(folder / "weights.safetensors")
+
+
+def progress(folder):
+    with (folder / "progress.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def same_weights(a, b):
+    first, second = weights(a), weights(b)
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_run_folder(tiny_run):
+    assert load_config(tiny_run / "config.yaml").meta_batch == 3
+    rows = progress(tiny_run)
+    assert [int(row["iteration"]) for row in rows] == [0, 1, 2]
+    for key in ("train/return_step_0", "train/return_step_1", "train/kl", "time/physics"):
+        assert all(np.isfinite(float(row[key])) for row in rows), key
+    assert float(rows[-1]["time/env_steps"]) == 3 * 2 * 3 * 4 * 10
+    document = json.loads((tiny_run / "evaluation.json").read_text())
+    assert np.array(document["returns"]).shape == (2, 5, 3)
+    assert (tiny_run / "adaptation.png").stat().st_size > 10_000
+    assert list(tiny_run.glob("events.out.tfevents*"))
+    names = sorted(path.name for path in (tiny_run / "checkpoints").iterdir())
+    assert names == ["iteration_000002", "iteration_000003"]
+    tasks = json.loads((tiny_run / "checkpoints/iteration_000003/tasks.json").read_text())
+    assert tasks == document["tasks"]
+    versions = read_checkpoint(tiny_run).metadata["versions"]
+    assert versions["torch"] == torch.__version__.split("+")[0] or versions["torch"]
+
+
+def test_same_config_same_run_to_the_bit(tiny_config, tiny_run, tmp_path):
+    metarl.train(tiny_config, tmp_path / "again")
+    name = "checkpoints/iteration_000003"
+    assert same_weights(tiny_run / name, tmp_path / "again" / name)
+    first, again = ((p / "evaluation.json").read_text() for p in (tiny_run, tmp_path / "again"))
+    assert json.loads(first)["returns"] == json.loads(again)["returns"]
+
+
+def test_resumed_run_equals_the_uninterrupted_one_to_the_bit(tiny_config, tiny_run, tmp_path):
+    folder = tmp_path / "run"
+    metarl.train(tiny_config.model_copy(update={"iterations": 2}), folder)
+    metarl.train(tiny_config, folder, resume=True)
+    name = "checkpoints/iteration_000003"
+    assert same_weights(tiny_run / name, folder / name)
+    rows = [progress(path) for path in (tiny_run, folder)]
+    assert [row["iteration"] for row in rows[1]] == ["0", "1", "2"]
+    for mine, theirs in zip(*rows, strict=True):
+        assert mine["train/return_step_1"] == theirs["train/return_step_1"]
+        assert mine["time/env_steps"] == theirs["time/env_steps"]
+
+
+def test_meta_parameters_change_in_training(tiny_config, tiny_run):
+    learner = metarl.load(tiny_run)
+    initial = metarl.building.build_learner(tiny_config, learner.spec)
+    assert not torch.equal(flatten(initial.meta_parameters), flatten(learner.meta_parameters))
+
+
+def test_folder_in_use_is_refused(tiny_config, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(metarl.ConfigError, match="is not empty"):
+        metarl.train(tiny_config, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"episodes": 1, "horizon": 8}, "too few for the baseline's 8 features"),
+        ({"env": {"id": "metarl/Nowhere-v0"}}, "unknown environment 'metarl/Nowhere-v0'"),
+        ({"env": {"id": "no_module:X-v0"}}, "cannot import the module"),
+        ({"env": {"id": "CartPole-v1"}}, "is not a task environment"),
+        (
+            {"env": {"id": "metarl/PointNavigation-v0", "kwargs": {"goal_rnge": 1.0}}},
+            "does not accept",
+        ),
+        (
+            {"env": {"id": "metarl/PointNavigation-v0", "kwargs": {"goal_range": -1.0}}},
+            "goal_range must be",
+        ),
+        ({"evaluation": {"split": "tests"}}, "no task split 'tests'"),
+    ],
+)
+def test_bad_experiments_leave_nothing_behind(tiny_document, tmp_path, change, message):
+    folder = tmp_path / "run"
+    with pytest.raises(metarl.UserError, match=message):
+        metarl.train(parse_config({**tiny_document, **change}), folder)
+    assert not folder.exists()
+
+
+def test_resume_with_another_config_is_refused(tiny_document, tiny_run):
+    config = parse_config({**tiny_document, "seed": 5})
+    with pytest.raises(metarl.CheckpointError, match="made with another 'seed': 0, not 5"):
+        metarl.train(config, tiny_run, resume=True)
+    other = parse_config({**tiny_document, "env": {"id": "metarl/HalfCheetahVel-v0"}})
+    with pytest.raises(metarl.CheckpointError, match="made with another 'env'"):
+        metarl.train(other, tiny_run, resume=True)
+    shorter = parse_config({**tiny_document, "iterations": 1})
+    with pytest.raises(metarl.CheckpointError, match="past the 1 iterations"):
+        metarl.train(shorter, tiny_run, resume=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_training_on_a_gpu(tiny_config, tmp_path):
+    metarl.train(tiny_config.model_copy(update={"device": "cuda"}), tmp_path / "run")
+
+
+def test_missing_gpu_is_refused(tiny_config, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is there")
+    with pytest.raises(metarl.ConfigError, match="no CUDA device"):
+        metarl.train(tiny_config.model_copy(update={"device": "cuda"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
