@@ -6,37 +6,55 @@ half_cheetah_dir): 5 simulator steps of 0.01 s per control step, 200 control ste
 0.05, and an observation of 20 numbers that ends with the torso's position.
 """
 
-from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.mujoco_env import MujocoTaskEnv
-from metarl_envs.task_distributions import ListTasks, TaskDistribution, UniformTasks
-from metarl_envs.tasks import Tasks
+from metarl_envs.mujoco_env import MujocoTaskEnv, Variations
+from metarl_envs.task_parts import TaskPart, direction, pearl_velocities, target_velocity
 
 _RESET_NOISE = 0.1  # rad and m, half-width of the joint noise; also the velocity noise's std
 
 
-class _HalfCheetah(MujocoTaskEnv):
-    """The robot; a subclass turns the forward velocity into a reward."""
+class HalfCheetah(MujocoTaskEnv):
+    """The robot, rewarded for running forwards: r = v - 0.05 sum(a^2), v = dx/dt.
+
+    Tasks: those of its `variations`, by default `link_mass` (see `metarl_envs.variations`).
+
+    Args:
+        num_envs: number of simulations.
+        parts: goals, for the classes below.
+        variations: what varies besides, by name; `link_mass` if there is nothing else.
+        torso_position: append the torso's position (lagging one simulator step, as in PEARL).
+        ctrl_cost_weight: weight of sum(a^2), a in actuator units.
+        frame_skip: simulator steps (0.01 s) per control step.
+        action_scale: see `MujocoTaskEnv`; 10 in MAML, ProMP and garage, 1 in PEARL.
+        **kwargs: `max_episode_steps`, `timestep`, `num_threads` of `MujocoTaskEnv`.
+    """
 
     def __init__(
         self,
-        num_envs: int,
+        num_envs: int = 1,
         *,
-        torso_position: bool,
-        ctrl_cost_weight: float,
+        parts: Sequence[TaskPart] = (),
+        torso_position: bool = True,
+        ctrl_cost_weight: float = 0.05,
+        frame_skip: int = 5,
+        action_scale: float = 1.0,
+        variations: Variations = None,
         **kwargs: Any,
     ) -> None:
-        self._torso_position = torso_position
         self._ctrl_cost_weight = ctrl_cost_weight
         super().__init__(
             num_envs,
             xml_file="half_cheetah.xml",
+            parts=parts,
             observation_size=20 if torso_position else 17,
+            frame_skip=frame_skip,
+            action_scale=action_scale,
+            variations=variations,
             **kwargs,
         )
         self._torso = self.batch.body("torso").xpos if torso_position else None
@@ -45,7 +63,7 @@ class _HalfCheetah(MujocoTaskEnv):
         offset = generator.uniform(-_RESET_NOISE, _RESET_NOISE, self.model.nq)
         return self.model.qpos0 + offset, _RESET_NOISE * generator.standard_normal(self.model.nv)
 
-    def _observe(self) -> np.ndarray:
+    def _robot_observation(self) -> np.ndarray:
         parts = [self.qpos[:, 1:], self.qvel]
         if self._torso is not None:
             parts.append(self._torso)
@@ -56,13 +74,13 @@ class _HalfCheetah(MujocoTaskEnv):
         cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
         return self._velocity_reward(velocity) - cost, np.zeros(self.num_envs, bool)
 
-    @abstractmethod
     def _velocity_reward(self, velocity: np.ndarray) -> np.ndarray:
         """Reward for the forward velocity in m/s, without control cost."""
+        return velocity
 
 
-class HalfCheetahVel(_HalfCheetah):
-    """Run at a hidden target velocity: r = -|v - v*| - 0.05 sum(a^2), v = dx/dt.
+class HalfCheetahVel(HalfCheetah):
+    """Run at a hidden target velocity: r = -|v - v*| - 0.05 sum(a^2).
 
     Tasks: `{"target_velocity": v*}` in m/s. Splits: `train` and `test` interleave over
     `velocity_range`; `extrapolation` is the range above it, half as wide. With
@@ -75,15 +93,8 @@ class HalfCheetahVel(_HalfCheetah):
         num_envs: number of simulations.
         velocity_range: lowest and highest target velocity, m/s.
         task_list: None for the continuous range, "pearl" for PEARL's fixed lists.
-        torso_position: append the torso's position (lagging one simulator step, as in PEARL).
-        ctrl_cost_weight: weight of sum(a^2), a in actuator units.
-        frame_skip: simulator steps (0.01 s) per control step.
-        action_scale: see `MujocoTaskEnv`; 10 in MAML, ProMP and garage, 1 in PEARL.
-        **kwargs: `max_episode_steps`, `timestep`, `num_threads` of `MujocoTaskEnv`.
+        **kwargs: arguments of `HalfCheetah`.
     """
-
-    task_space = spaces.Dict({"target_velocity": spaces.Box(-10.0, 10.0, (), np.float64)})
-    nominal_task = {"target_velocity": 1.0}
 
     def __init__(
         self,
@@ -91,54 +102,19 @@ class HalfCheetahVel(_HalfCheetah):
         *,
         velocity_range: tuple[float, float] = (0.0, 3.0),
         task_list: str | None = None,
-        torso_position: bool = True,
-        ctrl_cost_weight: float = 0.05,
-        frame_skip: int = 5,
-        action_scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
         if task_list not in (None, "pearl"):
             raise EnvironmentConfigError(f"task_list must be null or 'pearl', got {task_list!r}")
-        low, high = velocity_range
-        if not -10 <= low < high <= 10:
-            raise EnvironmentConfigError(
-                f"velocity_range must increase within [-10, 10], got {tuple(velocity_range)}"
-            )
-        self._range, self._task_list = (float(low), float(high)), task_list
-        super().__init__(
-            num_envs,
-            torso_position=torso_position,
-            ctrl_cost_weight=ctrl_cost_weight,
-            frame_skip=frame_skip,
-            action_scale=action_scale,
-            **kwargs,
-        )
-        self._target = self.tasks["target_velocity"].copy()
-
-    def _distributions(self) -> dict[str, TaskDistribution]:
-        key, (low, high) = "target_velocity", self._range
-        top = min(10.0, high + 0.5 * (high - low))
-        distributions: dict[str, TaskDistribution] = {
-            "train": UniformTasks({key: low}, {key: high}, part="train"),
-            "test": UniformTasks({key: low}, {key: high}, part="held_out"),
-        }
-        if top > high:
-            outside = UniformTasks({key: np.nextafter(high, top)}, {key: top})
-            distributions["extrapolation"] = outside
-        if self._task_list == "pearl":
-            velocities = np.random.RandomState(1337).uniform(0.0, 3.0, size=130)
-            distributions["train"] = ListTasks({key: velocities[:100]})
-            distributions["test"] = ListTasks({key: velocities[100:]})
-        return distributions
-
-    def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
-        self._target[rows] = tasks["target_velocity"]
+        fixed = pearl_velocities() if task_list == "pearl" else None
+        self._goal = target_velocity(velocity_range, fixed)
+        super().__init__(num_envs, parts=[self._goal], **kwargs)
 
     def _velocity_reward(self, velocity: np.ndarray) -> np.ndarray:
-        return -np.abs(velocity - self._target)
+        return -np.abs(velocity - self._goal.values)
 
 
-class HalfCheetahDir(_HalfCheetah):
+class HalfCheetahDir(HalfCheetah):
     """Run forwards or backwards, whichever is hidden: r = d v - 0.05 sum(a^2), d = +1 or -1.
 
     Tasks: `{"forward": 1}` or `{"forward": 0}`. There are only two, so `train` and `test` are
@@ -147,43 +123,12 @@ class HalfCheetahDir(_HalfCheetah):
 
     Args:
         num_envs: number of simulations.
-        torso_position: as in `HalfCheetahVel`.
-        ctrl_cost_weight: as in `HalfCheetahVel`.
-        frame_skip: as in `HalfCheetahVel`.
-        action_scale: as in `HalfCheetahVel`.
-        **kwargs: `max_episode_steps`, `timestep`, `num_threads` of `MujocoTaskEnv`.
+        **kwargs: arguments of `HalfCheetah`.
     """
 
-    task_space = spaces.Dict({"forward": spaces.Discrete(2)})
-    nominal_task = {"forward": 1}
-    shares_tasks = True
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        torso_position: bool = True,
-        ctrl_cost_weight: float = 0.05,
-        frame_skip: int = 5,
-        action_scale: float = 1.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            num_envs,
-            torso_position=torso_position,
-            ctrl_cost_weight=ctrl_cost_weight,
-            frame_skip=frame_skip,
-            action_scale=action_scale,
-            **kwargs,
-        )
-        self._direction = np.ones(num_envs)
-
-    def _distributions(self) -> dict[str, TaskDistribution]:
-        both = ListTasks({"forward": np.array([0, 1])})
-        return {"train": both, "test": both}
-
-    def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
-        self._direction[rows] = 2.0 * tasks["forward"] - 1.0
+    def __init__(self, num_envs: int = 1, **kwargs: Any) -> None:
+        self._goal = direction()
+        super().__init__(num_envs, parts=[self._goal], **kwargs)
 
     def _velocity_reward(self, velocity: np.ndarray) -> np.ndarray:
-        return self._direction * velocity
+        return (2.0 * self._goal.values - 1.0) * velocity

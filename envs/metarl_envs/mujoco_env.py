@@ -2,19 +2,26 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium.envs.mujoco as gymnasium_mujoco
 import mujoco
 import numpy as np
+from gymnasium import spaces
 from mujoco.batch import Batch, SimulationError
 
 from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.task_distributions import TaskDistribution
 from metarl_envs.task_env import Rows, TaskVectorEnv, Transition
+from metarl_envs.task_parts import TaskPart, combine_splits
+from metarl_envs.tasks import Tasks
+from metarl_envs.variations import make_variations
 
 _ASSETS = Path(gymnasium_mujoco.__file__).parent / "assets"
+
+Variations = Mapping[str, Mapping[str, Any] | None] | None
 
 # Follow the torso (type 1 = tracking) from 4 m
 _CAMERA = {"distance": 4.0, "trackbodyid": 1, "type": 1}
@@ -58,9 +65,15 @@ def load_model(xml_file: str, timestep: float | None = None) -> mujoco.MjModel:
 class MujocoTaskEnv(TaskVectorEnv):
     """N simulations of one robot, with per-simulation tasks and model fields.
 
+    A subclass is a robot with a reward; what its task consists of are its parts: goals that the
+    reward reads, variations of the robot, and any variation the user adds.
+
     Args:
         num_envs: N.
         xml_file: robot model, see `load_model`.
+        parts: what the task consists of.
+        variations: further parts by name, see `metarl_envs.variations.VARIATIONS`, each with
+            its arguments: `{"payload": {"max_mass": 3.0}}`; without any part at all, `link_mass`.
         frame_skip: simulator steps per control step.
         timestep: simulator step in seconds, or None for the model's own.
         observation_size: O.
@@ -77,9 +90,11 @@ class MujocoTaskEnv(TaskVectorEnv):
         num_envs: int,
         *,
         xml_file: str,
+        parts: Sequence[TaskPart],
+        observation_size: int,
         frame_skip: int,
         timestep: float | None = None,
-        observation_size: int,
+        variations: Variations = None,
         action_scale: float = 1.0,
         max_episode_steps: int | None = None,
         num_threads: int = 0,
@@ -87,7 +102,11 @@ class MujocoTaskEnv(TaskVectorEnv):
         if frame_skip < 1:
             raise EnvironmentConfigError(f"frame_skip must be positive, got {frame_skip}")
         self.model = load_model(xml_file, timestep)
-        self._define_tasks()
+        self.num_envs = num_envs
+        if not parts and not variations:
+            variations = {"link_mass": {}}
+        self.parts = (*parts, *make_variations(variations or {}))
+        self._prepare_parts()
         low, high = self.model.actuator_ctrlrange.T
         super().__init__(
             num_envs,
@@ -107,15 +126,52 @@ class MujocoTaskEnv(TaskVectorEnv):
         self._renderer: Any = None
         self.render_fps = round(1 / self.dt)
 
+    def _prepare_parts(self) -> None:
+        """Let the parts see the model, and join their task spaces."""
+        space: dict[str, spaces.Space] = {}
+        self.nominal_task = {}
+        for part in self.parts:
+            part.prepare(self)
+            repeated = space.keys() & part.spaces.keys()
+            if repeated:
+                raise EnvironmentConfigError(f"two parts vary the same task key {repeated.pop()!r}")
+            space |= part.spaces
+            self.nominal_task |= part.nominal
+        self.task_space = spaces.Dict(space)
+        self.shares_tasks = all(part.shares_tasks for part in self.parts)
+        self._splits = combine_splits(self.parts)
+
+    def _distributions(self) -> dict[str, TaskDistribution]:
+        return self._splits
+
+    def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
+        for name, nominal in self._nominal.items():
+            self.batch.expand(name)[rows] = nominal
+        for part in self.parts:
+            part.apply(self, tasks, rows)
+        if self._nominal:
+            self.batch.set_const(rows)
+
     def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
         self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)
         for row, generator in zip(rows, generators, strict=True):
             self.qpos[row], self.qvel[row] = self._initial_state(generator)
         self.batch.forward(rows)
+        for part in self.parts:
+            part.reset(self, rows, generators)
+
+    def _observe(self) -> np.ndarray:
+        observations = self._robot_observation()
+        for part in self.parts:
+            observations = part.observe(self, observations)
+        return observations
 
     def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
         before = self._before_step()
-        self._ctrl[:] = control
+        applied = control
+        for part in self.parts:
+            applied = part.act(self, applied)
+        self._ctrl[:] = applied
         diverged = np.zeros(self.num_envs, bool)
         if rows is None or rows.size:
             try:
@@ -128,21 +184,20 @@ class MujocoTaskEnv(TaskVectorEnv):
         rewards, terminated = self._outcome(before, control)
         return Transition(self._observe(), rewards, terminated, diverged, {})
 
-    def scale_fields(self, rows: np.ndarray, scales: Mapping[str, np.ndarray]) -> None:
-        """Set model fields to multiples of their nominal values, in the given simulations.
+    def field(self, name: str) -> np.ndarray:
+        """A model field of all simulations, shape (N, ...), to be written by the parts' `apply`.
 
-        The constants that MuJoCo derives from mass and inertia follow (`mj_setConst`). A scale
-        of one restores the nominal value to the bit.
+        Before they are asked, the rows concerned hold the model's own values; afterwards the
+        constants that MuJoCo derives from masses and inertias follow (`mj_setConst`).
 
         Args:
-            rows: simulations.
-            scales: `MjModel` field name -> factors, shape (len(rows), *field shape).
+            name: as in `MjModel`, or "opt.<name>".
         """
-        for name, scale in scales.items():
-            if name not in self._nominal:
-                self._nominal[name] = np.array(getattr(self.model, name))
-            self.batch.expand(name)[rows] = self._nominal[name] * scale
-        self.batch.set_const(rows)
+        if name not in self._nominal:
+            owner, _, attribute = name.rpartition(".")
+            source = self.model.opt if owner else self.model
+            self._nominal[name] = np.array(getattr(source, attribute))
+        return self.batch.expand(name)
 
     def draw(self, row: int, render_mode: str) -> np.ndarray | None:
         """A frame of one simulation, through Gymnasium's renderer."""
@@ -170,12 +225,13 @@ class MujocoTaskEnv(TaskVectorEnv):
         """What the reward needs of the state before the step; by default the root's x."""
         return self.qpos[:, 0].copy()
 
-    def _define_tasks(self) -> None:
-        """Set `task_space` and `nominal_task` where they depend on the model's sizes."""
-
     @abstractmethod
     def _initial_state(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw one initial (qpos, qvel)."""
+
+    @abstractmethod
+    def _robot_observation(self) -> np.ndarray:
+        """A fresh array of all observations, shape (num_envs, O)."""
 
     @abstractmethod
     def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,8 @@ from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError, did_you_mean
 from metarl_envs.mujoco_env import MujocoTaskEnv
-from metarl_envs.task_distributions import TaskDistribution, UniformTasks
+from metarl_envs.task_distributions import UniformTasks
+from metarl_envs.task_parts import Splits, TaskPart
 from metarl_envs.tasks import Tasks
 
 # Model field -> base of its log-uniform multiplier
@@ -26,17 +27,77 @@ _RESET_NOISE = 0.005  # m, rad and their rates
 _SPACE_EXPONENT = 6.0  # tasks may go this far; training stops at `log_scale_limit`
 
 
+class ScaledFields(TaskPart):
+    """Log-uniform multipliers of whole model fields, one per entry.
+
+    Tasks: for each field f, `{f"{f}_scale": multipliers}` in the field's own shape. `train` and
+    `test` interleave over the exponents U(-limit, limit); in `extrapolation` at least one
+    multiplier lies outside (exponents up to limit + 1).
+
+    Args:
+        vary: model fields. Inertia follows the mass if `body_mass` varies and `body_inertia` does
+            not.
+        limit: largest exponent in training.
+    """
+
+    def __init__(self, vary: Sequence[str], limit: float) -> None:
+        for name in vary:
+            if name not in _BASES:
+                raise EnvironmentConfigError(
+                    f"cannot vary {name!r}{did_you_mean(name, _BASES)}; "
+                    f"allowed: {', '.join(_BASES)}"
+                )
+        if not vary:
+            raise EnvironmentConfigError("vary must name at least one model field")
+        if not 0 < limit <= _SPACE_EXPONENT - 1:
+            raise EnvironmentConfigError(
+                f"log_scale_limit must be in (0, {_SPACE_EXPONENT - 1:g}], got {limit}"
+            )
+        self._vary, self._limit = tuple(vary), limit
+
+    def prepare(self, env: MujocoTaskEnv) -> None:
+        self._shapes = {name: getattr(env.model, name).shape for name in self._vary}
+
+    def _bounds(self, exponent: float) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Lowest and highest multipliers, by task key."""
+        low = {f"{n}_scale": np.full(s, _BASES[n] ** -exponent) for n, s in self._shapes.items()}
+        return low, {key: 1.0 / value for key, value in low.items()}
+
+    @property
+    def spaces(self) -> dict[str, spaces.Space]:
+        low, high = self._bounds(_SPACE_EXPONENT)
+        return {key: spaces.Box(low[key], high[key], dtype=np.float64) for key in low}
+
+    @property
+    def nominal(self) -> dict[str, Any]:
+        return {f"{name}_scale": np.ones(shape) for name, shape in self._shapes.items()}
+
+    def splits(self) -> Splits:
+        box, outer = self._bounds(self._limit), self._bounds(self._limit + 1)
+        inside = UniformTasks(*box, log=True)
+        return {
+            "train": UniformTasks(*box, log=True, part="train"),
+            "test": UniformTasks(*box, log=True, part="held_out"),
+            "extrapolation": UniformTasks(*outer, log=True, excluding=inside),
+        }
+
+    def apply(self, env: MujocoTaskEnv, tasks: Tasks, rows: np.ndarray) -> None:
+        scales = {name: tasks[f"{name}_scale"] for name in self._vary}
+        if "body_mass" in scales and "body_inertia" not in scales:
+            scales["body_inertia"] = scales["body_mass"][:, :, None]
+        for name, scale in scales.items():
+            env.field(name)[rows] *= scale
+
+
 class RandParams(MujocoTaskEnv):
     """A planar robot that runs forwards: r = dx/dt + 1 - 0.001 sum(a^2).
 
-    Tasks: for each varied model field f, `{f"{f}_scale": multipliers}` in the field's own shape.
-    Splits: `train` and `test` interleave over the exponents U(-limit, limit); in `extrapolation`
-    at least one multiplier lies outside the training range (exponents up to limit + 1).
+    Tasks and splits: see `ScaledFields`.
 
     Args:
         num_envs: number of simulations.
-        vary: model fields to vary. Inertia follows the mass if `body_mass` is varied and
-            `body_inertia` is not; with both, they vary independently, as in the source.
+        vary: model fields to vary. With both mass and inertia, they vary independently, as in
+            the source.
         log_scale_limit: largest exponent in training.
         healthy_reward: paid in every step, also the last (`Walker2d-v5` and `Hopper-v5` pay
             it only while healthy).
@@ -44,7 +105,7 @@ class RandParams(MujocoTaskEnv):
         frame_skip: simulator steps per control step.
         timestep: simulator step, s; None for the v5 model's own 0.002.
         action_scale: see `MujocoTaskEnv`.
-        **kwargs: `max_episode_steps`, `num_threads` of `MujocoTaskEnv`.
+        **kwargs: `max_episode_steps`, `num_threads`, `variations` of `MujocoTaskEnv`.
     """
 
     _xml_file: str
@@ -63,23 +124,11 @@ class RandParams(MujocoTaskEnv):
         action_scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
-        for name in vary:
-            if name not in _BASES:
-                raise EnvironmentConfigError(
-                    f"cannot vary {name!r}{did_you_mean(name, _BASES)}; "
-                    f"allowed: {', '.join(_BASES)}"
-                )
-        if not vary:
-            raise EnvironmentConfigError("vary must name at least one model field")
-        if not 0 < log_scale_limit <= _SPACE_EXPONENT - 1:
-            raise EnvironmentConfigError(
-                f"log_scale_limit must be in (0, {_SPACE_EXPONENT - 1:g}], got {log_scale_limit}"
-            )
-        self._vary, self._limit = tuple(vary), log_scale_limit
         self._healthy_reward, self._ctrl_cost_weight = healthy_reward, ctrl_cost_weight
         super().__init__(
             num_envs,
             xml_file=self._xml_file,
+            parts=[ScaledFields(vary, log_scale_limit)],
             observation_size=self._observation_size,
             frame_skip=frame_skip,
             timestep=timestep,
@@ -87,39 +136,11 @@ class RandParams(MujocoTaskEnv):
             **kwargs,
         )
 
-    def _define_tasks(self) -> None:
-        low, high = self._bounds(_SPACE_EXPONENT)
-        self.task_space = spaces.Dict(
-            {key: spaces.Box(low[key], high[key], dtype=np.float64) for key in low}
-        )
-        self.nominal_task = {key: np.ones_like(value) for key, value in low.items()}
-
-    def _bounds(self, exponent: float) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Lowest and highest multipliers, by task key."""
-        shapes = {name: getattr(self.model, name).shape for name in self._vary}
-        low = {f"{n}_scale": np.full(shapes[n], _BASES[n] ** -exponent) for n in self._vary}
-        return low, {key: 1.0 / value for key, value in low.items()}
-
-    def _distributions(self) -> dict[str, TaskDistribution]:
-        box, outer = self._bounds(self._limit), self._bounds(self._limit + 1)
-        inside = UniformTasks(*box, log=True)
-        return {
-            "train": UniformTasks(*box, log=True, part="train"),
-            "test": UniformTasks(*box, log=True, part="held_out"),
-            "extrapolation": UniformTasks(*outer, log=True, excluding=inside),
-        }
-
-    def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
-        scales = {name: tasks[f"{name}_scale"] for name in self._vary}
-        if "body_mass" in scales and "body_inertia" not in scales:
-            scales["body_inertia"] = scales["body_mass"][:, :, None]
-        self.scale_fields(rows, scales)
-
     def _initial_state(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         qpos = self.model.qpos0 + generator.uniform(-_RESET_NOISE, _RESET_NOISE, self.model.nq)
         return qpos, generator.uniform(-_RESET_NOISE, _RESET_NOISE, self.model.nv)
 
-    def _observe(self) -> np.ndarray:
+    def _robot_observation(self) -> np.ndarray:
         return np.concatenate([self.qpos[:, 1:], np.clip(self.qvel, -10, 10)], axis=1)
 
     def _outcome(self, before: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

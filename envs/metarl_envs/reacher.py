@@ -7,12 +7,24 @@ from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
 from metarl_envs.mujoco_env import MujocoTaskEnv
-from metarl_envs.task_distributions import PolarTasks, TaskDistribution
-from metarl_envs.tasks import Tasks
+from metarl_envs.task_distributions import PolarTasks
+from metarl_envs.task_parts import Goal, Splits
 
 _REACH = 0.2  # m, the arm's own reach in Reacher-v5's goal law
 _JOINT_NOISE = 0.1  # rad
 _VELOCITY_NOISE = 0.005  # rad/s
+
+
+def _goal(radius: float) -> Goal:
+    """A point of the disc; `extrapolation` is the ring between it and the arm's reach."""
+    circle = (-np.pi, np.pi)
+    splits: Splits = {
+        "train": PolarTasks("goal", (0.0, radius), circle, part="train"),
+        "test": PolarTasks("goal", (0.0, radius), circle, part="held_out"),
+    }
+    if radius < _REACH:
+        splits["extrapolation"] = PolarTasks("goal", (radius + 1e-6, _REACH), circle)
+    return Goal("goal", spaces.Box(-_REACH, _REACH, (2,), np.float64), [0.1, -0.1], splits)
 
 
 class ReacherGoal(MujocoTaskEnv):
@@ -33,11 +45,8 @@ class ReacherGoal(MujocoTaskEnv):
         ctrl_cost_weight: weight of sum(a^2).
         frame_skip: simulator steps (0.01 s) per control step.
         action_scale: see `MujocoTaskEnv`.
-        **kwargs: `max_episode_steps`, `timestep`, `num_threads` of `MujocoTaskEnv`.
+        **kwargs: `max_episode_steps`, `timestep`, `num_threads`, `variations` of `MujocoTaskEnv`.
     """
-
-    task_space = spaces.Dict({"goal": spaces.Box(-_REACH, _REACH, (2,), np.float64)})
-    nominal_task = {"goal": [0.1, -0.1]}
 
     def __init__(
         self,
@@ -51,10 +60,11 @@ class ReacherGoal(MujocoTaskEnv):
     ) -> None:
         if not 0 < goal_radius <= _REACH:
             raise EnvironmentConfigError(f"goal_radius must be in (0, {_REACH}], got {goal_radius}")
-        self._goal_radius, self._ctrl_cost_weight = goal_radius, ctrl_cost_weight
+        self._goal, self._ctrl_cost_weight = _goal(goal_radius), ctrl_cost_weight
         super().__init__(
             num_envs,
             xml_file="reacher.xml",
+            parts=[self._goal],
             observation_size=8,
             frame_skip=frame_skip,
             action_scale=action_scale,
@@ -62,25 +72,10 @@ class ReacherGoal(MujocoTaskEnv):
         )
         self._fingertip = self.batch.body("fingertip").xpos
         self._target = self.batch.body("target").xpos
-        self._goal = self.tasks["goal"].copy()
-
-    def _distributions(self) -> dict[str, TaskDistribution]:
-        radius, circle = self._goal_radius, (-np.pi, np.pi)
-        distributions: dict[str, TaskDistribution] = {
-            "train": PolarTasks("goal", (0.0, radius), circle, part="train"),
-            "test": PolarTasks("goal", (0.0, radius), circle, part="held_out"),
-        }
-        if radius < _REACH:
-            ring = (float(np.nextafter(radius, 1.0)) + 1e-6, _REACH)
-            distributions["extrapolation"] = PolarTasks("goal", ring, circle)
-        return distributions
-
-    def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
-        self._goal[rows] = tasks["goal"]
 
     def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
         super()._reset_rows(rows, generators)
-        self.qpos[rows, 2:] = self._goal[rows]
+        self.qpos[rows, 2:] = self._goal.values[rows]
         self.batch.forward(rows)
 
     def _initial_state(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +84,7 @@ class ReacherGoal(MujocoTaskEnv):
         qvel[2:] = 0.0
         return qpos, qvel
 
-    def _observe(self) -> np.ndarray:
+    def _robot_observation(self) -> np.ndarray:
         angles = self.qpos[:, :2]
         parts = (np.cos(angles), np.sin(angles), self.qvel[:, :2], self._fingertip[:, :2])
         return np.concatenate(parts, axis=1)

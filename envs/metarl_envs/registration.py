@@ -25,6 +25,7 @@ ENVIRONMENTS: dict[str, Registration] = {
     "metarl/PointNavigation-v0": Registration("point_navigation:PointNavigation", 100),
     "metarl/PointNavigationSparse-v0": Registration("point_navigation:PointNavigationSparse", 100),
     "metarl/ReacherGoal-v0": Registration("reacher:ReacherGoal", 50),
+    "metarl/HalfCheetah-v0": Registration("half_cheetah:HalfCheetah", 200),
     "metarl/HalfCheetahVel-v0": Registration("half_cheetah:HalfCheetahVel", 200),
     "metarl/HalfCheetahDir-v0": Registration("half_cheetah:HalfCheetahDir", 200),
     "metarl/Walker2dRandParams-v0": Registration("rand_params:Walker2dRandParams", 200),

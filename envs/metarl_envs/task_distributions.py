@@ -173,8 +173,26 @@ class ListTasks(TaskDistribution):
         return take(self.tasks, np.concatenate(rounds)[:num_tasks])
 
     def contains(self, tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+        own = {key: tasks[key] for key in self.tasks}
         known = {_bytes(self.tasks, i) for i in range(num_tasks(self.tasks))}
-        return np.array([_bytes(tasks, i) in known for i in range(num_tasks(tasks))])
+        return np.array([_bytes(own, i) in known for i in range(num_tasks(own))])
+
+
+class ProductTasks(TaskDistribution):
+    """Independent distributions over different keys, drawn together."""
+
+    def __init__(self, factors: Sequence[TaskDistribution]) -> None:
+        self.factors = factors
+
+    def _sample(self, num_tasks: int, rng: np.random.Generator) -> Tasks:
+        streams = rng.spawn(len(self.factors)) if len(self.factors) > 1 else [rng]
+        tasks: Tasks = {}
+        for factor, stream in zip(self.factors, streams, strict=True):
+            tasks |= factor._sample(num_tasks, stream)
+        return tasks
+
+    def contains(self, tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.all([factor.contains(tasks) for factor in self.factors], axis=0)
 
 
 def _bytes(tasks: Mapping[str, np.ndarray], index: int) -> bytes:

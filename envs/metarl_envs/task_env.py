@@ -49,7 +49,7 @@ class TaskVectorEnv(VectorEnv):
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
     task_space: spaces.Dict
     nominal_task: dict[str, Any]
-    shares_tasks: ClassVar[bool] = False
+    shares_tasks: bool = False
     render_modes: ClassVar[tuple[str, ...]] = ()
     render_fps: int = 20
 
@@ -73,6 +73,7 @@ class TaskVectorEnv(VectorEnv):
             raise EnvironmentConfigError(f"action_scale must be positive, got {action_scale}")
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
+        self.observation_size = observation_size
         self._action_low, self._action_high = action_low, action_high
         self._action_scale = action_scale
         self.single_observation_space = spaces.Box(-np.inf, np.inf, (observation_size,), np.float64)
@@ -90,6 +91,11 @@ class TaskVectorEnv(VectorEnv):
         self._has_new_task = np.zeros(num_envs, bool)
 
     # Tasks
+
+    @property
+    def elapsed_steps(self) -> np.ndarray:
+        """Steps since the start of each sub-environment's episode, shape (N,)."""
+        return self._elapsed
 
     @property
     def task_splits(self) -> tuple[str, ...]:
@@ -150,8 +156,8 @@ class TaskVectorEnv(VectorEnv):
             self._apply_tasks(take(self.tasks, changed), changed)
             self._has_new_task[changed] = False
         assert self._generators is not None
-        self._reset_rows(rows, [self._generators[row] for row in rows])
         self._elapsed[rows] = 0
+        self._reset_rows(rows, [self._generators[row] for row in rows])
         self._terminated[rows] = False
         self._truncated[rows] = False
         self._observations = self._held(self._observe(), self._terminated | self._truncated)
@@ -189,11 +195,11 @@ class TaskVectorEnv(VectorEnv):
         ended = self._terminated | self._truncated
         any_ended = bool(ended.any())
         rows = np.flatnonzero(~ended) if any_ended else None
+        self._elapsed += ~ended
         step = self._advance(control, rows)
         rewards, terminated = step.rewards, step.terminated
         finite = np.isfinite(step.observations).all(axis=1) & np.isfinite(rewards)
         diverged = step.diverged | ~finite
-        self._elapsed += ~ended
         if any_ended:
             diverged &= ~ended
             rewards = np.where(ended, 0.0, rewards)
