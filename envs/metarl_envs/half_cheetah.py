@@ -6,14 +6,13 @@ half_cheetah_dir): 5 simulator steps of 0.01 s per control step, 200 control ste
 0.05, and an observation of 20 numbers that ends with the torso's position.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from metarl_envs.errors import EnvironmentConfigError
 from metarl_envs.mujoco_env import MujocoTaskEnv, Variations
-from metarl_envs.task_parts import TaskPart, direction, pearl_velocities, target_velocity
+from metarl_envs.task_parts import Direction, TargetVelocity, VelocityGoal, pearl_velocities
 
 _RESET_NOISE = 0.1  # rad and m, half-width of the joint noise; also the velocity noise's std
 
@@ -25,7 +24,7 @@ class HalfCheetah(MujocoTaskEnv):
 
     Args:
         num_envs: number of simulations.
-        parts: goals, for the classes below.
+        goal: what is rewarded instead of v, for the classes below.
         variations: what varies besides, by name; `link_mass` if there is nothing else.
         torso_position: append the torso's position (lagging one simulator step, as in PEARL).
         ctrl_cost_weight: weight of sum(a^2), a in actuator units.
@@ -38,7 +37,7 @@ class HalfCheetah(MujocoTaskEnv):
         self,
         num_envs: int = 1,
         *,
-        parts: Sequence[TaskPart] = (),
+        goal: VelocityGoal | None = None,
         torso_position: bool = True,
         ctrl_cost_weight: float = 0.05,
         frame_skip: int = 5,
@@ -46,11 +45,11 @@ class HalfCheetah(MujocoTaskEnv):
         variations: Variations = None,
         **kwargs: Any,
     ) -> None:
-        self._ctrl_cost_weight = ctrl_cost_weight
+        self._goal, self._ctrl_cost_weight = goal, ctrl_cost_weight
         super().__init__(
             num_envs,
             xml_file="half_cheetah.xml",
-            parts=parts,
+            parts=[] if goal is None else [goal],
             observation_size=20 if torso_position else 17,
             frame_skip=frame_skip,
             action_scale=action_scale,
@@ -72,11 +71,8 @@ class HalfCheetah(MujocoTaskEnv):
     def _outcome(self, before: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         velocity = (self.qpos[:, 0] - before) / self.dt
         cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
-        return self._velocity_reward(velocity) - cost, np.zeros(self.num_envs, bool)
-
-    def _velocity_reward(self, velocity: np.ndarray) -> np.ndarray:
-        """Reward for the forward velocity in m/s, without control cost."""
-        return velocity
+        gain = velocity if self._goal is None else self._goal.reward(velocity)
+        return gain - cost, np.zeros(self.num_envs, bool)
 
 
 class HalfCheetahVel(HalfCheetah):
@@ -107,11 +103,7 @@ class HalfCheetahVel(HalfCheetah):
         if task_list not in (None, "pearl"):
             raise EnvironmentConfigError(f"task_list must be null or 'pearl', got {task_list!r}")
         fixed = pearl_velocities() if task_list == "pearl" else None
-        self._goal = target_velocity(velocity_range, fixed)
-        super().__init__(num_envs, parts=[self._goal], **kwargs)
-
-    def _velocity_reward(self, velocity: np.ndarray) -> np.ndarray:
-        return -np.abs(velocity - self._goal.values)
+        super().__init__(num_envs, goal=TargetVelocity(velocity_range, fixed), **kwargs)
 
 
 class HalfCheetahDir(HalfCheetah):
@@ -127,8 +119,4 @@ class HalfCheetahDir(HalfCheetah):
     """
 
     def __init__(self, num_envs: int = 1, **kwargs: Any) -> None:
-        self._goal = direction()
-        super().__init__(num_envs, parts=[self._goal], **kwargs)
-
-    def _velocity_reward(self, velocity: np.ndarray) -> np.ndarray:
-        return (2.0 * self._goal.values - 1.0) * velocity
+        super().__init__(num_envs, goal=Direction(), **kwargs)

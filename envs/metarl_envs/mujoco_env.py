@@ -1,8 +1,9 @@
 """Task environments on `mujoco.batch.Batch`: all simulations of a robot in one native call."""
 
 import copy
+import warnings
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,17 @@ _FATAL_WARNINGS = [
 ]
 
 
-def load_model(xml_file: str, timestep: float | None = None) -> mujoco.MjModel:
+def load_model(
+    xml_file: str,
+    timestep: float | None = None,
+    edit: Callable[[mujoco.MjSpec], None] | None = None,
+) -> mujoco.MjModel:
     """Compile a robot model: a name among Gymnasium's assets, or a path of your own.
 
     Args:
         xml_file: file name in Gymnasium's MuJoCo assets, or a path.
         timestep: simulator step in seconds, or None for the model's own.
+        edit: changes the specification before it is compiled.
 
     Raises:
         EnvironmentConfigError: if there is no such file, or the timestep is not positive.
@@ -51,15 +57,30 @@ def load_model(xml_file: str, timestep: float | None = None) -> mujoco.MjModel:
     if timestep is not None and not timestep > 0:
         raise EnvironmentConfigError(f"timestep must be positive, got {timestep}")
     # Gymnasium's models use attributes that MuJoCo announces it will drop: no news to the user
-    handler = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda message: None)
-    try:
-        model = mujoco.MjModel.from_xml_path(str(path))
-    finally:
-        mujoco.set_mju_user_warning(handler)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*deprecated and will be removed.*")
+        spec = mujoco.MjSpec.from_file(str(path))
+        if edit is not None:
+            edit(spec)
+        model = spec.compile()
     if timestep is not None:
         model.opt.timestep = timestep
     return model
+
+
+def add_contact_probe(spec: mujoco.MjSpec, body: str) -> None:
+    """Make the batch compute `cfrc_ext`: an accelerometer, whose value needs contact forces.
+
+    Gymnasium computes them after the step (`mj_rnePostConstraint`); the batch at the first stage
+    of the last simulator step. The probe changes no motion.
+    """
+    site = spec.body(body).add_site(name="contact_probe")
+    spec.add_sensor(
+        name="contact_probe",
+        type=mujoco.mjtSensor.mjSENS_ACCELEROMETER,
+        objtype=mujoco.mjtObj.mjOBJ_SITE,
+        objname=site.name,
+    )
 
 
 class MujocoTaskEnv(TaskVectorEnv):
@@ -101,7 +122,7 @@ class MujocoTaskEnv(TaskVectorEnv):
     ) -> None:
         if frame_skip < 1:
             raise EnvironmentConfigError(f"frame_skip must be positive, got {frame_skip}")
-        self.model = load_model(xml_file, timestep)
+        self.model = load_model(xml_file, timestep, self._edit_model)
         self.num_envs = num_envs
         if not parts and not variations:
             variations = {"link_mass": {}}
@@ -182,7 +203,7 @@ class MujocoTaskEnv(TaskVectorEnv):
         if counts.any():
             diverged |= counts.any(axis=1)
         rewards, terminated = self._outcome(before, control)
-        return Transition(self._observe(), rewards, terminated, diverged, {})
+        return Transition(self._observe(), rewards, terminated, diverged, self._info())
 
     def field(self, name: str) -> np.ndarray:
         """A model field of all simulations, shape (N, ...), to be written by the parts' `apply`.
@@ -225,6 +246,9 @@ class MujocoTaskEnv(TaskVectorEnv):
         """What the reward needs of the state before the step; by default the root's x."""
         return self.qpos[:, 0].copy()
 
+    def _edit_model(self, spec: mujoco.MjSpec) -> None:
+        """Change the robot's specification before it is compiled."""
+
     @abstractmethod
     def _initial_state(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Draw one initial (qpos, qvel)."""
@@ -232,6 +256,10 @@ class MujocoTaskEnv(TaskVectorEnv):
     @abstractmethod
     def _robot_observation(self) -> np.ndarray:
         """A fresh array of all observations, shape (num_envs, O)."""
+
+    def _info(self) -> dict[str, np.ndarray]:
+        """What `info` reports after a step, one row per simulation; such as "success"."""
+        return {}
 
     @abstractmethod
     def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

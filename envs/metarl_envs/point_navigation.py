@@ -128,15 +128,7 @@ class PointNavigation(TaskVectorEnv):
     def draw(self, row: int, render_mode: str) -> np.ndarray:
         """The plane around the origin: the goal in green, the point in blue."""
         side = 3.0 * max(self._goal_range, float(np.abs(self._goal[row]).max()))
-        axis = (np.arange(_PIXELS) + 0.5) / _PIXELS * side - side / 2
-        frame = np.full((_PIXELS, _PIXELS, 3), 255, np.uint8)
-        for centre, color in (
-            (self._goal[row], (40, 160, 60)),
-            (self._position[row], (30, 60, 200)),
-        ):
-            x, y = axis[None, :] - centre[0], -axis[:, None] - centre[1]
-            frame[x**2 + y**2 < (side / 40) ** 2] = color
-        return frame
+        return draw_points(self._goal[row], self._position[row], side)
 
 
 class PointNavigationSparse(PointNavigation):
@@ -144,3 +136,13 @@ class PointNavigationSparse(PointNavigation):
 
     def __init__(self, num_envs: int = 1, **kwargs: Any) -> None:
         super().__init__(num_envs, **({"reward": "sparse", "goals": "semicircle"} | kwargs))
+
+
+def draw_points(goal: np.ndarray, position: np.ndarray, side: float) -> np.ndarray:
+    """A picture of a square of the plane around the origin, uint8, (256, 256, 3)."""
+    axis = (np.arange(_PIXELS) + 0.5) / _PIXELS * side - side / 2
+    frame = np.full((_PIXELS, _PIXELS, 3), 255, np.uint8)
+    for centre, color in ((goal, (40, 160, 60)), (position, (30, 60, 200))):
+        x, y = axis[None, :] - centre[0], -axis[:, None] - centre[1]
+        frame[x**2 + y**2 < (side / 40) ** 2] = color
+    return frame

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from metarl_envs.mujoco_env import MujocoTaskEnv
 
 Splits = dict[str, TaskDistribution]
+_MAX_VELOCITY = 20.0  # m/s
 
 
 class TaskPart(ABC):
@@ -119,55 +120,80 @@ class Goal(TaskPart):
         self.values[rows] = tasks[self._key]
 
 
-def target_velocity(
-    velocity_range: tuple[float, float], fixed: Mapping[str, np.ndarray] | None = None
-) -> Goal:
-    """A target forward velocity in m/s: `{"target_velocity": v}`.
+class VelocityGoal(Goal):
+    """A goal that rewards the forward velocity."""
+
+    @abstractmethod
+    def reward(self, velocity: np.ndarray) -> np.ndarray:
+        """Reward of every simulation for its velocity in m/s, shape (N,)."""
+
+
+class TargetVelocity(VelocityGoal):
+    """A target forward velocity in m/s: `{"target_velocity": v*}`, rewarded by -|v - v*|.
 
     Args:
         velocity_range: `train` and `test` interleave over it; `extrapolation` is the range above,
             half as wide.
         fixed: lists that replace `train` and `test`, by split, or None.
     """
-    low, high = (float(bound) for bound in velocity_range)
-    if not -10 <= low < high <= 10:
-        raise EnvironmentConfigError(
-            f"velocity_range must increase within [-10, 10], got {tuple(velocity_range)}"
-        )
-    key, top = "target_velocity", min(10.0, high + 0.5 * (high - low))
-    splits: Splits = {
-        "train": UniformTasks({key: low}, {key: high}, part="train"),
-        "test": UniformTasks({key: low}, {key: high}, part="held_out"),
-    }
-    if top > high:
-        splits["extrapolation"] = UniformTasks({key: np.nextafter(high, top)}, {key: top})
-    for split, velocities in (fixed or {}).items():
-        splits[split] = ListTasks({key: velocities})
-    nominal = min(max(1.0, low), high)
-    return Goal(key, spaces.Box(-10.0, 10.0, (), np.float64), nominal, splits)
+
+    def __init__(
+        self,
+        velocity_range: tuple[float, float],
+        fixed: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        low, high = (float(bound) for bound in velocity_range)
+        if not -_MAX_VELOCITY <= low < high <= _MAX_VELOCITY:
+            raise EnvironmentConfigError(
+                f"velocity_range must increase within +-{_MAX_VELOCITY:g}, "
+                f"got {tuple(velocity_range)}"
+            )
+        key, top = "target_velocity", min(_MAX_VELOCITY, high + 0.5 * (high - low))
+        splits: Splits = {
+            "train": UniformTasks({key: low}, {key: high}, part="train"),
+            "test": UniformTasks({key: low}, {key: high}, part="held_out"),
+        }
+        if top > high:
+            splits["extrapolation"] = UniformTasks({key: np.nextafter(high, top)}, {key: top})
+        for split, velocities in (fixed or {}).items():
+            splits[split] = ListTasks({key: velocities})
+        space = spaces.Box(-_MAX_VELOCITY, _MAX_VELOCITY, (), np.float64)
+        super().__init__(key, space, min(max(1.0, low), high), splits)
+
+    def reward(self, velocity: np.ndarray) -> np.ndarray:
+        return -np.abs(velocity - self.values)
 
 
-def direction() -> Goal:
-    """Forwards or backwards: `{"forward": 1}` or `{"forward": 0}`.
+class Direction(VelocityGoal):
+    """Forwards or backwards: `{"forward": 1}` or `{"forward": 0}`, rewarded by +v or -v.
 
     There are two tasks, and the literature trains and tests on both.
     """
-    both = ListTasks({"forward": np.array([0, 1])})
-    goal = Goal("forward", spaces.Discrete(2), 1, {"train": both, "test": both})
-    goal.shares_tasks = True
-    return goal
+
+    shares_tasks = True
+
+    def __init__(self) -> None:
+        both = ListTasks({"forward": np.array([0, 1])})
+        super().__init__("forward", spaces.Discrete(2), 1, {"train": both, "test": both})
+
+    def reward(self, velocity: np.ndarray) -> np.ndarray:
+        return (2.0 * self.values - 1.0) * velocity
 
 
-def heading(fixed: Mapping[str, np.ndarray] | None = None) -> Goal:
+class Heading(Goal):
     """A direction in the plane: `{"heading": angle}`, radians in [-pi, pi), 0 along x."""
-    key = "heading"
-    splits: Splits = {
-        "train": UniformTasks({key: -np.pi}, {key: np.pi}, part="train"),
-        "test": UniformTasks({key: -np.pi}, {key: np.pi}, part="held_out"),
-    }
-    for split, angles in (fixed or {}).items():
-        splits[split] = ListTasks({key: angles})
-    return Goal(key, spaces.Box(-np.pi, np.pi, (), np.float64), 0.0, splits)
+
+    def __init__(self) -> None:
+        low, high = {"heading": -np.pi}, {"heading": np.pi}
+        splits: Splits = {
+            "train": UniformTasks(low, high, part="train"),
+            "test": UniformTasks(low, high, part="held_out"),
+        }
+        super().__init__("heading", spaces.Box(-np.pi, np.pi, (), np.float64), 0.0, splits)
+
+    def reward(self, velocity: np.ndarray) -> np.ndarray:
+        """Velocity along the heading, of velocities (N, 2)."""
+        return velocity[:, 0] * np.cos(self.values) + velocity[:, 1] * np.sin(self.values)
 
 
 def pearl_velocities() -> dict[str, np.ndarray]:

@@ -61,7 +61,8 @@ class DeadActuators(ActuatorStrength):
         groups = [[i] for i in range(size)] if self._groups is None else self._groups
         held_out = [len(groups) - 1] if self._held_out is None else list(self._held_out)
         inside = all(0 <= i < size for group in groups for i in group)
-        if not inside or not 0 < len(set(held_out)) < len(groups):
+        known = set(held_out) <= set(range(len(groups)))
+        if not inside or not known or not 0 < len(set(held_out)) < len(groups):
             raise EnvironmentConfigError(
                 f"groups must hold actuator indices below {size}, and held_out some but not all "
                 f"of the {len(groups)} groups; got {groups} and {held_out}"
