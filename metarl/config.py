@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -140,7 +140,12 @@ def _fields_at(location: Sequence[str], document: Mapping[str, Any]) -> list[str
         annotation: Any = field.annotation
         if name == "learner" and model is ExperimentConfig:
             annotation = LEARNERS[document["learner"]["name"]].Config
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        models = [part for part in (annotation, *get_args(annotation)) if _is_model(part)]
+        if not models:
             return []
-        model = annotation
+        model = models[0]
     return list(model.model_fields)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

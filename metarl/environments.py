@@ -1,16 +1,18 @@
 """Environments by their Gymnasium id: the library knows no robot."""
 
 import importlib
-from collections.abc import Mapping
-from typing import Any, cast
 
 import gymnasium
 from gymnasium import Space
 
 import metarl_envs  # also registers the environments of this project
-from metarl.config_model import EnvConfig
+from metarl.config_model import EnvConfig, PluginConfig
 from metarl.errors import EnvironmentFitError, did_you_mean
 from metarl.learners.base import Spec
+from metarl_envs.plugin import PluginDefinition, PluginEnv
+from metarl_envs.plugin.definition import TaskRange
+from metarl_envs.plugin.model_fields import FieldRange
+from metarl_envs.registration import registered_spec
 from metarl_envs.task_env import TaskVectorEnv
 
 
@@ -27,16 +29,42 @@ def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
             environment has no tasks.
     """
     _require_known(config.id)
-    kwargs: Mapping[str, Any] = config.kwargs
-    if max_episode_steps is not None:
-        kwargs = {**kwargs, "max_episode_steps": max_episode_steps}
+    if config.plugin is None and registered_spec(config.id).vector_entry_point is not None:
+        horizon = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}
+        try:
+            env = gymnasium.make_vec(config.id, num_envs=num_envs, **{**config.kwargs, **horizon})
+        except TypeError as error:
+            raise EnvironmentFitError(f"{config.id} does not accept env.kwargs: {error}") from None
+        if isinstance(env.unwrapped, TaskVectorEnv):
+            return env.unwrapped
+        env.close()
+    return _plug_in(config, num_envs, max_episode_steps)
+
+
+def _plug_in(config: EnvConfig, num_envs: int, max_episode_steps: int | None) -> PluginEnv:
+    plugin = config.plugin or PluginConfig()
+    tasks = None
+    if plugin.tasks is not None:
+        tasks = {key: TaskRange(**r.model_dump()) for key, r in plugin.tasks.items()}
+    definition = PluginDefinition(
+        config.id,
+        config.kwargs,
+        tasks,
+        plugin.apply,
+        [FieldRange(**r.model_dump()) for r in plugin.vary_fields],
+        plugin.drop_keys,
+    )
     try:
-        env = gymnasium.make_vec(config.id, num_envs=num_envs, **kwargs)
+        return PluginEnv(
+            num_envs,
+            definition,
+            num_workers=plugin.num_workers,
+            start_method=plugin.start_method,
+            action_scale=plugin.action_scale,
+            max_episode_steps=max_episode_steps,
+        )
     except TypeError as error:
         raise EnvironmentFitError(f"{config.id} does not accept env.kwargs: {error}") from None
-    if not isinstance(env.unwrapped, TaskVectorEnv):
-        raise EnvironmentFitError(f"{config.id} is not a task environment: it has no task space")
-    return cast(TaskVectorEnv, env)
 
 
 def _require_known(env_id: str) -> None:
@@ -60,7 +88,7 @@ def registered_horizon(env_id: str) -> int | None:
         EnvironmentFitError: if the id is unknown.
     """
     _require_known(env_id)
-    return gymnasium.spec(env_id).max_episode_steps
+    return registered_spec(env_id).max_episode_steps
 
 
 def spec_of_spaces(observations: Space, actions: Space, episodes: int, horizon: int) -> Spec:
@@ -69,6 +97,11 @@ def spec_of_spaces(observations: Space, actions: Space, episodes: int, horizon: 
     Raises:
         EnvironmentFitError: if observations or actions are not bounded vectors.
     """
+    box = isinstance(observations, gymnasium.spaces.Box) and len(observations.shape) == 1
+    if box and isinstance(actions, gymnasium.spaces.Discrete):
+        assert observations.shape is not None
+        n = int(actions.n)
+        return Spec(observations.shape[0], (0.0,), (n - 1.0,), episodes, horizon, n)
     for kind, space in (("observation", observations), ("action", actions)):
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
             raise EnvironmentFitError(f"the {kind} space must be a vector (Box), got {space}")

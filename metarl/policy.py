@@ -13,7 +13,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from metarl.config_model import ConfigModel
-from metarl.distributions import DiagonalGaussian
+from metarl.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl.params import Params
 
 
@@ -106,7 +106,39 @@ class GaussianPolicy:
         return DiagonalGaussian(self.network(network_params, obs_MNO), log_std_M1A)
 
 
-def make_policy(obs_size: int, action_size: int, config: PolicyConfig) -> GaussianPolicy:
-    """The policy that a config describes."""
-    sizes = (obs_size, *config.hidden_sizes, action_size)
-    return GaussianPolicy(StackedMLP(sizes, config.output_scale), action_size, config)
+class CategoricalPolicy:
+    """pi(a|s) = softmax(network(s)), for Discrete action spaces."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Initial parameters, without the task axis."""
+        return self.network.init(generator)
+
+    def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Categorical:
+        """The action distributions at all states of all tasks."""
+        return Categorical(self.network(params, obs_MNO))
+
+
+class Policy(Protocol):
+    """A stateless function of (params, obs)."""
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Initial parameters, without the task axis."""
+        ...
+
+    def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Distribution:
+        """The action distributions at all states of all tasks."""
+        ...
+
+
+def make_policy(
+    obs_size: int, action_size: int, config: PolicyConfig, num_actions: int = 0
+) -> Policy:
+    """The policy that a config describes; categorical if there are `num_actions`."""
+    sizes = (obs_size, *config.hidden_sizes, num_actions or action_size)
+    network = StackedMLP(sizes, config.output_scale)
+    if num_actions:
+        return CategoricalPolicy(network)
+    return GaussianPolicy(network, action_size, config)

@@ -130,7 +130,7 @@ def collect(
     clock = clock or Clock()
     num_tasks, episodes = len(task_keys), env.num_envs // len(task_keys)
     with single_threaded_torch(), torch.no_grad():
-        noise = action_noise(path, task_keys, episodes, horizon, learner.spec.action_size)
+        noise = action_noise(path, task_keys, episodes, horizon, learner.spec.noise_size)
         recorder = _Recorder(num_tasks, episodes, horizon, learner)
         start = time.perf_counter()
         obs, _ = env.reset(seed=reset_seeds(path, task_keys, episodes))

@@ -75,5 +75,5 @@ def test_bad_sizes(learner, kwargs):
 def test_environment_that_does_not_fit(learner):
     with pytest.raises(metarl.UserError, match=r"actions from .*the learner was trained with"):
         metarl.adapt(learner, gymnasium.make(ID))
-    with pytest.raises(metarl.UserError, match="action space must be a vector"):
+    with pytest.raises(metarl.UserError, match="observations of size 4"):
         metarl.adapt(learner, gymnasium.make("CartPole-v1"))

@@ -48,6 +48,7 @@ def test_configs_are_frozen(tiny_config):
         ("learner.inner.step_sizes=[]", "key 'learner.inner.step_sizes' is []"),
         ("policy.hidden_sizes=[0]", "key 'policy.hidden_sizes.0' is 0, must be greater than 0"),
         ("device=tpu", "key 'device' is 'tpu', must be 'cpu' or 'cuda'"),
+        ("env.plugin.num_worker=2", "(did you mean 'num_workers'?)"),
         ("nonsense", "override 'nonsense' must have the form key.sub=value"),
     ],
 )

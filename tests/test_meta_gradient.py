@@ -281,7 +281,8 @@ def test_both_directions_of_the_kl_have_the_same_curvature(float64):
     forward = torch.autograd.functional.hessian(lambda v: old.kl(gaussian(v)).sum(), point)
     reverse = torch.autograd.functional.hessian(lambda v: gaussian(v).kl(old).sum(), point)
     torch.testing.assert_close(forward, reverse, **EXACT)
-    mean, log_std = old.fisher((torch.ones(1, 1, 1), torch.ones(1, 1, 1)))
+    ones = torch.ones(1, 1, 1)
+    mean, log_std = old.fisher((ones, ones), torch.ones(1, 1))
     diagonal = torch.stack([mean.sum(), log_std.sum()])
     torch.testing.assert_close(forward.diagonal(), diagonal, **EXACT)
 

@@ -9,8 +9,12 @@ Importing this package registers every environment of `metarl_envs.registration`
 The physics engine itself is loaded with the first environment, not with the package.
 """
 
-from metarl_envs.registration import ENVIRONMENTS, register_environments
+from metarl_envs.registration import (
+    ENVIRONMENTS,
+    register_environments,
+    register_task_env,
+)
 
-__all__ = ["ENVIRONMENTS", "register_environments"]
+__all__ = ["ENVIRONMENTS", "register_environments", "register_task_env"]
 
 register_environments()

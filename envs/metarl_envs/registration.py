@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gymnasium
+from gymnasium.envs.registration import EnvSpec
 
 if TYPE_CHECKING:
     from metarl_envs.single_env import SingleTaskEnv
@@ -47,29 +48,48 @@ ENVIRONMENTS: dict[str, Registration] = {
 
 
 def register_environments() -> None:
-    """Register every environment with Gymnasium, for `make` and for `make_vec`; idempotent."""
+    """Register every environment of this package with Gymnasium; idempotent."""
     for env_id, registration in ENVIRONMENTS.items():
-        if env_id in gymnasium.registry:
-            continue
-        gymnasium.register(
-            id=env_id,
-            entry_point=partial(_make_single, registration.location),
-            vector_entry_point=partial(_make_batch, registration.location),
-            max_episode_steps=registration.max_episode_steps,
-        )
+        location = f"metarl_envs.{registration.location}"
+        register_task_env(env_id, location, registration.max_episode_steps)
 
 
-def environment_class(location: str) -> "type[TaskVectorEnv]":
-    """The class named by `"module:Class"` inside `metarl_envs`."""
+def register_task_env(env_id: str, location: str, max_episode_steps: int) -> None:
+    """Register a batched task environment with Gymnasium, for `make` and `make_vec`.
+
+    Args:
+        env_id: "namespace/Name-v0".
+        location: "module:Class" of a subclass of `TaskVectorEnv`.
+        max_episode_steps: default horizon, in control steps.
+    """
+    if env_id in gymnasium.registry:
+        return
+    gymnasium.register(
+        id=env_id,
+        entry_point=partial(_make_single, location),
+        vector_entry_point=partial(_make_batch, location),
+        max_episode_steps=max_episode_steps,
+    )
+
+
+def registered_spec(env_id: str) -> EnvSpec:
+    """Gymnasium's specification of `[module:]Name-v0`, after importing the module."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gymnasium.spec(name)
+
+
+def _environment_class(location: str) -> "type[TaskVectorEnv]":
     module, name = location.split(":")
-    return getattr(importlib.import_module(f"metarl_envs.{module}"), name)
+    return getattr(importlib.import_module(module), name)
 
 
 def _make_batch(location: str, **kwargs: Any) -> "TaskVectorEnv":
-    return environment_class(location)(**kwargs)
+    return _environment_class(location)(**kwargs)
 
 
 def _make_single(location: str, **kwargs: Any) -> "SingleTaskEnv":
     from metarl_envs.single_env import SingleTaskEnv
 
-    return SingleTaskEnv(environment_class(location), **kwargs)
+    return SingleTaskEnv(_environment_class(location), **kwargs)

@@ -24,6 +24,7 @@ class Transition(NamedTuple):
     terminated: np.ndarray
     diverged: np.ndarray
     info: dict[str, np.ndarray]
+    truncated: np.ndarray | None = None  # by the environment itself, before the horizon
 
 
 class TaskVectorEnv(VectorEnv):
@@ -205,6 +206,8 @@ class TaskVectorEnv(VectorEnv):
             rewards = np.where(ended, 0.0, rewards)
             terminated = terminated & ~ended | self._terminated
         truncated = self._truncated.copy()
+        if step.truncated is not None:
+            truncated |= step.truncated & ~terminated & ~ended
         if self.max_episode_steps is not None:
             truncated |= (self._elapsed >= self.max_episode_steps) & ~terminated
         info: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from metarl.policy import PolicyConfig
 from metarl.rollouts import Rollouts
 
 State = Any
-Metrics = dict[str, float]
+Metrics = dict[str, float | str]
 
 
 class LearnerConfig(ConfigModel):
@@ -35,11 +35,17 @@ class Spec(NamedTuple):
     action_high: tuple[float, ...]
     episodes: int
     horizon: int
+    num_actions: int = 0  # of a Discrete action space; 0 for real vectors
 
     @property
     def action_size(self) -> int:
-        """A, the number of action dimensions."""
+        """A, the number of action dimensions (1, the index, for discrete actions)."""
         return len(self.action_low)
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that one action takes."""
+        return self.num_actions or self.action_size
 
 
 class TrainedOn(NamedTuple):

@@ -19,7 +19,7 @@ from metarl.baselines import LinearBaseline
 from metarl.config_model import ConfigModel
 from metarl.objectives import OBJECTIVES
 from metarl.params import Params, add, detach
-from metarl.policy import GaussianPolicy
+from metarl.policy import Policy
 from metarl.returns import discounted_returns, generalized_advantages, normalize, step_weights
 from metarl.rollouts import Rollouts
 
@@ -97,7 +97,7 @@ def make_batch(rollouts: Rollouts, config: AdvantageConfig) -> Batch:
 class InnerLoop:
     """Surrogate, gradient step, and products with its Jacobian."""
 
-    def __init__(self, policy: GaussianPolicy, config: InnerLoopConfig) -> None:
+    def __init__(self, policy: Policy, config: InnerLoopConfig) -> None:
         self.policy, self.config = policy, config
         self._objective = OBJECTIVES[config.objective]
         # DiCE couples the steps of an episode: none may be left out

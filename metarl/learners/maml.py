@@ -74,7 +74,7 @@ class MAML(MetaLearner):
     ) -> None:
         require_enough_samples(spec.episodes, spec.horizon, spec.obs_size)
         super().__init__(config, policy_config, spec, seed, device, dtype)
-        self.policy = make_policy(spec.obs_size, spec.action_size, policy_config)
+        self.policy = make_policy(spec.obs_size, spec.action_size, policy_config, spec.num_actions)
         self.inner = InnerLoop(self.policy, config.inner)
         self._theta: Params = {}
         self.load_meta_parameters(self.policy.init(parameter_generator(seed)))
@@ -93,7 +93,7 @@ class MAML(MetaLearner):
     ) -> tuple[ActionStep, AdaptedParameters]:
         distribution = self.policy(state.params_M, obs_MEO)
         if noise_MEA is None:
-            actions = distribution.mean
+            actions = distribution.mode
         else:
             actions = distribution.sample(noise_MEA.to(self.device, self.dtype))
         return ActionStep(actions, distribution.log_prob(actions)), state
@@ -154,6 +154,8 @@ def _metrics(rollouts: list[Rollouts], result: StepResult) -> Metrics:
         "train/kl": result.kl,
         "train/backtracks": float(result.backtracks),
         "train/step_accepted": float(not result.rejected),
-        "train/log_std": float(result.theta["log_std"].mean()),
+        "train/rejected_because": result.rejected,
     }
+    if "log_std" in result.theta:
+        metrics["train/log_std"] = float(result.theta["log_std"].mean())
     return metrics

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from metarl.distributions import DiagonalGaussian
+from metarl.distributions import Distribution
 from metarl.learners.inner_loop import Batch, InnerLoop, StepJacobian
 from metarl.objectives import likelihood_ratio
 from metarl.params import Params, detach, flatten, task_slice, tile, unflatten
@@ -93,7 +93,7 @@ class MetaObjective:
             grads = torch.autograd.grad(total, list(leaves.values()))
         return dict(zip(leaves, grads, strict=True))
 
-    def _distribution(self, params_M: Params, batch: Batch) -> DiagonalGaussian:
+    def _distribution(self, params_M: Params, batch: Batch) -> Distribution:
         return self._inner.policy(params_M, batch.obs_MEHO.flatten(1, 2))
 
     def _chunks(self) -> Iterator[slice]:
@@ -120,32 +120,29 @@ class _ChunkCurvature:
     ) -> None:
         self._jacobians = jacobians
         self._params = detach(params_M)
-        self._weights_MN1 = query.weights_MEH.flatten(1, 2).unsqueeze(-1)
+        self._weights_MN = query.weights_MEH.flatten(1, 2)
         obs_MNO = query.obs_MEHO.flatten(1, 2)
 
-        def distribution(params: Params) -> tuple[Tensor, Tensor]:
-            gaussian = inner.policy(params, obs_MNO)
-            return gaussian.mean, gaussian.log_std
+        def distribution(params: Params) -> tuple[Tensor, ...]:
+            return inner.policy(params, obs_MNO).parameters
 
-        self._distribution = distribution
-        (mean, log_std), self._pull_back, *_ = torch.func.vjp(distribution, self._params)
-        self._gaussian = DiagonalGaussian(mean, log_std)
+        self._parameters_of = distribution
+        self._distribution = inner.policy(self._params, obs_MNO)
+        _, self._pull_back, *_ = torch.func.vjp(distribution, self._params)
 
     def product(self, direction: Params) -> Tensor:
-        num_tasks = self._weights_MN1.shape[0]
+        num_tasks = self._weights_MN.shape[0]
         tangent = {name: value.contiguous() for name, value in tile(direction, num_tasks).items()}
         for jacobian in self._jacobians:
             tangent = jacobian.product(tangent)
-        _, pushed, *_ = torch.func.jvp(self._distribution, (self._params,), (tangent,))
-        mean_dot, log_std_dot = self._gaussian.fisher(pushed)
-        total_M11 = self._weights_MN1.sum(1, keepdim=True)
-        (cotangent,) = self._pull_back((mean_dot * self._weights_MN1, log_std_dot * total_M11))
+        _, pushed, *_ = torch.func.jvp(self._parameters_of, (self._params,), (tangent,))
+        (cotangent,) = self._pull_back(self._distribution.fisher(pushed, self._weights_MN))
         for jacobian in reversed(self._jacobians):
             cotangent = jacobian.product(cotangent)
         return _sum_over_tasks(cotangent)
 
 
-def _surrogate(distribution: DiagonalGaussian, query: Batch) -> Tensor:
+def _surrogate(distribution: Distribution, query: Batch) -> Tensor:
     log_probs_MN = distribution.log_prob(query.actions_MEHA.flatten(1, 2))
     return likelihood_ratio(
         log_probs_MN.view_as(query.log_probs_MEH),

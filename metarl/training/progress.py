@@ -1,5 +1,7 @@
 """The progress bar: speed, time left, and where the time goes."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -31,9 +33,10 @@ def time_split(clock: Clock, elapsed_s: float) -> dict[str, float]:
     }
 
 
-def describe(split: dict[str, float]) -> str:
+def describe(split: Mapping[str, float | str]) -> str:
     """The metrics of `time_split` in a few words."""
     shares = ", ".join(
-        f"{name} {100 * split[f'time/{name}']:.0f} %" for name in ("physics", "policy", "learning")
+        f"{name} {100 * float(split[f'time/{name}']):.0f} %"
+        for name in ("physics", "policy", "learning")
     )
-    return f"{split['time/env_steps_per_s']:,.0f} steps/s ({shares})"
+    return f"{float(split['time/env_steps_per_s']):,.0f} steps/s ({shares})"

@@ -39,7 +39,7 @@ class RunLog:
         outputs = [writer, TensorBoardOutputFormat(str(folder)), _ConsoleLines(console)]
         self._logger = Logger(str(folder), outputs)
 
-    def write(self, iteration: int, metrics: Mapping[str, float], show: bool) -> None:
+    def write(self, iteration: int, metrics: Mapping[str, float | str], show: bool) -> None:
         """Log the metrics of one iteration; on the console only if `show`."""
         self._logger.record("iteration", iteration)
         self._logger.record(_SHOW, float(show), exclude=("csv", "tensorboard"))
@@ -68,6 +68,8 @@ class _ConsoleLines(KVWriter):
             if returns:
                 values = " -> ".join(f"{returns[key]:.1f}" for key in sorted(returns))
                 parts.append(f"{name} {values}")
+        if key_values.get("train/rejected_because"):
+            parts.append(f"step rejected: {key_values['train/rejected_because']}")
         parts.append(f"{key_values['time/env_steps_per_s']:,.0f} steps/s")
         self._console.print("   ".join(parts), highlight=False)
 

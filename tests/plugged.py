@@ -1,0 +1,202 @@
+"""Environments as users write them, for the plug-in tests; imported by worker processes."""
+
+import os
+import signal
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from metarl_envs import register_task_env
+from metarl_envs.mujoco_env import MujocoTaskEnv
+from metarl_envs.task_distributions import UniformTasks
+from metarl_envs.task_parts import TargetVelocity
+
+
+class Point(gymnasium.Env):
+    """Walk to a goal on a line; `set_task`, `task_space` and `task_distribution` as we ask."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,))
+    action_space = spaces.Box(-1.0, 1.0, (1,))
+    task_space = spaces.Dict({"goal": spaces.Box(-2.0, 2.0, (), np.float64)})
+
+    def __init__(self, goal=0.0):
+        self.goal, self.x, self.steps = goal, 0.0, 0
+
+    def set_task(self, task):
+        self.goal = float(task["goal"])
+
+    def task_distribution(self, split):
+        part = {"train": "train", "test": "held_out"}[split]
+        return UniformTasks({"goal": -1.0}, {"goal": 1.0}, part=part)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x, self.steps = self.np_random.uniform(-0.1, 0.1), 0
+        return np.array([self.x], np.float32), {}
+
+    def step(self, action):
+        self.x += 0.2 * float(action[0])
+        self.steps += 1
+        distance = abs(self.x - self.goal)
+        info = {"is_success": distance < 0.1}
+        return np.array([self.x], np.float32), -distance, False, False, info
+
+
+class DictPoint(Point):
+    """The goal is in the observation, as in goal-conditioned environments."""
+
+    observation_space = spaces.Dict(
+        {"x": spaces.Box(-np.inf, np.inf, (1,)), "desired_goal": spaces.Box(-2, 2, (1,))}
+    )
+
+    def _obs(self):
+        return {"x": np.array([self.x], np.float32), "desired_goal": np.array([self.goal])}
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._obs(), {}
+
+    def step(self, action):
+        _, reward, terminated, truncated, info = super().step(action)
+        return self._obs(), reward, terminated, truncated, info
+
+
+class DiscretePoint(Point):
+    """Left, stay, right."""
+
+    action_space = spaces.Discrete(3)
+
+    def step(self, action):
+        assert action in (0, 1, 2)
+        return super().step([float(action) - 1.0])
+
+
+class Failing(Point):
+    """Raises in its third step."""
+
+    def step(self, action):
+        if self.steps == 2:
+            raise RuntimeError("the gripper fell off")
+        return super().step(action)
+
+
+class Dying(Point):
+    """Its process dies in the third step, in the sub-environment whose goal is positive."""
+
+    def step(self, action):
+        if self.steps == 2 and self.goal > 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(action)
+
+
+class Unbounded(Point):
+    action_space = spaces.Box(-np.inf, np.inf, (1,))
+
+
+class IntegerActions(Point):
+    action_space = spaces.MultiDiscrete([3, 3])
+
+
+# An environment that knows nothing of tasks, and a function that gives it some
+class Plain(Point):
+    set_task = property()  # hides it: hasattr is False
+
+
+def apply_goal(env, task):
+    env.unwrapped.goal = float(task["goal"])
+
+
+# What the checker must find
+
+
+class IgnoresTask(Point):
+    def set_task(self, task):
+        pass
+
+
+class ForgetsTaskAtReset(Point):
+    def reset(self, *, seed=None, options=None):
+        self.goal = 0.0
+        return super().reset(seed=seed)
+
+
+class IgnoresSeed(Point):
+    def reset(self, *, seed=None, options=None):
+        _, info = super().reset(seed=seed)
+        self.x = np.random.default_rng().uniform(-0.1, 0.1)
+        return np.array([self.x], np.float32), info
+
+
+class NotPicklable(Point):
+    def __init__(self, goal=0.0, helper=None):
+        super().__init__(goal)
+
+
+class Overlapping(Point):
+    def task_distribution(self, split):
+        return UniformTasks({"goal": -1.0}, {"goal": 1.0})
+
+
+class Leaks(Point):
+    observation_space = spaces.Box(-np.inf, np.inf, (2,))
+
+    def reset(self, *, seed=None, options=None):
+        obs, info = super().reset(seed=seed)
+        return np.append(obs, np.float32(self.goal)), info
+
+    def step(self, action):
+        obs, *rest = super().step(action)
+        return (np.append(obs, np.float32(self.goal)), *rest)
+
+
+for _class in (
+    *(Point, DictPoint, DiscretePoint, Failing, Dying, Unbounded, IntegerActions, Plain),
+    *(IgnoresTask, ForgetsTaskAtReset, IgnoresSeed, NotPicklable, Overlapping, Leaks),
+):
+    if f"{_class.__name__}-v0" not in gymnasium.registry:
+        gymnasium.register(f"{_class.__name__}-v0", _class, max_episode_steps=25)
+
+
+# A robot of one's own, native and batched
+
+SLIDER = """
+<mujoco>
+  <option timestep="0.01" gravity="0 0 0"/>
+  <worldbody>
+    <body name="cart">
+      <joint name="slide" type="slide" axis="1 0 0" damping="1"/>
+      <geom name="box" type="box" size="0.1 0.1 0.1" mass="1"/>
+    </body>
+  </worldbody>
+  <actuator><motor joint="slide" gear="10" ctrlrange="-1 1" ctrllimited="true"/></actuator>
+</mujoco>
+"""
+
+
+class Slider(MujocoTaskEnv):
+    """A cart on a rail, at a hidden velocity."""
+
+    def __init__(self, num_envs=1, *, xml_file, frame_skip=5, **kwargs):
+        self._goal = TargetVelocity((-1.0, 1.0))
+        super().__init__(
+            num_envs,
+            xml_file=xml_file,
+            parts=[self._goal],
+            observation_size=1,
+            frame_skip=frame_skip,
+            **kwargs,
+        )
+
+    def _initial_state(self, generator):
+        return self.model.qpos0, generator.uniform(-0.1, 0.1, self.model.nv)
+
+    def _robot_observation(self):
+        return self.qvel.copy()
+
+    def _outcome(self, before, control):
+        reward = self._goal.reward(self.qvel[:, 0])
+        return reward, np.abs(self.qpos[:, 0]) > 5.0
+
+
+register_task_env("plugged/Slider-v0", "plugged:Slider", max_episode_steps=25)
