@@ -9,6 +9,7 @@ import metarl_envs  # also registers the environments of this project
 from metarl.config_model import EnvConfig, PluginConfig
 from metarl.errors import EnvironmentFitError, did_you_mean
 from metarl.learners.base import Spec
+from metarl_envs.checker import check_task_env
 from metarl_envs.plugin import PluginDefinition, PluginEnv
 from metarl_envs.plugin.definition import TaskRange
 from metarl_envs.plugin.model_fields import FieldRange
@@ -41,12 +42,24 @@ def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
     return _plug_in(config, num_envs, max_episode_steps)
 
 
-def _plug_in(config: EnvConfig, num_envs: int, max_episode_steps: int | None) -> PluginEnv:
-    plugin = config.plugin or PluginConfig()
+def check_env(config: EnvConfig) -> list[str]:
+    """What is wrong with an environment, one sentence each, see `check_task_env`."""
+    _require_known(config.id)
+    try:
+        env = gymnasium.make(registered_spec(config.id), **config.kwargs)
+    except TypeError as error:
+        raise EnvironmentFitError(f"{config.id} does not accept env.kwargs: {error}") from None
+    try:
+        return check_task_env(env, _definition(config, config.plugin or PluginConfig()))
+    finally:
+        env.close()
+
+
+def _definition(config: EnvConfig, plugin: PluginConfig) -> PluginDefinition:
     tasks = None
     if plugin.tasks is not None:
         tasks = {key: TaskRange(**r.model_dump()) for key, r in plugin.tasks.items()}
-    definition = PluginDefinition(
+    return PluginDefinition(
         config.id,
         config.kwargs,
         tasks,
@@ -54,10 +67,14 @@ def _plug_in(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
         [FieldRange(**r.model_dump()) for r in plugin.vary_fields],
         plugin.drop_keys,
     )
+
+
+def _plug_in(config: EnvConfig, num_envs: int, max_episode_steps: int | None) -> PluginEnv:
+    plugin = config.plugin or PluginConfig()
     try:
         return PluginEnv(
             num_envs,
-            definition,
+            _definition(config, plugin),
             num_workers=plugin.num_workers,
             start_method=plugin.start_method,
             action_scale=plugin.action_scale,

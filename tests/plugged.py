@@ -131,6 +131,7 @@ class IgnoresSeed(Point):
 class NotPicklable(Point):
     def __init__(self, goal=0.0, helper=None):
         super().__init__(goal)
+        self.helper = lambda: None
 
 
 class Overlapping(Point):

@@ -10,13 +10,15 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.utils import EzPickle
 
 from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.task_distributions import TaskDistribution
 from metarl_envs.task_env import TaskVectorEnv
-from metarl_envs.tasks import Tasks, batch_of_one, take
+from metarl_envs.tasks import batch_of_one, take
 
 
-class SingleTaskEnv(gymnasium.Env):
+class SingleTaskEnv(gymnasium.Env, EzPickle):
     """A task environment with one sub-environment.
 
     Args:
@@ -38,6 +40,7 @@ class SingleTaskEnv(gymnasium.Env):
         render_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
+        EzPickle.__init__(self, batch_class, task, render_mode, **kwargs)
         self._batch_class, self._kwargs = batch_class, kwargs
         self.batch = batch_class(num_envs=1, **kwargs)
         self.observation_space = self.batch.single_observation_space
@@ -76,10 +79,9 @@ class SingleTaskEnv(gymnasium.Env):
         batch.set_tasks(take(self.batch.tasks, np.zeros(num_envs, np.int64)))
         return batch
 
-    def sample_tasks(self, num_tasks: int, seed: int, split: str = "train") -> list[dict[str, Any]]:
-        """Tasks of a split as a list of single tasks."""
-        tasks: Tasks = self.batch.task_distribution(split).sample(num_tasks, seed)
-        return [{k: v[0] for k, v in take(tasks, [i]).items()} for i in range(num_tasks)]
+    def task_distribution(self, split: str) -> TaskDistribution:
+        """The task distribution of a split, see `TaskVectorEnv.task_distribution`."""
+        return self.batch.task_distribution(split)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

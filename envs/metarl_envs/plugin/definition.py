@@ -85,8 +85,8 @@ class PluginDefinition:
         if not isinstance(space, spaces.Dict) or not hasattr(inner, "task_distribution"):
             raise EnvironmentConfigError(
                 f"{self.env_id} does not say what its tasks are: give ranges (env.plugin.tasks), "
-                "fields of its model (env.plugin.vary_fields), or define task_space (a Dict space) and "
-                "task_distribution(split) in the environment"
+                "fields of its model (env.plugin.vary_fields), or define task_space (a Dict space) "
+                "and task_distribution(split) in the environment"
             )
         return space, {name: inner.task_distribution(name) for name in ("train", "test")}
 
@@ -94,8 +94,9 @@ class PluginDefinition:
 class SubEnv:
     """One Gymnasium environment with tasks and a flat observation."""
 
-    def __init__(self, definition: PluginDefinition) -> None:
-        self.env = gymnasium.make(
+    def __init__(self, definition: PluginDefinition, env: gymnasium.Env | None = None) -> None:
+        self.definition = definition
+        self.env = env or gymnasium.make(
             definition.spec or definition.env_id, disable_env_checker=True, **definition.kwargs
         )
         self.model_fields = ModelFields(definition.model_fields, self.env)
@@ -143,6 +144,13 @@ class SubEnv:
         """As in Gymnasium, with the flat observation."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         return self._flat(obs), float(reward), terminated, truncated, info
+
+    def random_action(self, rng: np.random.Generator) -> Any:
+        """A uniformly drawn action."""
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            return int(space.start) + int(rng.integers(space.n))
+        return rng.uniform(space.low, space.high).astype(space.dtype)
 
     def to_action(self, values: np.ndarray) -> Any:
         """An action of the environment's own kind from a row of the shared array."""
