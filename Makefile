@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# They pin other versions of what we need, and run with ours
+ADAPTERS := metaworld==3.1.1 gymnasium-robotics PettingZoo Jinja2 MarkupSafe
 WHEEL_VENV := build/wheel-venv
 
 .PHONY: install demo test lint format type check build bench clean
@@ -12,6 +14,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps $(ADAPTERS)
 	touch $@
 
 demo: $(INSTALLED)  ## meta-train on hidden velocities, then adapt to held-out ones

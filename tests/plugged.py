@@ -51,7 +51,10 @@ class DictPoint(Point):
     )
 
     def _obs(self):
-        return {"x": np.array([self.x], np.float32), "desired_goal": np.array([self.goal])}
+        return {
+            "x": np.array([self.x], np.float32),
+            "desired_goal": np.array([self.goal], np.float32),
+        }
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imageio.v2 as iio
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -59,3 +60,28 @@ def test_mistakes_are_one_sentence_and_status_two(tmp_path, script, arguments, m
     lines = done.stderr.strip().splitlines()
     assert message in lines[-1] and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_record_and_check(tiny_run, tmp_path):
+    clip = tmp_path / "clip.mp4"
+    task = '{"goal": [0.3, 0.3]}'
+    done = run("record.py", tiny_run, "--task", task, "--output", clip, "--episodes", 5)
+    assert done.returncode == 0, done.stderr
+    assert "return after 1 adaptation steps" in done.stdout
+    video = iio.get_reader(clip)
+    assert video.get_meta_data()["size"] == (256, 256)
+    assert sum(1 for _ in video) == 20  # two episodes of ten steps
+    video.close()
+    for wrong, message in (
+        (["--task", "{"], "--task is not JSON"),
+        (["--task", '{"gaol": [0, 0]}'], "unknown task key 'gaol'"),
+        (["--task", task, "--output", tmp_path / "clip.txt"], "must end in .mp4 or .gif"),
+    ):
+        done = run("record.py", tiny_run, "--output", tmp_path / "no.mp4", *wrong)
+        assert done.returncode == 2 and message in done.stderr
+    assert not (tmp_path / "no.mp4").exists()
+    assert run("check_env.py", "metarl/HalfCheetahVel-v0").returncode == 0
+    done = run("check_env.py", "CartPole-v1")
+    assert done.returncode == 1 and "has no set_task" in done.stdout
+    assert run("check_env.py", "Nothing-v0").returncode == 2

@@ -47,8 +47,19 @@ ENVIRONMENTS: dict[str, Registration] = {
 }
 
 
+# Environments of other packages, stepped one by one in worker processes
+ADAPTERS: dict[str, Registration] = {
+    "metarl/MetaWorld-v0": Registration("adapters.meta_world:MetaWorld", 500),
+    "metarl/Fetch-v0": Registration("adapters.fetch:Fetch", 50),
+}
+
+
 def register_environments() -> None:
     """Register every environment of this package with Gymnasium; idempotent."""
+    for env_id, (location, horizon) in ADAPTERS.items():
+        if env_id not in gymnasium.registry:
+            entry_point = f"metarl_envs.{location}"
+            gymnasium.register(env_id, entry_point, max_episode_steps=horizon)
     for env_id, registration in ENVIRONMENTS.items():
         location = f"metarl_envs.{registration.location}"
         register_task_env(env_id, location, registration.max_episode_steps)

@@ -1,0 +1,86 @@
+"""Films of a policy before and after adaptation."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import imageio
+import numpy as np
+
+from metarl.adapted_policy import AdaptedPolicy, adapt
+from metarl.errors import ConfigError, EnvironmentFitError
+from metarl.learners.base import MetaLearner
+
+_SUFFIXES = (".mp4", ".gif")
+
+
+def record(
+    learner: MetaLearner,
+    task: Mapping[str, Any],
+    output: str | Path,
+    *,
+    adaptation_steps: int = 1,
+    episodes: int = 20,
+    seed: int = 0,
+) -> dict[int, float]:
+    """Film one episode before and one after adaptation, one after the other.
+
+    Both episodes start in the same state and use the most likely actions. The file is written
+    whole or not at all.
+
+    Args:
+        learner: a trained meta-learner.
+        task: the task, of the environment it was trained on.
+        output: an .mp4 or .gif file.
+        adaptation_steps: steps behind the second episode.
+        episodes: rollouts per adaptation step.
+        seed: of adaptation and of the initial state.
+
+    Returns:
+        The return of each filmed episode, by number of adaptation steps.
+
+    Raises:
+        UserError: if the task, the file name or the environment does not serve.
+    """
+    output = Path(output)
+    if output.suffix not in _SUFFIXES:
+        raise ConfigError(f"the video must end in {' or '.join(_SUFFIXES)}, got {output.name!r}")
+    trained = learner.trained_on
+    if trained is None:
+        raise ConfigError("the learner does not know its environment: load it from a checkpoint")
+    env = gymnasium.make(
+        trained.env.id,
+        task=task,
+        render_mode="rgb_array",
+        max_episode_steps=trained.horizon,
+        **trained.env.kwargs,
+    )
+    returns, frames = {}, []
+    try:
+        for steps in sorted({0, adaptation_steps}):
+            policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
+            returns[steps] = _film(env, policy, seed, frames)
+        fps = round(env.metadata["render_fps"])
+    finally:
+        env.close()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.with_name(f".writing-{output.name}")
+    imageio.mimwrite(temporary, frames, fps=fps)
+    os.replace(temporary, output)
+    return returns
+
+
+def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int, frames: list[np.ndarray]) -> float:
+    obs, _ = env.reset(seed=seed)
+    total, state, done = 0.0, None, False
+    while not done:
+        action, state = policy.predict(obs, state, deterministic=True)
+        obs, reward, terminated, truncated, _ = env.step(action)
+        total, done = total + float(reward), terminated or truncated
+        frame = env.render()
+        if not isinstance(frame, np.ndarray):
+            raise EnvironmentFitError("the environment rendered no picture")
+        frames.append(frame)
+    return total
