@@ -57,7 +57,8 @@ def record(
         max_episode_steps=trained.horizon,
         **trained.env.kwargs,
     )
-    returns, frames = {}, []
+    returns: dict[int, float] = {}
+    frames: list[np.ndarray] = []
     try:
         for steps in sorted({0, adaptation_steps}):
             policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)

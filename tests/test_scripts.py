@@ -63,6 +63,9 @@ def test_mistakes_are_one_sentence_and_status_two(tmp_path, script, arguments, m
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_record_and_check(tiny_run, tmp_path):
     clip = tmp_path / "clip.mp4"
     task = '{"goal": [0.3, 0.3]}'

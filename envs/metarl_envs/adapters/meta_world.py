@@ -1,8 +1,8 @@
 """Meta-World's ML1, ML10, ML25 and ML45 (Yu et al. 2020, arXiv 1910.10897).
 
 Built on its `ML1(...)`-style classes and `set_task`: the registered id `Meta-World/ML1-train`
-serves the test goals. metaworld 3.1.1 pins an older MuJoCo; it runs on the one needed here once its weld
-constraints are written as this file does, so install it without its dependencies:
+serves the test goals. metaworld 3.1.1 pins an older MuJoCo; it runs on the one needed here once its
+weld constraints are written as this file does, so install it without its dependencies:
 
     pip install --no-deps metaworld==3.1.1
 """
