@@ -58,7 +58,7 @@ def record(
         **trained.env.kwargs,
     )
     returns: dict[int, float] = {}
-    frames: list[np.ndarray] = []
+    frames: list[Any] = []
     try:
         for steps in sorted({0, adaptation_steps}):
             policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
@@ -73,7 +73,7 @@ def record(
     return returns
 
 
-def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int, frames: list[np.ndarray]) -> float:
+def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int, frames: list[Any]) -> float:
     obs, _ = env.reset(seed=seed)
     total, state, done = 0.0, None, False
     while not done:

@@ -24,8 +24,8 @@ _ASSETS = Path(gymnasium_mujoco.__file__).parent / "assets"
 
 Variations = Mapping[str, Mapping[str, Any] | None] | None
 
-# Follow the torso (type 1 = tracking) from 4 m
-_CAMERA = {"distance": 4.0, "trackbodyid": 1, "type": 1}
+# Metres from the robot, for models without a camera of their own that follows it
+_CAMERA = {"distance": 4.0}
 _PIXELS = 480
 
 # Engine warnings after which MuJoCo has reset the simulation by itself
