@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class ConfigModel(BaseModel):
@@ -42,7 +42,8 @@ class PluginConfig(ConfigModel):
     """Fields of a MuJoCo model to vary, without code."""
     drop_keys: tuple[str, ...] = ()
     """Keys of a Dict observation that would reveal the task."""
-    num_workers: PositiveInt = 2
+    num_workers: NonNegativeInt = 2
+    """Processes; 0 steps everything in this one."""
     start_method: Literal["spawn", "fork", "forkserver"] = "spawn"
     action_scale: PositiveFloat = 1.0
 

@@ -35,7 +35,7 @@ def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
         try:
             env = gymnasium.make_vec(config.id, num_envs=num_envs, **{**config.kwargs, **horizon})
         except TypeError as error:
-            raise EnvironmentFitError(f"{config.id} does not accept env.kwargs: {error}") from None
+            raise _unaccepted(config, error) from None
         if isinstance(env.unwrapped, TaskVectorEnv):
             return env.unwrapped
         env.close()
@@ -48,7 +48,7 @@ def check_env(config: EnvConfig) -> list[str]:
     try:
         env = gymnasium.make(registered_spec(config.id), **config.kwargs)
     except TypeError as error:
-        raise EnvironmentFitError(f"{config.id} does not accept env.kwargs: {error}") from None
+        raise _unaccepted(config, error) from None
     try:
         return check_task_env(env, _definition(config, config.plugin or PluginConfig()))
     finally:
@@ -81,7 +81,14 @@ def _plug_in(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
             max_episode_steps=max_episode_steps,
         )
     except TypeError as error:
-        raise EnvironmentFitError(f"{config.id} does not accept env.kwargs: {error}") from None
+        raise _unaccepted(config, error) from None
+
+
+def _unaccepted(config: EnvConfig, error: TypeError) -> Exception:
+    """The user's error for an argument that does not exist; any other is the author's own."""
+    if "unexpected keyword argument" in str(error) or "required keyword" in str(error):
+        return EnvironmentFitError(f"{config.id} does not accept env.kwargs: {error}")
+    return error
 
 
 def _require_known(env_id: str) -> None:

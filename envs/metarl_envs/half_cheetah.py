@@ -6,13 +6,20 @@ half_cheetah_dir): 5 simulator steps of 0.01 s per control step, 200 control ste
 0.05, and an observation of 20 numbers that ends with the torso's position.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from metarl_envs.errors import EnvironmentConfigError
 from metarl_envs.mujoco_env import MujocoTaskEnv, Variations
-from metarl_envs.task_parts import Direction, TargetVelocity, VelocityGoal, pearl_velocities
+from metarl_envs.task_parts import (
+    Direction,
+    TargetVelocity,
+    TaskPart,
+    VelocityGoal,
+    pearl_velocities,
+)
 
 _RESET_NOISE = 0.1  # rad and m, half-width of the joint noise; also the velocity noise's std
 
@@ -25,6 +32,7 @@ class HalfCheetah(MujocoTaskEnv):
     Args:
         num_envs: number of simulations.
         goal: what is rewarded instead of v, for the classes below.
+        parts: further parts of the task.
         variations: what varies besides, by name; `link_mass` if there is nothing else.
         torso_position: append the torso's position (lagging one simulator step, as in PEARL).
         ctrl_cost_weight: weight of sum(a^2), a in actuator units.
@@ -38,6 +46,7 @@ class HalfCheetah(MujocoTaskEnv):
         num_envs: int = 1,
         *,
         goal: VelocityGoal | None = None,
+        parts: Sequence[TaskPart] = (),
         torso_position: bool = True,
         ctrl_cost_weight: float = 0.05,
         frame_skip: int = 5,
@@ -49,7 +58,7 @@ class HalfCheetah(MujocoTaskEnv):
         super().__init__(
             num_envs,
             xml_file="half_cheetah.xml",
-            parts=[] if goal is None else [goal],
+            parts=parts if goal is None else [goal, *parts],
             observation_size=20 if torso_position else 17,
             frame_skip=frame_skip,
             action_scale=action_scale,

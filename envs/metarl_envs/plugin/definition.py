@@ -159,6 +159,8 @@ class SubEnv:
         return values.astype(self.action_space.dtype)
 
     def _flat(self, obs: Any) -> np.ndarray:
+        if isinstance(self._observed, spaces.Box):
+            return np.asarray(obs, np.float64).ravel()
         if isinstance(self._observed, spaces.Dict):
             obs = {key: obs[key] for key in self._observed.spaces}
         return np.asarray(spaces.flatten(self._observed, obs), np.float64)

@@ -51,6 +51,33 @@ class SharedArrays:
         }
 
 
+class InProcess:
+    """All sub-environments in this process: for environments cheaper than a message.
+
+    The interface of `WorkerPool`; exceptions arrive as they are.
+    """
+
+    def __init__(
+        self, definition: PluginDefinition, num_envs: int, obs_size: int, action_size: int
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.shared = SharedArrays(context, num_envs, obs_size, action_size)
+        self._views = self.shared.views()
+        self._envs = [definition.make() for _ in range(num_envs)]
+
+    def call(self, command: str, rows: np.ndarray | None, payload: Sequence[Any] = ()) -> None:
+        """Run a command in the sub-environments concerned."""
+        for position, row in enumerate(range(len(self._envs)) if rows is None else rows):
+            item = payload[position] if len(payload) else None
+            _run(command, self._envs[row], self._views, row, item)
+
+    def close(self) -> None:
+        """Close all sub-environments; safe to call twice."""
+        for env in self._envs:
+            env.env.close()
+        self._envs = []
+
+
 class WorkerPool:
     """W processes that hold N sub-environments in consecutive blocks.
 
