@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -114,7 +114,7 @@ def to_yaml(config: ExperimentConfig) -> str:
 
 def _sentence(error: ValidationError, document: Mapping[str, Any]) -> str:
     first = error.errors()[0]
-    location, kind = [str(part) for part in first["loc"]], first["type"]
+    location, kind = _keys([str(part) for part in first["loc"]], document), first["type"]
     key = ".".join(location)
     if kind == "extra_forbidden":
         allowed = _fields_at(location[:-1], document)
@@ -122,29 +122,54 @@ def _sentence(error: ValidationError, document: Mapping[str, Any]) -> str:
         return f"unknown key '{key}'{hint}; allowed here: {', '.join(allowed)}"
     if kind == "missing":
         return f"key '{key}' is missing"
+    if kind == "union_tag_invalid":
+        tag, allowed_tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        return f"key '{key}.name' is {tag!r}, must be one of {allowed_tags}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     message = message.removeprefix("Input ")
-    value = first["input"]
     if kind == "value_error":
         return f"key '{key}' {message}" if key else message
-    return f"key '{key}' is {value!r}, must be {message}"
+    return f"key '{key}' is {first['input']!r}, must be {message}"
+
+
+def _keys(location: Sequence[str], document: Mapping[str, Any]) -> list[str]:
+    """The location without the names by which pydantic tells alternatives apart."""
+    keys, node = [], cast(Any, document)
+    for index, part in enumerate(location):
+        inside = isinstance(node, Mapping) and part in node
+        if isinstance(node, Mapping) and not inside and index < len(location) - 1:
+            continue
+        keys.append(part)
+        node = node[part] if inside else None
+    return keys
 
 
 def _fields_at(location: Sequence[str], document: Mapping[str, Any]) -> list[str]:
     """The allowed keys of the model at a location of the config."""
     model: type[BaseModel] = ExperimentConfig
+    node: Any = document
     for name in location:
         field = model.model_fields.get(name)
+        node = node.get(name) if isinstance(node, Mapping) else None
         if field is None:
             return []
-        annotation: Any = field.annotation
+        alternatives = [part for part in _alternatives(field.annotation) if _is_model(part)]
         if name == "learner" and model is ExperimentConfig:
-            annotation = LEARNERS[document["learner"]["name"]].Config
-        models = [part for part in (annotation, *get_args(annotation)) if _is_model(part)]
-        if not models:
+            alternatives = [learner.Config for learner in LEARNERS.values()]
+        tag = node.get("name") if isinstance(node, Mapping) else None
+        named = [part for part in alternatives if _name_of(part) == tag]
+        if not alternatives:
             return []
-        model = models[0]
+        model = (named or alternatives)[0]
     return list(model.model_fields)
+
+
+def _alternatives(annotation: Any) -> Sequence[Any]:
+    return get_args(annotation) or (annotation,)
+
+
+def _name_of(model: type[BaseModel]) -> Any:
+    return model.model_fields["name"].default if "name" in model.model_fields else None
 
 
 def _is_model(annotation: Any) -> bool:

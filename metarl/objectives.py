@@ -11,6 +11,7 @@ Shapes: M tasks, E episodes per task, H steps. `weights_MEH` sums to one over a 
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 Objective = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -25,6 +26,23 @@ def likelihood_ratio(
     """sum w A pi/pi_sampled, ProMP's low variance curvature (LVC) objective: shape (M,)."""
     ratios = _log_ratios(log_probs_MEH, sampled_log_probs_MEH, weights_MEH).exp()
     return (weights_MEH * advantages_MEH * ratios).sum((1, 2))
+
+
+def clipped_ratio(
+    log_probs_MEH: Tensor,
+    sampled_log_probs_MEH: Tensor,
+    advantages_MEH: Tensor,
+    weights_MEH: Tensor,
+    clip: float,
+) -> Tensor:
+    """Sum w min(r A, clip(r, 1 - clip, 1 + clip) A), PPO's objective: shape (M,).
+
+    Schulman et al. 2017, arXiv 1707.06347, eq. 7; r = pi/pi_sampled.
+    """
+    ratios = _log_ratios(log_probs_MEH, sampled_log_probs_MEH, weights_MEH).exp()
+    clipped = ratios.clamp(1.0 - clip, 1.0 + clip)
+    lower = torch.minimum(ratios * advantages_MEH, clipped * advantages_MEH)
+    return (weights_MEH * lower).sum((1, 2))
 
 
 def score_function(

@@ -21,14 +21,6 @@ def detach(params: Mapping[str, Tensor], requires_grad: bool = False) -> Params:
     return {n: value.detach().requires_grad_(requires_grad) for n, value in params.items()}
 
 
-def add(params: Mapping[str, Tensor], direction: Mapping[str, Tensor], scale: float) -> Params:
-    """`params + scale * direction`; names missing in `direction` are left as they are."""
-    return {
-        name: torch.add(value, direction[name], alpha=scale) if name in direction else value
-        for name, value in params.items()
-    }
-
-
 def flatten(params: Mapping[str, Tensor]) -> Tensor:
     """All values as one float64 vector, in the order of the dict."""
     return torch.cat([value.detach().reshape(-1).double() for value in params.values()])

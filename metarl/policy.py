@@ -16,6 +16,8 @@ from metarl.config_model import ConfigModel
 from metarl.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl.params import Params
 
+CONTEXT = "context"  # name of a task's context parameters
+
 
 class PolicyConfig(ConfigModel):
     """The Gaussian policy: a tanh network for the mean, a state-independent log-std."""
@@ -119,6 +121,28 @@ class CategoricalPolicy:
     def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Categorical:
         """The action distributions at all states of all tasks."""
         return Categorical(self.network(params, obs_MNO))
+
+
+class ContextPolicy:
+    """A policy that sees a task's context parameters beside the observation (CAVIA).
+
+    Args:
+        policy: a policy over observation and context, joined.
+    """
+
+    def __init__(self, policy: "Policy") -> None:
+        self._policy = policy
+
+    def init(self, generator: torch.Generator) -> Params:
+        """Initial parameters, without the context, which starts at zero in every task."""
+        return self._policy.init(generator)
+
+    def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Distribution:
+        """The action distributions at all states of all tasks."""
+        context = params[CONTEXT].unsqueeze(1)
+        context = context.expand(*obs_MNO.shape[:2], context.shape[-1])
+        rest = {name: value for name, value in params.items() if name != CONTEXT}
+        return self._policy(rest, torch.cat([obs_MNO, context], dim=-1))
 
 
 class Policy(Protocol):

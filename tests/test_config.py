@@ -44,6 +44,8 @@ def test_configs_are_frozen(tiny_config):
         ("horizon=1.5", "key 'horizon' is 1.5, must be a valid integer"),
         ("iterations=many", "key 'iterations' is 'many', must be a valid integer"),
         ("learner.outer.max_kl=-1", "key 'learner.outer.max_kl' is -1, must be greater than 0"),
+        ("learner.outer.max_kll=1", "unknown key 'learner.outer.max_kll' (did you mean 'max_kl'?)"),
+        ("learner.outer.name=sgd", "key 'learner.outer.name' is 'sgd', must be one of 'trpo'"),
         ("learner.inner.objective=dise", "must be 'likelihood_ratio', 'score_function' or 'dice'"),
         ("learner.inner.step_sizes=[]", "key 'learner.inner.step_sizes' is []"),
         ("policy.hidden_sizes=[0]", "key 'policy.hidden_sizes.0' is 0, must be greater than 0"),
@@ -71,3 +73,30 @@ def test_missing_keys_and_files(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
     with pytest.raises(metarl.ConfigError):
         load_config(tmp_path / "list.yaml")
+
+
+@pytest.mark.parametrize(
+    ("learner", "message"),
+    [
+        (
+            {"name": "promp", "outer": {"name": "trpo"}},
+            "'learner.outer.name' is 'trpo', must be 'ppo'",
+        ),
+        ({"name": "reptile", "outer": {"name": "trpo"}}, "unknown key 'learner.outer'"),
+        ({"name": "model_averaging", "outer_step_size": 0.5}, "greater than or equal to 1"),
+        (
+            {"name": "maml", "outer": {"name": "ppo", "max_kl": 0.1}},
+            "unknown key 'learner.outer.max_kl'",
+        ),
+    ],
+)
+def test_outer_optimisers_that_a_method_does_not_define(learner, message, tiny_document):
+    with pytest.raises(metarl.ConfigError) as error:
+        parse_config({**tiny_document, "learner": learner})
+    assert message in str(error.value)
+
+
+def test_outer_default_keeps_its_name(tiny_document):
+    learner = {"name": "maml", "outer": {"max_kl": 0.02}}
+    config = parse_config({**tiny_document, "learner": learner})
+    assert config.learner.outer.name == "trpo" and config.learner.outer.max_kl == 0.02

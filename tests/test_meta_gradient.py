@@ -8,9 +8,10 @@ import torch
 from mdp import ACTIONS, HORIZON, STATES, TabularMDP
 
 from metarl.distributions import DiagonalGaussian
-from metarl.learners.inner_loop import Batch, InnerLoop, InnerLoopConfig
+from metarl.learners.batch import Batch
+from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
 from metarl.learners.meta_objective import MetaObjective
-from metarl.params import add, flatten, tile, unflatten
+from metarl.params import flatten, tile, unflatten
 from metarl.policy import PolicyConfig, make_policy
 
 EXACT = {"atol": 1e-10, "rtol": 1e-9}
@@ -245,7 +246,7 @@ def test_curvature_is_the_explicit_mean_of_jacobian_fisher_jacobian(float64):
         def adapt(vector, chunk=chunk):
             params = tile(unflatten_exact(vector, theta), 1)
             step = inner.gradient(params, support.task_slice(chunk), create_graph=True)
-            return concat(add(params, step, 0.4))
+            return concat({name: params[name] + 0.4 * step[name] for name in params})
 
         def kl(vector, chunk=chunk):
             obs = query.obs_MEHO[chunk].flatten(1, 2)

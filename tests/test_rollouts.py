@@ -6,7 +6,7 @@ import metarl_envs.tasks as task_batches
 from metarl.building import build_learner
 from metarl.config import parse_config
 from metarl.environments import make_env, spec_of_spaces
-from metarl.learners.inner_loop import make_batch
+from metarl.learners.batch import make_batch
 from metarl.params import tile
 from metarl.rollouts import Clock, collect
 

@@ -110,7 +110,7 @@ def cheetah_objective(fraction):
     from metarl.building import build_learner
     from metarl.config import parse_config
     from metarl.environments import make_env, spec_of_spaces
-    from metarl.learners.inner_loop import make_batch
+    from metarl.learners.batch import make_batch
     from metarl.learners.meta_objective import MetaObjective
     from metarl.rollouts import collect
     from metarl_envs.tasks import repeat

@@ -1,41 +1,35 @@
 """The inner loop of gradient-based learners: from rollouts to adapted parameters.
 
-phi' = phi + alpha grad S(phi), S an inner objective, for all tasks at once. Tasks share no
-parameters, so the gradient of the sum over tasks is the per-task gradient: the step does not
-depend on how many tasks are adapted together.
+phi' = phi + alpha * grad S(phi), S an inner objective, for all tasks at once. The step sizes alpha
+are numbers, or parameters themselves (Meta-SGD); parameters without one are left as they are
+(ANIL, CAVIA). Tasks share no parameters, so the gradient of the sum over tasks is the per-task
+gradient: the step does not depend on how many tasks are adapted together.
 
-Shapes: M tasks, E episodes per task, H steps, N = E H steps per task, O observation, A action.
+Shapes: M tasks, E episodes per task, H steps.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
-from metarl.baselines import LinearBaseline
 from metarl.config_model import ConfigModel
+from metarl.distributions import Distribution
+from metarl.learners.batch import Batch
 from metarl.objectives import OBJECTIVES
-from metarl.params import Params, add, detach
+from metarl.params import Params, detach
 from metarl.policy import Policy
-from metarl.returns import discounted_returns, generalized_advantages, normalize, step_weights
-from metarl.rollouts import Rollouts
 
-
-class AdvantageConfig(ConfigModel):
-    """Advantages: linear baseline per task and phase, GAE, normalisation per task."""
-
-    discount: float = Field(0.99, gt=0.0, le=1.0)
-    gae_lambda: float = Field(1.0, ge=0.0, le=1.0)
-    normalize: bool = True
+# Learned step sizes are parameters under this prefix, one per adapted parameter
+STEP_SIZE = "step_size."
 
 
 class InnerLoopConfig(ConfigModel):
     """Steps of the inner loop; at test time the caller chooses their number."""
 
-    steps: int = Field(1, ge=1)
+    steps: int = Field(1, ge=0)
     step_sizes: tuple[NonNegativeFloat, ...] = Field((0.1,), min_length=1)
     """Size of each step; the last one also holds for all later steps."""
     objective: Literal["likelihood_ratio", "score_function", "dice"] = "likelihood_ratio"
@@ -47,69 +41,34 @@ class InnerLoopConfig(ConfigModel):
         return self.step_sizes[min(index, len(self.step_sizes) - 1)]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What surrogates need of M tasks' rollouts."""
-
-    obs_MEHO: Tensor
-    actions_MEHA: Tensor
-    log_probs_MEH: Tensor
-    advantages_MEH: Tensor
-    weights_MEH: Tensor
-
-    def task_slice(self, tasks: slice) -> "Batch":
-        """The batch of some tasks."""
-        return Batch(*(getattr(self, field.name)[tasks] for field in fields(self)))
-
-    def every(self, stride: int) -> "Batch":
-        """Every `stride`-th step of each episode, weights rescaled to the same sum."""
-        if stride == 1:
-            return self
-        kept = Batch(*(getattr(self, field.name)[:, :, ::stride] for field in fields(self)))
-        total = self.weights_MEH.sum((1, 2), keepdim=True)
-        kept_total = kept.weights_MEH.sum((1, 2), keepdim=True).clamp(min=1e-12)
-        return replace(kept, weights_MEH=kept.weights_MEH * (total / kept_total))
-
-
-def make_batch(rollouts: Rollouts, config: AdvantageConfig) -> Batch:
-    """Fit the baseline to the rollouts and weigh their steps."""
-    valid = rollouts.valid_MEH
-    returns = discounted_returns(rollouts.rewards_MEH, valid, config.discount)
-    baseline = LinearBaseline()
-    baseline.fit(rollouts.obs_MEHO, returns, valid)
-    advantages = generalized_advantages(
-        rollouts.rewards_MEH,
-        baseline.values(rollouts.obs_MEHO),
-        baseline.last_values(rollouts.last_obs_MEO, rollouts.lengths_ME),
-        valid,
-        rollouts.terminated_ME,
-        config.discount,
-        config.gae_lambda,
-    )
-    if config.normalize:
-        advantages = normalize(advantages, valid)
-    weights = step_weights(valid, rollouts.obs_MEHO.dtype)
-    return Batch(
-        rollouts.obs_MEHO, rollouts.actions_MEHA, rollouts.log_probs_MEH, advantages, weights
-    )
-
-
 class InnerLoop:
-    """Surrogate, gradient step, and products with its Jacobian."""
+    """Surrogate, gradient step, and the rates of the step.
 
-    def __init__(self, policy: Policy, config: InnerLoopConfig) -> None:
-        self.policy, self.config = policy, config
+    Args:
+        policy: acts with the parameters that are no step sizes.
+        config: the steps.
+        adapts: which parameters a step changes, by name; by default all.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        config: InnerLoopConfig,
+        adapts: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        self._policy, self.config, self._adapts = policy, config, adapts
         self._objective = OBJECTIVES[config.objective]
         # DiCE couples the steps of an episode: none may be left out
         self.separable = config.objective != "dice"
 
+    def policy(self, params_M: Mapping[str, Tensor], obs_MNO: Tensor) -> Distribution:
+        """The policy, under parameters that may include learned step sizes."""
+        return self._policy(policy_parameters(params_M), obs_MNO)
+
     def surrogate(self, params_M: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The inner objective of every task: shape (M,)."""
-        log_probs_MN = self.policy(params_M, batch.obs_MEHO.flatten(1, 2)).log_prob(
-            batch.actions_MEHA.flatten(1, 2)
-        )
         return self._objective(
-            log_probs_MN.view_as(batch.log_probs_MEH),
+            batch.log_probs_under(self.policy, params_M),
             batch.log_probs_MEH,
             batch.advantages_MEH,
             batch.weights_MEH,
@@ -118,12 +77,22 @@ class InnerLoop:
     def gradient(
         self, params_M: Mapping[str, Tensor], batch: Batch, create_graph: bool = False
     ) -> Params:
-        """Per-task gradient of the surrogate, as a dict like `params_M`."""
-        leaves = params_M if create_graph else detach(params_M, requires_grad=True)
+        """Per-task gradient of the surrogate, of all parameters of the policy."""
+        acting = policy_parameters(params_M)
+        leaves = acting if create_graph else detach(acting, requires_grad=True)
         with torch.enable_grad():
             total = self.surrogate(leaves, batch).sum()
             grads = torch.autograd.grad(total, list(leaves.values()), create_graph=create_graph)
         return dict(zip(leaves, grads, strict=True))
+
+    def rates(self, params_M: Mapping[str, Tensor], index: int) -> dict[str, Tensor | float]:
+        """Step sizes of the adapted parameters, in the step with this index."""
+        size = self.config.step_size(index)
+        return {
+            name: params_M.get(f"{STEP_SIZE}{name}", size)
+            for name in policy_parameters(params_M)
+            if self._adapts(name)
+        }
 
     def step(self, params_M: Mapping[str, Tensor], batch: Batch, index: int) -> Params:
         """Adapted parameters after the gradient step with this index, without a graph.
@@ -131,40 +100,78 @@ class InnerLoop:
         A task whose gradient is not finite keeps its parameters.
         """
         gradient = self.gradient(params_M, batch)
-        adapted = add(detach(params_M), gradient, self.config.step_size(index))
         finite_M = torch.stack([g.flatten(1).isfinite().all(1) for g in gradient.values()]).all(0)
-        if finite_M.all():
-            return adapted
-        return {
-            name: torch.where(finite_M.view(-1, *[1] * (value.dim() - 1)), value, params_M[name])
-            for name, value in adapted.items()
-        }
+        adapted = detach(params_M)
+        for name, rate in self.rates(adapted, index).items():
+            value = adapted[name] + rate * gradient[name]
+            if not finite_M.all():
+                finite = finite_M.view(-1, *[1] * (value.dim() - 1))
+                value = torch.where(finite, value, adapted[name])
+            adapted[name] = value
+        return adapted
+
+
+def policy_parameters(params: Mapping[str, Tensor]) -> Params:
+    """The parameters without learned step sizes."""
+    return {name: value for name, value in params.items() if not name.startswith(STEP_SIZE)}
 
 
 class StepJacobian:
-    """Products with J = d phi'/d phi = I + alpha Hessian(S), at one step of the inner loop.
+    """Products with J = d phi' / d (phi, alpha) at one step of the inner loop.
 
-    J is symmetric, so products with J and with its transpose are the same.
+    With H the Hessian of the surrogate (per task) and g its gradient:
+    J (v, a) = v + alpha * H v + a * g, and J^T u = (u + H (alpha * u), g * u).
     """
 
     def __init__(
         self, inner: InnerLoop, params_M: Mapping[str, Tensor], batch: Batch, index: int
     ) -> None:
-        self._step_size = inner.config.step_size(index)
-        self._identity = inner.config.first_order or self._step_size == 0.0
-        if not self._identity:
-            self._leaves = detach(params_M, requires_grad=True)
-            self._gradient = list(inner.gradient(self._leaves, batch, create_graph=True).values())
+        params = detach(params_M)
+        self._rates = inner.rates(params, index)
+        still = all(isinstance(rate, float) and rate == 0.0 for rate in self._rates.values())
+        self._flat = inner.config.first_order or still
+        self._leaves = detach(policy_parameters(params), requires_grad=True)
+        if self._flat:
+            self._gradient = inner.gradient(params, batch)
+        else:
+            self._gradient = inner.gradient(self._leaves, batch, create_graph=True)
 
-    def product(self, vector_M: Params) -> Params:
-        """J times a vector per task."""
-        if self._identity:
-            return vector_M
-        hessian = torch.autograd.grad(
-            self._gradient,
+    def push(self, tangent_M: Params) -> Params:
+        """J times a tangent per task."""
+        bent = self._hessian(tangent_M)
+        pushed = dict(tangent_M)
+        for name, rate in self._rates.items():
+            if bent is not None:
+                pushed[name] = pushed[name] + rate * bent[name]
+            if f"{STEP_SIZE}{name}" in tangent_M:
+                turn = tangent_M[f"{STEP_SIZE}{name}"]
+                pushed[name] = pushed[name] + turn * self._gradient[name].detach()
+        return pushed
+
+    def pull(self, cotangent_M: Params) -> Params:
+        """J transposed times a cotangent per task."""
+        pulled = dict(cotangent_M)
+        weighted = {name: torch.zeros_like(value) for name, value in self._leaves.items()}
+        for name, rate in self._rates.items():
+            weighted[name] = rate * cotangent_M[name]
+            key = f"{STEP_SIZE}{name}"
+            if key in cotangent_M:
+                share = self._gradient[name].detach() * cotangent_M[name]
+                pulled[key] = pulled[key] + share.sum_to_size(pulled[key].shape)
+        bent = self._hessian(weighted)
+        if bent is not None:
+            for name, value in bent.items():
+                pulled[name] = pulled[name] + value
+        return pulled
+
+    def _hessian(self, vector_M: Params) -> Params | None:
+        if self._flat:
+            return None
+        products = torch.autograd.grad(
+            list(self._gradient.values()),
             list(self._leaves.values()),
             grad_outputs=[vector_M[name] for name in self._leaves],
             retain_graph=True,
             materialize_grads=True,
         )
-        return add(vector_M, dict(zip(self._leaves, hessian, strict=True)), self._step_size)
+        return dict(zip(self._leaves, products, strict=True))

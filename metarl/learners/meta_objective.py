@@ -1,26 +1,50 @@
-"""The outer surrogate of gradient-based learners, differentiated through the adaptation.
+"""The outer objective of gradient-based learners, differentiated through the adaptation.
 
-L(theta) = mean_i sum w A pi(phi_i(theta)) / pi(phi_i(theta_old)) on query rollouts, and
-C(theta) = mean_i sum w KL(pi(phi_i(theta_old)) || pi(phi_i(theta))). At theta_old, C has value and
-gradient zero, and Hessian mean_i J_i^T F_i J_i with J_i = d phi_i / d theta and F_i the Fisher
-matrix of the adapted policy (third-order terms vanish with the gradient of the KL).
+L(theta) = mean_i sum w A r_i, r_i = pi(phi_i(theta)) / pi(phi_i(theta_old)) on query rollouts
+(clipped for PPO), and C(theta) = mean_i sum w KL(pi(phi_i(theta_old)) || pi(phi_i(theta))). At
+theta_old, C has value and gradient zero, and Hessian mean_i J_i^T F_i J_i with J_i = d phi_i / d
+theta and F_i the Fisher matrix of the adapted policy.
 
-Shapes: M tasks, N query states per task.
+Two terms on support rollouts may join L: ProMP's penalty on the change of the policies that
+collected them, and E-MAML's sampling term (see `LocalTerms`).
+
+Shapes: M tasks, E episodes per task, H steps, N = E H.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from metarl.distributions import Distribution
-from metarl.learners.inner_loop import Batch, InnerLoop, StepJacobian
-from metarl.objectives import likelihood_ratio
+from metarl.learners.batch import Batch
+from metarl.learners.inner_loop import InnerLoop, StepJacobian
+from metarl.objectives import Objective, clipped_ratio, likelihood_ratio
 from metarl.params import Params, detach, flatten, task_slice, tile, unflatten
 
 
+@dataclass(frozen=True)
+class LocalTerms:
+    """Terms of the outer objective on the support rollouts of each adaptation step.
+
+    Attributes:
+        kl_coefficient: ProMP's penalty eta KL(pi(phi_k(theta_old)) || pi(phi_k(theta))), 0 for
+            none (Rothfuss et al. 2019, arXiv 1810.06784, eq. 8).
+        sampling_M: E-MAML's weight (J_i - b_i) of the log-probability of all support rollouts of
+            task i, or None (Stadie et al. 2018, arXiv 1803.01118, eq. 6).
+    """
+
+    kl_coefficient: float = 0.0
+    sampling_M: Tensor | None = None
+
+    def __bool__(self) -> bool:
+        return self.kl_coefficient != 0.0 or self.sampling_M is not None
+
+
 class MetaObjective:
-    """Value, gradient and curvature of one iteration's outer objective at theta_old.
+    """Value, gradient and curvature of one iteration's outer objective.
 
     Args:
         inner: the inner loop.
@@ -30,6 +54,7 @@ class MetaObjective:
         query: the batch after adaptation.
         task_chunk: tasks to differentiate together; bounds memory, changes nothing else.
         fisher_fraction: share of the states that curvature products are averaged over.
+        terms: further terms on support rollouts.
     """
 
     def __init__(
@@ -41,23 +66,35 @@ class MetaObjective:
         query: Batch,
         task_chunk: int,
         fisher_fraction: float = 1.0,
+        terms: LocalTerms | None = None,
     ) -> None:
         self._inner, self.theta = inner, theta
         self._adapted, self._supports, self._query = adapted, supports, query
         self._num_tasks = query.obs_MEHO.shape[0]
         self._task_chunk = task_chunk
         self._stride = max(1, round(1.0 / fisher_fraction))
+        self._terms = terms or LocalTerms()
         self._curvature: list[_ChunkCurvature] | None = None
 
-    def gradient(self) -> Tensor:
-        """d L / d theta at theta_old, as a float64 vector."""
+    def gradient(self, theta: Params | None = None, clip: float | None = None) -> Tensor:
+        """Gradient of the objective as a float64 vector.
+
+        Args:
+            theta: where; None for theta_old. Elsewhere the adaptation is made again.
+            clip: PPO's clip range of the query ratios, or None.
+        """
+        surrogate = likelihood_ratio if clip is None else partial(clipped_ratio, clip=clip)
         total = torch.zeros_like(flatten(self.theta))
         for chunk in self._chunks():
-            query = self._query.task_slice(chunk)
-            grad = detach(self._surrogate_gradient(task_slice(self._adapted[-1], chunk), query))
+            path = self._path(theta, chunk)
+            grad = self._query_gradient(path[-1], self._query.task_slice(chunk), surrogate)
             for index in reversed(range(len(self._supports))):
-                grad = self._step_jacobian(index, chunk, stride=1).product(grad)
-            total += _sum_over_tasks(grad)
+                support = self._supports[index].task_slice(chunk)
+                grad = StepJacobian(self._inner, path[index], support, index).pull(grad)
+                if self._terms:
+                    local = self._local_gradient(path[index], support, index, chunk)
+                    grad = {name: grad[name] + local.get(name, 0.0) for name in grad}
+            total += self._sum_over_tasks(grad)
         return total / self._num_tasks
 
     def fisher_product(self, vector: Tensor) -> Tensor:
@@ -66,32 +103,89 @@ class MetaObjective:
             self._curvature = [self._chunk_curvature(chunk) for chunk in self._chunks()]
         direction = unflatten(vector, self.theta)
         total = torch.zeros_like(vector)
-        for curvature in self._curvature:
-            total += curvature.product(direction)
+        for curvature, chunk in zip(self._curvature, self._chunks(), strict=True):
+            tangent = self._with_context(direction, self._adapted[0], chunk)
+            total += self._sum_over_tasks(curvature.product(tangent))
         return total / self._num_tasks
 
     def evaluate(self, theta: Params) -> tuple[float, float]:
-        """L and C at `theta`, with the adaptation made again from there."""
-        surrogate = divergence = 0.0
-        for chunk in self._chunks():
-            params = tile(theta, _length(chunk))
-            for index, support in enumerate(self._supports):
-                params = self._inner.step(params, support.task_slice(chunk), index)
-            query = self._query.task_slice(chunk)
-            with torch.no_grad():
-                new = self._distribution(params, query)
-                old = self._distribution(task_slice(self._adapted[-1], chunk), query)
-                surrogate += float(_surrogate(new, query).sum())
-                kl_MEH = old.kl(new).view_as(query.weights_MEH)
-                divergence += float((query.weights_MEH * kl_MEH).sum())
-        return surrogate / self._num_tasks, divergence / self._num_tasks
+        """The objective and C at `theta`, with the adaptation made again from there."""
+        value = divergence = 0.0
+        with torch.no_grad():
+            for chunk in self._chunks():
+                path, query = self._path(theta, chunk), self._query.task_slice(chunk)
+                value += float(self._surrogate(path[-1], query, likelihood_ratio).sum())
+                old = task_slice(self._adapted[-1], chunk)
+                divergence += float(self._kl(old, path[-1], query).sum())
+                for index in range(len(self._supports) if self._terms else 0):
+                    support = self._supports[index].task_slice(chunk)
+                    value += float(self._local_value(path[index], support, index, chunk).sum())
+        return value / self._num_tasks, divergence / self._num_tasks
 
-    def _surrogate_gradient(self, params_M: Params, query: Batch) -> Params:
+    def support_kl(self, theta: Params) -> float:
+        """Mean KL between the policies that collected support rollouts and those at `theta`."""
+        total = 0.0
+        with torch.no_grad():
+            for chunk in self._chunks():
+                path = self._path(theta, chunk)
+                for index in range(len(self._supports)):
+                    old = task_slice(self._adapted[index], chunk)
+                    support = self._supports[index].task_slice(chunk)
+                    total += float(self._kl(old, path[index], support).sum())
+        return total / max(1, self._num_tasks * len(self._supports))
+
+    # Parts
+
+    def _path(self, theta: Params | None, chunk: slice) -> list[Params]:
+        """Parameters of a chunk before each adaptation step and after the last."""
+        if theta is None or theta is self.theta:
+            return [task_slice(params, chunk) for params in self._adapted]
+        path = [self._with_context(theta, self._adapted[0], chunk, zero=False)]
+        for index, support in enumerate(self._supports):
+            path.append(self._inner.step(path[-1], support.task_slice(chunk), index))
+        return path
+
+    def _with_context(
+        self, theta: Params, start: Params, chunk: slice, zero: bool = True
+    ) -> Params:
+        """theta per task, beside parameters that start at fixed values (a task's context)."""
+        params = {n: v.contiguous() for n, v in tile(theta, chunk.stop - chunk.start).items()}
+        for name in start.keys() - theta.keys():
+            value = start[name][chunk]
+            params[name] = torch.zeros_like(value) if zero else value
+        return {name: params[name] for name in start}
+
+    def _surrogate(self, params_M: Params, batch: Batch, surrogate: Objective) -> Tensor:
+        log_probs = batch.log_probs_under(self._inner.policy, params_M)
+        return surrogate(log_probs, batch.log_probs_MEH, batch.advantages_MEH, batch.weights_MEH)
+
+    def _query_gradient(self, params_M: Params, query: Batch, surrogate: Objective) -> Params:
         leaves = detach(params_M, requires_grad=True)
         with torch.enable_grad():
-            total = _surrogate(self._distribution(leaves, query), query).sum()
-            grads = torch.autograd.grad(total, list(leaves.values()))
-        return dict(zip(leaves, grads, strict=True))
+            total = self._surrogate(leaves, query, surrogate).sum()
+        return _gradient(total, leaves)
+
+    def _local_gradient(self, params_M: Params, support: Batch, index: int, chunk: slice) -> Params:
+        leaves = detach(params_M, requires_grad=True)
+        with torch.enable_grad():
+            total = self._local_value(leaves, support, index, chunk).sum()
+        return _gradient(total, leaves)
+
+    def _local_value(self, params_M: Params, support: Batch, index: int, chunk: slice) -> Tensor:
+        """The terms on one step's support rollouts: shape (M,)."""
+        value_M = torch.zeros_like(support.weights_MEH[:, 0, 0])
+        if self._terms.kl_coefficient:
+            old = task_slice(self._adapted[index], chunk)
+            value_M = value_M - self._terms.kl_coefficient * self._kl(old, params_M, support)
+        if self._terms.sampling_M is not None:
+            log_ratios = support.log_probs_under(self._inner.policy, params_M)
+            log_ratios = (log_ratios - support.log_probs_MEH) * (support.weights_MEH > 0)
+            value_M = value_M + self._terms.sampling_M[chunk] * log_ratios.sum((1, 2))
+        return value_M
+
+    def _kl(self, old_M: Params, new_M: Params, batch: Batch) -> Tensor:
+        old, new = (self._distribution(params, batch) for params in (old_M, new_M))
+        return (batch.weights_MEH * old.kl(new).view_as(batch.weights_MEH)).sum((1, 2))
 
     def _distribution(self, params_M: Params, batch: Batch) -> Distribution:
         return self._inner.policy(params_M, batch.obs_MEHO.flatten(1, 2))
@@ -100,61 +194,53 @@ class MetaObjective:
         for first in range(0, self._num_tasks, self._task_chunk):
             yield slice(first, min(first + self._task_chunk, self._num_tasks))
 
-    def _step_jacobian(self, index: int, chunk: slice, stride: int) -> StepJacobian:
-        support = self._supports[index].task_slice(chunk).every(stride)
-        return StepJacobian(self._inner, task_slice(self._adapted[index], chunk), support, index)
-
     def _chunk_curvature(self, chunk: slice) -> "_ChunkCurvature":
         stride = self._stride if self._inner.separable else 1
-        steps = range(len(self._supports))
-        jacobians = [self._step_jacobian(index, chunk, stride) for index in steps]
+        jacobians = [
+            StepJacobian(
+                self._inner,
+                task_slice(self._adapted[index], chunk),
+                support.task_slice(chunk).every(stride),
+                index,
+            )
+            for index, support in enumerate(self._supports)
+        ]
         query = self._query.task_slice(chunk).every(self._stride)
         return _ChunkCurvature(self._inner, jacobians, task_slice(self._adapted[-1], chunk), query)
 
+    def _sum_over_tasks(self, params_M: Params) -> Tensor:
+        return flatten({name: params_M[name].double().sum(0) for name in self.theta})
+
 
 class _ChunkCurvature:
-    """sum_i J_i^T F_i J_i of a chunk of tasks, with everything that products share kept."""
+    """J_i^T F_i J_i of a chunk of tasks, with everything that products share kept."""
 
     def __init__(
         self, inner: InnerLoop, jacobians: list[StepJacobian], params_M: Params, query: Batch
     ) -> None:
         self._jacobians = jacobians
-        self._params = detach(params_M)
+        self._params = {name: value.contiguous() for name, value in detach(params_M).items()}
         self._weights_MN = query.weights_MEH.flatten(1, 2)
         obs_MNO = query.obs_MEHO.flatten(1, 2)
 
-        def distribution(params: Params) -> tuple[Tensor, ...]:
+        def parameters_of(params: Params) -> tuple[Tensor, ...]:
             return inner.policy(params, obs_MNO).parameters
 
-        self._parameters_of = distribution
+        self._parameters_of = parameters_of
         self._distribution = inner.policy(self._params, obs_MNO)
-        _, self._pull_back, *_ = torch.func.vjp(distribution, self._params)
+        _, self._pull_back, *_ = torch.func.vjp(parameters_of, self._params)
 
-    def product(self, direction: Params) -> Tensor:
-        num_tasks = self._weights_MN.shape[0]
-        tangent = {name: value.contiguous() for name, value in tile(direction, num_tasks).items()}
+    def product(self, tangent_M: Params) -> Params:
         for jacobian in self._jacobians:
-            tangent = jacobian.product(tangent)
-        _, pushed, *_ = torch.func.jvp(self._parameters_of, (self._params,), (tangent,))
+            tangent_M = jacobian.push(tangent_M)
+        _, pushed, *_ = torch.func.jvp(self._parameters_of, (self._params,), (tangent_M,))
         (cotangent,) = self._pull_back(self._distribution.fisher(pushed, self._weights_MN))
         for jacobian in reversed(self._jacobians):
-            cotangent = jacobian.product(cotangent)
-        return _sum_over_tasks(cotangent)
+            cotangent = jacobian.pull(cotangent)
+        return cotangent
 
 
-def _surrogate(distribution: Distribution, query: Batch) -> Tensor:
-    log_probs_MN = distribution.log_prob(query.actions_MEHA.flatten(1, 2))
-    return likelihood_ratio(
-        log_probs_MN.view_as(query.log_probs_MEH),
-        query.log_probs_MEH,
-        query.advantages_MEH,
-        query.weights_MEH,
-    )
-
-
-def _sum_over_tasks(params_M: Params) -> Tensor:
-    return flatten({name: value.double().sum(0) for name, value in params_M.items()})
-
-
-def _length(chunk: slice) -> int:
-    return chunk.stop - chunk.start
+def _gradient(total: Tensor, leaves: Params) -> Params:
+    inputs = list(leaves.values())
+    grads = torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)
+    return dict(zip(leaves, grads, strict=True))

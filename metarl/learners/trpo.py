@@ -5,7 +5,7 @@ curvature products, scaled to sqrt(2 max_kl / x^T H x), shrunk until L improves 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -18,6 +18,7 @@ from metarl.params import Params, flatten, unflatten
 class TRPOConfig(ConfigModel):
     """The trust region step; defaults as in MAML and ProMP."""
 
+    name: Literal["trpo"] = "trpo"
     max_kl: PositiveFloat = 0.01
     cg_iterations: int = Field(10, ge=1)
     cg_damping: float = Field(1e-5, ge=0.0)

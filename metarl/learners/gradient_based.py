@@ -1,0 +1,226 @@
+"""What all gradient-based learners share: adapt by gradient steps, improve the start by others.
+
+    for each task i:  phi_i = theta, stepped by the inner loop on support rollouts of pi_phi_i
+    theta <- outer optimiser on mean_i L(phi_i(theta); query rollouts of pi_phi_i)
+
+A subclass says what is adapted, with which rates, and which terms join the outer objective.
+Shapes: M tasks, E episodes.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import PositiveInt, model_validator
+from torch import Tensor
+
+from metarl.baselines import require_enough_samples
+from metarl.learners.base import (
+    ActionStep,
+    Collect,
+    LearnerConfig,
+    MetaLearner,
+    Metrics,
+    Spec,
+)
+from metarl.learners.batch import AdvantageConfig, Batch, make_batch
+from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
+from metarl.learners.meta_objective import LocalTerms, MetaObjective
+from metarl.learners.outer import OuterResult, make_outer
+from metarl.learners.trpo import TRPOConfig
+from metarl.params import Params, all_finite, tile
+from metarl.policy import Policy, PolicyConfig, make_policy
+from metarl.rollouts import Rollouts
+from metarl.seeding import parameter_generator
+
+
+class GradientBasedConfig(LearnerConfig):
+    """What the configs of gradient-based learners share.
+
+    Where a learner has an `outer` optimiser, a mapping without a name changes the default one.
+    """
+
+    inner: InnerLoopConfig = InnerLoopConfig()
+    advantages: AdvantageConfig = AdvantageConfig()
+    task_chunk: PositiveInt = 5
+    """Tasks differentiated together: bounds memory, does not change the gradient."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_outer(cls, document: Any) -> Any:
+        field = cls.model_fields.get("outer")
+        if isinstance(document, Mapping) and isinstance(document.get("outer"), Mapping):
+            outer = document["outer"]
+            if field is not None and "name" not in outer:
+                return {**document, "outer": {"name": field.default.name, **outer}}
+        return document
+
+
+@dataclass(frozen=True)
+class AdaptedParameters:
+    """One set of policy parameters per task, shapes (M, ...)."""
+
+    params_M: Params
+    steps: int = 0  # adaptation steps behind them
+
+
+@dataclass(frozen=True)
+class Experience:
+    """Everything collected in one iteration.
+
+    Attributes:
+        adapted: parameters before each adaptation step and after the last.
+        supports: rollouts of each adaptation step.
+        query: rollouts after adaptation.
+    """
+
+    adapted: Sequence[Params]
+    supports: Sequence[Rollouts]
+    query: Rollouts
+
+
+class GradientBasedLearner(MetaLearner):
+    """Adapts policy parameters by gradient steps, for all tasks at once."""
+
+    def __init__(
+        self,
+        config: Any,
+        policy_config: PolicyConfig,
+        spec: Spec,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(config, policy_config, spec, seed, device, dtype)
+        require_enough_samples(spec.episodes, spec.horizon, spec.obs_size)
+        self.inner = self._make_inner(self._make_policy(policy_config))
+        self._theta: Params = {}
+        self.load_meta_parameters(self._initial(parameter_generator(seed)))
+
+    def _make_policy(self, config: PolicyConfig) -> Policy:
+        spec = self.spec
+        return make_policy(spec.obs_size, spec.action_size, config, spec.num_actions)
+
+    def _make_inner(self, policy: Policy) -> InnerLoop:
+        self.policy = policy
+        return InnerLoop(policy, self.config.inner)
+
+    def _initial(self, generator: torch.Generator) -> Params:
+        """Initial meta-parameters."""
+        return self.policy.init(generator)
+
+    # Acting and adapting
+
+    def begin(self, num_tasks: int, episodes: int) -> AdaptedParameters:
+        return AdaptedParameters(tile(self._theta, num_tasks))
+
+    def act(
+        self,
+        state: AdaptedParameters,
+        obs_MEO: Tensor,
+        previous_actions_MEA: Tensor,
+        previous_rewards_ME: Tensor,
+        first_ME: Tensor,
+        noise_MEA: Tensor | None,
+    ) -> tuple[ActionStep, AdaptedParameters]:
+        distribution = self.inner.policy(state.params_M, obs_MEO)
+        if noise_MEA is None:
+            actions = distribution.mode
+        else:
+            actions = distribution.sample(noise_MEA.to(self.device, self.dtype))
+        return ActionStep(actions, distribution.log_prob(actions)), state
+
+    def adapt(self, state: AdaptedParameters, rollouts: Rollouts) -> AdaptedParameters:
+        adapted = {name: torch.empty_like(value) for name, value in state.params_M.items()}
+        num_tasks = rollouts.obs_MEHO.shape[0]
+        for first in range(0, num_tasks, self.config.task_chunk):
+            chunk = slice(first, first + self.config.task_chunk)
+            params = {name: value[chunk] for name, value in state.params_M.items()}
+            batch = make_batch(rollouts.task_slice(chunk), self.config.advantages)
+            for name, value in self.inner.step(params, batch, state.steps).items():
+                adapted[name][chunk] = value
+        return AdaptedParameters(adapted, state.steps + 1)
+
+    # Meta-training
+
+    def iterate(self, collect: Collect, tasks: Mapping[str, np.ndarray]) -> Metrics:
+        state = self.begin(len(next(iter(tasks.values()))), 0)
+        adapted, supports = [state.params_M], []
+        for _ in range(self.config.inner.steps):
+            support, state = collect(state)
+            state = self.adapt(state, support)
+            adapted.append(state.params_M)
+            supports.append(support)
+        query, state = collect(state)
+        result = self._update(Experience(adapted, supports, query))
+        assert all_finite(result.theta)
+        self._theta = result.theta
+        metrics: Metrics = {
+            f"train/return_step_{step}": float(phase.returns_ME.mean())
+            for step, phase in enumerate([*supports, query])
+        }
+        diverged = sum(int(phase.diverged_ME.sum()) for phase in [*supports, query])
+        metrics |= {"train/diverged": float(diverged), **result.metrics}
+        if "log_std" in result.theta:
+            metrics["train/log_std"] = float(result.theta["log_std"].mean())
+        return metrics
+
+    @abstractmethod
+    def _update(self, experience: Experience) -> OuterResult:
+        """New meta-parameters from an iteration's rollouts."""
+
+    @property
+    def meta_parameters(self) -> Params:
+        return self._theta
+
+    def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
+        self._theta = {
+            name: value.detach().to(self.device, self.dtype).clone()
+            for name, value in params.items()
+        }
+
+
+class ThroughAdaptation(GradientBasedLearner):
+    """Learners whose meta-gradient goes through the adaptation, with an outer optimiser."""
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.outer = make_outer(config.outer)
+
+    def _update(self, experience: Experience) -> OuterResult:
+        batches = [self._batch(rollouts) for rollouts in experience.supports]
+        query = self._batch(experience.query)
+        outer = self.config.outer
+        objective = MetaObjective(
+            self.inner,
+            self._theta,
+            experience.adapted,
+            batches,
+            query,
+            self.config.task_chunk,
+            outer.fisher_fraction if isinstance(outer, TRPOConfig) else 1.0,
+            self._terms(experience),
+        )
+        result = self.outer.update(objective, self._theta)
+        self._after(objective, result)
+        return result
+
+    def _batch(self, rollouts: Rollouts) -> Batch:
+        return make_batch(rollouts, self.config.advantages)
+
+    def _terms(self, experience: Experience) -> LocalTerms:
+        """Terms of the outer objective on support rollouts."""
+        return LocalTerms()
+
+    def _after(self, objective: MetaObjective, result: OuterResult) -> None:
+        """What a learner adjusts after its meta-update."""
+
+    def training_state(self) -> Params:
+        return self.outer.state()
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        if state:
+            self.outer.load_state(dict(state))

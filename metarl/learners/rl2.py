@@ -1,0 +1,280 @@
+"""RL2: learning to learn in the memory of a recurrent policy.
+
+Duan et al. 2016, arXiv 1611.02779; Wang et al. 2016, arXiv 1611.05763. The policy sees
+(observation, previous action, previous reward, first flag); its hidden state is carried across the
+episodes of a trial and starts at zero in every new task. PPO maximises the return of whole
+trials, with backpropagation through time truncated to `bptt_steps`. Adaptation costs no gradient:
+adaptation step k is the state after k episodes.
+
+Advantages use the linear baseline, fitted per task over whole trials.
+Shapes: M tasks, E trials per task, T steps of a trial (its episodes one after the other), N = M E,
+F inputs, O observation, A action.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from metarl.baselines import require_enough_samples
+from metarl.errors import ConfigError
+from metarl.learners.base import (
+    ActionStep,
+    Collect,
+    LearnerConfig,
+    MetaLearner,
+    Metrics,
+    Spec,
+)
+from metarl.learners.batch import AdvantageConfig, make_batch
+from metarl.learners.recurrent_network import RecurrentNetwork
+from metarl.params import Params
+from metarl.policy import PolicyConfig
+from metarl.rollouts import Rollouts
+from metarl.seeding import parameter_generator
+
+
+class RL2Config(LearnerConfig):
+    """RL2 with PPO; `policy` gives the standard deviation only, its network is not used."""
+
+    name: Literal["rl2"] = "rl2"
+    memory: Literal["gru", "lstm"] = "gru"
+    hidden_size: PositiveInt = 64
+    trial_episodes: PositiveInt = 2
+    """Episodes of a trial in training; any number at test time."""
+    bptt_steps: PositiveInt = 100
+    """Steps of backpropagation through time; must divide the trial's length."""
+    epochs: PositiveInt = 5
+    minibatches: PositiveInt = 4
+    clip: float = Field(0.2, gt=0.0, lt=1.0)
+    learning_rate: PositiveFloat = 1e-3
+    max_gradient_norm: PositiveFloat = 1.0
+    entropy_bonus: NonNegativeFloat = 0.0
+    advantages: AdvantageConfig = AdvantageConfig()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Hidden state of every trial: tensors of shape (M, E, hidden_size)."""
+
+    parts: dict[str, Tensor]
+
+
+class RL2(MetaLearner):
+    """See the module."""
+
+    Config = RL2Config
+
+    def __init__(
+        self,
+        config: RL2Config,
+        policy_config: PolicyConfig,
+        spec: Spec,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(config, policy_config, spec, seed, device, dtype)
+        length = config.trial_episodes * spec.horizon
+        if length % min(config.bptt_steps, length):
+            raise ConfigError(
+                f"learner.bptt_steps = {config.bptt_steps} does not divide the trial's "
+                f"{config.trial_episodes} x {spec.horizon} = {length} steps"
+            )
+        require_enough_samples(spec.episodes, length, spec.obs_size)
+        self.network = RecurrentNetwork(config.memory, config.hidden_size, policy_config, spec).to(
+            device, dtype
+        )
+        self.network.initialise(parameter_generator(seed))
+        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self._updates = 0
+
+    # Acting and adapting
+
+    def begin(self, num_tasks: int, episodes: int) -> Memory:
+        shape = (num_tasks, episodes, self.config.hidden_size)
+        names = ("hidden", "cell") if self.config.memory == "lstm" else ("hidden",)
+        zeros = torch.zeros(shape, device=self.device, dtype=self.dtype)
+        return Memory({name: zeros for name in names})
+
+    def act(
+        self,
+        state: Memory,
+        obs_MEO: Tensor,
+        previous_actions_MEA: Tensor,
+        previous_rewards_ME: Tensor,
+        first_ME: Tensor,
+        noise_MEA: Tensor | None,
+    ) -> tuple[ActionStep, Memory]:
+        shape = obs_MEO.shape[:2]
+        # acting in other numbers than adapted in goes on from the first trial's memory
+        parts = [
+            p if p.shape[1] == shape[1] else p[:, :1].expand(*shape, -1)
+            for p in state.parts.values()
+        ]
+        inputs = self._inputs(obs_MEO, previous_actions_MEA, previous_rewards_ME, first_ME)
+        memory = [part.reshape(1, -1, part.shape[-1]) for part in parts]
+        outputs, memory = self.network(inputs.reshape(1, -1, inputs.shape[-1]), memory)
+        distribution = self.network.distribution(outputs.view(*shape, -1))
+        if noise_MEA is None:
+            actions = distribution.mode
+        else:
+            actions = distribution.sample(noise_MEA.to(self.device, self.dtype))
+        new = {n: p.view(*shape, -1) for n, p in zip(state.parts, memory, strict=True)}
+        return ActionStep(actions, distribution.log_prob(actions)), Memory(new)
+
+    def adapt(self, state: Memory, rollouts: Rollouts) -> Memory:
+        """The memory already holds the rollouts: acting has put them there."""
+        return replace(state)
+
+    def _inputs(
+        self, obs: Tensor, previous_actions: Tensor, previous_rewards: Tensor, first: Tensor
+    ) -> Tensor:
+        """The policy's inputs, over any leading axes: shape (..., F)."""
+        if self.spec.num_actions:
+            chosen = previous_actions.squeeze(-1).long()
+            previous_actions = nn.functional.one_hot(chosen, self.spec.num_actions).to(obs)
+            previous_actions = previous_actions * ~first.unsqueeze(-1)
+        last = torch.stack([previous_rewards, first.to(obs.dtype)], dim=-1)
+        return torch.cat([obs, previous_actions, last], dim=-1)
+
+    # Meta-training
+
+    def iterate(self, collect: Collect, tasks: Mapping[str, np.ndarray]) -> Metrics:
+        state = self.begin(len(next(iter(tasks.values()))), self.spec.episodes)
+        episodes = []
+        for _ in range(self.config.trial_episodes):
+            rollouts, state = collect(state)
+            episodes.append(_without_padding(rollouts))
+        metrics: Metrics = {
+            f"train/return_step_{k}": float(rollouts.returns_ME.mean())
+            for k, rollouts in enumerate(episodes)
+        }
+        diverged = sum(int(rollouts.diverged_ME.sum()) for rollouts in episodes)
+        return {**metrics, "train/diverged": float(diverged), **self._update(episodes)}
+
+    def _update(self, episodes: Sequence[Rollouts]) -> Metrics:
+        trial = _concatenate(episodes)
+        data = {
+            "inputs": torch.cat([self._episode_inputs(rollouts) for rollouts in episodes], dim=2),
+            "actions": trial.actions_MEHA,
+            "log_probs": trial.log_probs_MEH.unsqueeze(-1),
+            "advantages": _advantages(trial, self.config.advantages).unsqueeze(-1),
+            "valid": trial.valid_MEH.unsqueeze(-1).to(self.dtype),
+        }
+        # time first, all trials in one batch: (T, N, ...)
+        data_TN = {name: value.flatten(0, 1).transpose(0, 1) for name, value in data.items()}
+        count = data_TN["inputs"].shape[1]
+        generator = torch.Generator().manual_seed(self._updates)
+        norms, kls = [], []
+        for _ in range(self.config.epochs):
+            order = torch.randperm(count, generator=generator)
+            for rows in order.tensor_split(min(self.config.minibatches, count)):
+                norm, kl = self._minibatch({n: v[:, rows] for n, v in data_TN.items()})
+                norms.append(norm)
+                kls.append(kl)
+        self._updates += 1
+        finite = np.isfinite(norms)
+        return {
+            "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
+            "train/skipped_updates": float((~finite).sum()),
+            "train/kl": kls[-1],
+        }
+
+    def _minibatch(self, data: dict[str, Tensor]) -> tuple[float, float]:
+        """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
+        length, count = data["inputs"].shape[:2]
+        memory = [
+            torch.zeros(1, count, self.config.hidden_size, device=self.device, dtype=self.dtype)
+            for _ in range(2 if self.config.memory == "lstm" else 1)
+        ]
+        total = data["valid"].sum().clamp(min=1.0)
+        kl = 0.0
+        self._optimizer.zero_grad()
+        for first in range(0, length, self.config.bptt_steps):
+            part = {n: v[first : first + self.config.bptt_steps] for n, v in data.items()}
+            outputs, memory = self.network(part["inputs"], [m.detach() for m in memory])
+            distribution = self.network.distribution(outputs)
+            valid = part["valid"].squeeze(-1)
+            log_ratios = distribution.log_prob(part["actions"]) - part["log_probs"].squeeze(-1)
+            log_ratios = log_ratios.masked_fill(valid == 0, 0.0)
+            ratios, advantages = log_ratios.exp(), part["advantages"].squeeze(-1)
+            clipped = ratios.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
+            gain = torch.minimum(ratios * advantages, clipped * advantages)
+            gain = gain + self.config.entropy_bonus * distribution.entropy()
+            (-(gain * valid).sum() / total).backward()
+            kl += float(((ratios - 1.0 - log_ratios) * valid).sum().detach() / total)
+        parameters = list(self.network.parameters())
+        norm = float(nn.utils.clip_grad_norm_(parameters, self.config.max_gradient_norm))
+        if np.isfinite(norm):
+            self._optimizer.step()
+        return norm, kl
+
+    def _episode_inputs(self, rollouts: Rollouts) -> Tensor:
+        """Inputs of an episode, previous action and reward shifted by exactly one step."""
+        actions, rewards = rollouts.actions_MEHA, rollouts.rewards_MEH
+        previous_actions = torch.cat([torch.zeros_like(actions[:, :, :1]), actions[:, :, :-1]], 2)
+        previous_rewards = torch.cat([torch.zeros_like(rewards[:, :, :1]), rewards[:, :, :-1]], 2)
+        first = torch.zeros_like(rewards, dtype=torch.bool)
+        first[:, :, 0] = True
+        return self._inputs(rollouts.obs_MEHO, previous_actions, previous_rewards, first)
+
+    # Parameters
+
+    @property
+    def meta_parameters(self) -> Params:
+        return {name: value.detach() for name, value in self.network.named_parameters()}
+
+    def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in self.network.named_parameters():
+                value.copy_(params[name])
+
+    def training_state(self) -> Params:
+        state: Params = {"updates": torch.tensor([self._updates])}
+        for index, moments in self._optimizer.state_dict()["state"].items():
+            state |= {f"{index}.{name}": torch.as_tensor(v) for name, v in moments.items()}
+        return state
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        rest = dict(state)
+        self._updates = int(rest.pop("updates"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in rest.items():
+            index, name = key.split(".")
+            moments.setdefault(int(index), {})[name] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _without_padding(rollouts: Rollouts) -> Rollouts:
+    """The steps that were really taken: acting stops when the last episode has ended."""
+    taken = int(rollouts.valid_MEH.any(0).any(0).sum())
+    taken = max(taken + int(bool(rollouts.diverged_ME.any())), 1)
+    names = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
+    return replace(rollouts, **{name: getattr(rollouts, name)[:, :, :taken] for name in names})
+
+
+def _concatenate(episodes: Sequence[Rollouts]) -> Rollouts:
+    """The episodes of each trial one after the other along the step axis."""
+    names = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
+    joined = {name: torch.cat([getattr(e, name) for e in episodes], dim=2) for name in names}
+    return replace(episodes[-1], **joined)
+
+
+def _advantages(trial: Rollouts, config: AdvantageConfig) -> Tensor:
+    """Advantages over the whole trial; steps after an episode's early end are left out."""
+    order = (~trial.valid_MEH).to(torch.int8).argsort(dim=-1, stable=True)
+
+    def packed(values: Tensor) -> Tensor:
+        index = order.view(*order.shape, *[1] * (values.dim() - 3)).expand_as(values)
+        return values.gather(2, index)
+
+    names = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
+    dense = replace(trial, **{name: packed(getattr(trial, name)) for name in names})
+    advantages = make_batch(dense, config).advantages_MEH
+    return torch.zeros_like(advantages).scatter(2, order, advantages)

@@ -1,0 +1,178 @@
+"""The learner interface, held by every registered learner; a new one adds no test code."""
+
+import numpy as np
+import pytest
+import torch
+
+import metarl_envs.tasks as task_batches
+from metarl.building import build_learner, from_checkpoint
+from metarl.checkpoint import read_checkpoint, save_checkpoint
+from metarl.config import parse_config
+from metarl.environments import make_env, spec_of_spaces
+from metarl.learners import LEARNERS
+from metarl.params import flatten
+from metarl.rollouts import collect
+
+M, E, H = 3, 4, 12
+NEVER_LEARN = {"random_init"}
+
+
+@pytest.fixture(params=list(LEARNERS))
+def name(request):
+    return request.param
+
+
+class World:
+    """A learner and its environment, small."""
+
+    def __init__(self, name, env_id="metarl/PointNavigation-v0", num_tasks=M, episodes=E, h=H):
+        self.config = parse_config(
+            {
+                "env": {"id": env_id, "kwargs": {"action_scale": 10.0}},
+                "learner": {"name": name},
+                "policy": {"hidden_sizes": [8, 8]},
+                "meta_batch": num_tasks,
+                "episodes": episodes,
+                "horizon": h,
+                "iterations": 1,
+            }
+        )
+        self.env = make_env(self.config.env, num_tasks * episodes, h)
+        self.keys, self.h = list(range(num_tasks)), h
+        spaces = self.env.single_observation_space, self.env.single_action_space
+        self.spec = spec_of_spaces(*spaces, episodes, h)
+        self.learner = build_learner(self.config, self.spec)
+        self.tasks = self.env.task_distribution("train").sample(num_tasks, 0)
+        self.env.set_tasks(task_batches.repeat(self.tasks, episodes))
+
+    def collect(self, state, phase=0, learner=None):
+        path = (0, 0, phase)
+        return collect(self.env, learner or self.learner, state, path, self.keys, self.h)
+
+    def iterate(self, times=1):
+        phase = 0
+
+        def gather(state):
+            nonlocal phase
+            phase += 1
+            return self.collect(state, phase)
+
+        return [self.learner.iterate(gather, self.tasks) for _ in range(times)][-1]
+
+    def begin(self, learner=None):
+        return (learner or self.learner).begin(len(self.keys), self.env.num_envs // len(self.keys))
+
+
+def vector(learner):
+    return flatten(learner.meta_parameters).clone()
+
+
+def tensors(state):
+    """All tensors of a state, in order."""
+    if isinstance(state, torch.Tensor):
+        return [state]
+    if isinstance(state, dict):
+        return [t for key in sorted(state) for t in tensors(state[key])]
+    if hasattr(state, "__dataclass_fields__"):
+        return [t for field in state.__dataclass_fields__ for t in tensors(getattr(state, field))]
+    return []
+
+
+def test_adapt_returns_a_new_state_and_leaves_everything_else_alone(name):
+    world = World(name)
+    before = vector(world.learner)
+    state = world.begin()
+    kept = [t.clone() for t in tensors(state)]
+    rollouts, after = world.collect(state)
+    adapted = world.learner.adapt(after, rollouts)
+    assert torch.equal(vector(world.learner), before)
+    assert all(torch.equal(a, b) for a, b in zip(kept, tensors(state), strict=True))
+    assert all(t.shape[0] == M for t in tensors(adapted))
+    first, _ = world.collect(state, 1)
+    second, _ = world.collect(adapted, 1)
+    assert not torch.equal(first.actions_MEHA, second.actions_MEHA)
+
+
+def test_any_number_of_steps_and_episodes_at_test_time(name):
+    world = World(name, episodes=7)
+    state = world.begin()
+    for step in range(4):
+        rollouts, state = world.collect(state, step)
+        assert torch.isfinite(rollouts.log_probs_MEH).all()
+        state = world.learner.adapt(state, rollouts)
+
+
+def test_one_task_and_one_episode(name):
+    world = World(name, num_tasks=1, episodes=1, h=30)
+    metrics = world.iterate()
+    assert all(np.isfinite(v) for v in metrics.values() if not isinstance(v, str))
+    rollouts, state = world.collect(world.begin())
+    world.learner.adapt(state, rollouts)
+
+
+def test_iterate_learns_and_is_deterministic(name):
+    first, again = World(name), World(name)
+    before = vector(first.learner)
+    metrics, same = first.iterate(2), again.iterate(2)
+    assert torch.equal(vector(first.learner), vector(again.learner))
+    assert metrics == same
+    assert torch.equal(before, vector(first.learner)) == (name in NEVER_LEARN)
+    assert {"train/return_step_0", "train/diverged"} <= metrics.keys()
+
+
+def test_save_and_load_reproduce_actions_and_learning_to_the_bit(name, tmp_path):
+    world = World(name)
+    world.iterate()
+    save_checkpoint(tmp_path, world.learner, world.config, 1, 0, {})
+    loaded = from_checkpoint(read_checkpoint(tmp_path / "iteration_000001"), world.config)
+    rollouts, state = world.collect(world.begin(), 5)
+    adapted = world.learner.adapt(state, rollouts)
+    rollouts_2, state_2 = world.collect(world.begin(loaded), 5, loaded)
+    adapted_2 = loaded.adapt(state_2, rollouts_2)
+    assert torch.equal(rollouts.actions_MEHA, rollouts_2.actions_MEHA)
+    last, _ = world.collect(adapted, 6)
+    last_2, _ = world.collect(adapted_2, 6, loaded)
+    assert torch.equal(last.actions_MEHA, last_2.actions_MEHA)
+    world.iterate()
+    original = vector(world.learner)
+    world.learner = loaded
+    world.iterate()
+    assert torch.equal(original, vector(loaded))
+
+
+def test_masked_steps_do_not_matter(name):
+    world = World(name, "metarl/HopperRandParams-v0", h=40)
+    state = world.begin()
+    rollouts, after = world.collect(state)
+    assert not rollouts.valid_MEH.all()
+    before = tensors(world.learner.adapt(after, rollouts))
+    invalid = ~rollouts.valid_MEH
+    rollouts.obs_MEHO[invalid] = 1e3
+    rollouts.actions_MEHA[invalid] = -7.0
+    rollouts.rewards_MEH[invalid] = 50.0
+    for a, b in zip(before, tensors(world.learner.adapt(after, rollouts)), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-3)
+
+
+def test_most_likely_actions_need_no_noise(name):
+    world = World(name)
+    obs = torch.zeros(M, E, 2)
+    previous = torch.zeros(M, E, 2), torch.zeros(M, E), torch.ones(M, E, dtype=torch.bool)
+    first, _ = world.learner.act(world.begin(), obs, *previous, None)
+    second, _ = world.learner.act(world.begin(), obs, *previous, None)
+    assert torch.equal(first.actions_MEA, second.actions_MEA)
+    assert first.actions_MEA.shape == (M, E, 2) and first.log_probs_ME.shape == (M, E)
+
+
+def test_checkpoints_of_another_method_are_refused(name, tmp_path):
+    world = World(name)
+    save_checkpoint(tmp_path, world.learner, world.config, 1, 0, {})
+    from metarl.errors import CheckpointError
+    from metarl.training.trainer import _resumed
+
+    other = "maml" if name != "maml" else "promp"
+    config = World(other).config
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "iteration_000001").rename(tmp_path / "checkpoints/iteration_000001")
+    with pytest.raises(CheckpointError, match="made with another 'learner'"):
+        _resumed(config, tmp_path)
