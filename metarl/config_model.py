@@ -56,3 +56,5 @@ class EnvConfig(ConfigModel):
     """Constructor arguments."""
     plugin: PluginConfig | None = None
     """For environments that are not task environments by themselves."""
+    observe_task: bool = False
+    """Append the task to the observation: an oracle, to compare with."""

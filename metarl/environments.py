@@ -1,6 +1,7 @@
 """Environments by their Gymnasium id: the library knows no robot."""
 
 import importlib
+from typing import cast
 
 import gymnasium
 from gymnasium import Space
@@ -10,6 +11,7 @@ from metarl.config_model import EnvConfig, PluginConfig
 from metarl.errors import EnvironmentFitError, did_you_mean
 from metarl.learners.base import Spec
 from metarl_envs.checker import check_task_env
+from metarl_envs.observed_task import ObservedTask
 from metarl_envs.plugin import PluginDefinition, PluginEnv
 from metarl_envs.plugin.definition import TaskRange
 from metarl_envs.plugin.model_fields import FieldRange
@@ -29,6 +31,9 @@ def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
         EnvironmentFitError: if the id is unknown, an argument is not accepted, or the
             environment has no tasks.
     """
+    if config.observe_task:
+        plain = config.model_copy(update={"observe_task": False})
+        return cast(TaskVectorEnv, ObservedTask(make_env(plain, num_envs, max_episode_steps)))
     _require_known(config.id)
     if config.plugin is None and registered_spec(config.id).vector_entry_point is not None:
         horizon = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}

@@ -2,8 +2,8 @@
 
 python scripts/compare.py configs/point_navigation/*.yaml --seeds 0 1 2 --run-dir runs/compare
 
-Every run is a run folder of its own; runs that are already there are not repeated. The interquartile
-mean and its interval are over all seeds, tasks and episodes.
+Every run is a run folder of its own; runs that are already there are not repeated. The
+interquartile mean and its interval are over all seeds, tasks and episodes.
 """
 
 import argparse

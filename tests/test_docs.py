@@ -24,7 +24,7 @@ def examples(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["new_task", "own_gymnasium_env", "own_mjcf"])
+@pytest.mark.parametrize("name", ["new_task", "own_gymnasium_env", "own_mjcf", "own_learner"])
 def test_example_runs(examples, name, tmp_path):
     outcome = importlib.import_module(name).main(tmp_path / "run", iterations=2)
     result = outcome[0] if isinstance(outcome, tuple) else outcome

@@ -53,9 +53,9 @@ def evaluate(
         UserError: if the environment, the split or a size is not allowed.
     """
     trained = learner.trained_on
-    plugin = None
+    plugin, observe_task = None, False
     if trained is not None and trained.env.id == env_id:
-        plugin = trained.env.plugin
+        plugin, observe_task = trained.env.plugin, trained.env.observe_task
         env_kwargs = trained.env.kwargs if env_kwargs is None else env_kwargs
         horizon = trained.horizon if horizon is None else horizon
     horizon = registered_horizon(env_id) if horizon is None else horizon
@@ -68,7 +68,9 @@ def evaluate(
             f"adaptation_steps and seed must not be negative, got {adaptation_steps} and {seed}"
         )
     assert horizon is not None
-    config = EnvConfig(id=env_id, kwargs=dict(env_kwargs or {}), plugin=plugin)
+    config = EnvConfig(
+        id=env_id, kwargs=dict(env_kwargs or {}), plugin=plugin, observe_task=observe_task
+    )
     env = make_env(config, num_tasks * episodes, horizon)
     try:
         require_fit(env_id, env.single_observation_space, env.single_action_space, learner.spec)

@@ -13,6 +13,7 @@ import metarl_envs
 from metarl_envs import tasks as task_batches
 from metarl_envs.errors import ActionError, EnvironmentConfigError, TaskError
 from metarl_envs.mujoco_env import MujocoTaskEnv
+from metarl_envs.observed_task import ObservedTask
 
 # Observations as the literature defines them: a planar robot's sideways position, contact forces
 # (of bodies that touch nothing), the world body's inertia and velocity, the root's actuator forces
@@ -309,3 +310,16 @@ def test_action_scale_divides_actions(env_id):
     plain, scaled = make(env_id, action_scale=1.0), make(env_id, action_scale=4.0)
     actions = actions_of(plain)
     assert equal(episode(plain, actions, 0), episode(scaled, 4.0 * actions, 0))
+
+
+def test_observed_task_is_appended(env_id):
+    env = make(env_id)
+    observed = ObservedTask(env)
+    tasks = env.task_distribution("train").sample(N, 0)
+    observed.set_tasks(tasks)
+    obs, _ = observed.reset(seed=0)
+    flat = np.concatenate([tasks[k].reshape(N, -1) for k in env.task_space.spaces], axis=1)
+    assert np.array_equal(obs[:, env.observation_size :], flat)
+    obs, *_ = observed.step(actions_of(env)[0])
+    assert obs.shape == observed.observation_space.shape
+    assert np.array_equal(obs[:, env.observation_size :], flat)

@@ -1,0 +1,85 @@
+"""A meta-learner of your own: adapt by imitating the best rollouts (the cross-entropy method).
+
+Each adaptation step moves the policy's mean towards the actions of the better half of the rollouts;
+meta-training moves the initial parameters towards where that ended.
+
+Run it: python docs/examples/own_learner.py
+"""
+
+from typing import Literal
+
+import torch
+
+import metarl
+from metarl.config import parse_config
+from metarl.learners import LEARNERS
+from metarl.learners.batch import Batch
+from metarl.learners.gradient_based import (
+    Experience,
+    GradientBasedConfig,
+    GradientBasedLearner,
+)
+from metarl.learners.inner_loop import InnerLoop
+from metarl.learners.outer import OuterResult
+
+
+class EliteConfig(GradientBasedConfig):
+    """Which share of the steps is imitated, and how far the start moves."""
+
+    name: Literal["elite"] = "elite"
+    elite_share: float = 0.5
+    outer_step_size: float = 0.5
+
+
+class EliteInnerLoop(InnerLoop):
+    """The inner objective: log-probability of the actions with the best advantages."""
+
+    elite_share = 0.5
+
+    def surrogate(self, params_M, batch: Batch):
+        flat = batch.advantages_MEH.flatten(1)
+        limit = flat.quantile(1.0 - self.elite_share, dim=1).view(-1, 1, 1)
+        chosen = (batch.advantages_MEH >= limit) * batch.weights_MEH
+        return (chosen * batch.log_probs_under(self.policy, params_M)).sum((1, 2))
+
+
+class Elite(GradientBasedLearner):
+    """Acting, adapting and collecting are inherited; what is learned is `_update`."""
+
+    Config = EliteConfig
+
+    def _make_inner(self, policy):
+        self.policy = policy
+        inner = EliteInnerLoop(policy, self.config.inner)
+        inner.elite_share = self.config.elite_share
+        return inner
+
+    def _update(self, experience: Experience) -> OuterResult:
+        final, size = experience.adapted[-1], self.config.outer_step_size
+        theta = {
+            name: torch.lerp(value, final[name].mean(0), size)
+            for name, value in self.meta_parameters.items()
+        }
+        return OuterResult(theta, {"train/moved": size})
+
+
+LEARNERS["elite"] = Elite  # inside the project: one line in metarl/learners/__init__.py
+
+
+def main(run_dir, iterations=20):
+    """Meta-train and evaluate."""
+    config = parse_config(
+        {
+            "env": {"id": "metarl/PointNavigation-v0", "kwargs": {"action_scale": 10.0}},
+            "learner": {"name": "elite", "inner": {"step_sizes": [0.5]}},
+            "meta_batch": 10,
+            "episodes": 10,
+            "horizon": 50,
+            "iterations": iterations,
+        }
+    )
+    return metarl.train(config, run_dir)
+
+
+if __name__ == "__main__":
+    main("runs/elite")

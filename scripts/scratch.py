@@ -1,0 +1,61 @@
+"""PPO from scratch on held-out tasks (stable-baselines3): what adaptation has to be compared with.
+
+python scripts/scratch.py runs/x --num-tasks 5 --budgets 1 100
+
+Each held-out task of a run gets a new policy, trained on as many environment steps as adaptation
+used, and on a multiple of them.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from stable_baselines3 import PPO
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+
+import metarl
+from metarl.command_line import run
+from metarl_envs.tasks import take
+
+
+def main() -> None:
+    """Parse, train, print."""
+    parser = argparse.ArgumentParser(description="PPO from scratch per held-out task.")
+    parser.add_argument("path", type=Path, help="a finished run, whose held-out tasks are used")
+    parser.add_argument("--num-tasks", type=int, default=5)
+    parser.add_argument("--budgets", nargs="+", type=int, default=[1, 100], help="multiples")
+    arguments = parser.parse_args()
+    learner = metarl.load(arguments.path)
+    trained = learner.trained_on
+    assert trained is not None
+    document = json.loads((arguments.path / "evaluation.json").read_text())
+    tasks = {key: np.asarray(values) for key, values in document["tasks"].items()}
+    steps = len(document["returns"][0][0]) * trained.horizon
+    for budget in arguments.budgets:
+        returns = []
+        for index in range(min(arguments.num_tasks, len(document["returns"][0]))):
+            single = {key: value[0] for key, value in take(tasks, [index]).items()}
+            returns.append(_from_scratch(trained, single, budget * steps))
+        print(f"{budget * steps:>9,} steps from scratch: mean return {np.mean(returns):.1f}")
+    adapted = np.mean(np.asarray(document["returns"])[:, : arguments.num_tasks], axis=(1, 2))
+    for step, value in enumerate(adapted):
+        print(f"{step * steps:>9,} steps of adaptation:  mean return {value:.1f}")
+
+
+def _from_scratch(trained: Any, task: dict[str, Any], steps: int) -> float:
+    """Mean return of a new PPO policy after so many environment steps on one task."""
+    env = gymnasium.make(
+        trained.env.id, task=task, max_episode_steps=trained.horizon, **trained.env.kwargs
+    )
+    model = PPO("MlpPolicy", Monitor(env), n_steps=min(2000, steps), batch_size=100, seed=0)
+    model.learn(steps)
+    value, _ = evaluate_policy(model, Monitor(env), n_eval_episodes=20, deterministic=False)
+    return float(np.mean(value))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,123 @@
+"""Memory: carried across the episodes of a trial, reset between tasks, trained as it acts."""
+
+import pytest
+import torch
+from test_learners import World
+
+from metarl.building import build_learner
+from metarl.config import parse_config
+from metarl.errors import ConfigError
+from metarl.learners.rl2 import _advantages, _concatenate, _without_padding
+from metarl.returns import discounted_returns
+
+
+def recurrent(memory="gru", env_id="metarl/PointNavigation-v0", h=12):
+    world = World("rl2", env_id, h=h)
+    learner = world.config.learner.model_copy(update={"memory": memory, "bptt_steps": h})
+    world.config = world.config.model_copy(update={"learner": learner})
+    world.learner = build_learner(world.config, world.spec)
+    return world
+
+
+@pytest.mark.parametrize("memory", ["gru", "lstm"])
+@pytest.mark.parametrize("env_id", ["metarl/PointNavigation-v0", "metarl/HopperRandParams-v0"])
+def test_whole_trials_give_the_log_probs_of_acting(memory, env_id):
+    world = recurrent(memory, env_id, h=30)
+    first, state = world.collect(world.begin(), 0)
+    second, _ = world.collect(state, 1)
+    episodes = [_without_padding(first), _without_padding(second)]
+    learner = world.learner
+    inputs = torch.cat([learner._episode_inputs(e) for e in episodes], dim=2)
+    sequence = inputs.flatten(0, 1).transpose(0, 1)
+    parts = [p.flatten(0, 1)[None] for p in world.begin().parts.values()]
+    with torch.no_grad():
+        outputs, _ = learner.network(sequence, parts)
+        trial = _concatenate(episodes)
+        actions = trial.actions_MEHA.flatten(0, 1).transpose(0, 1)
+        log_probs = learner.network.distribution(outputs).log_prob(actions)
+    expected = trial.log_probs_MEH.flatten(0, 1).transpose(0, 1)
+    valid = trial.valid_MEH.flatten(0, 1).transpose(0, 1)
+    torch.testing.assert_close(log_probs[valid], expected[valid], atol=1e-4, rtol=1e-4)
+
+
+def test_memory_is_carried_across_episodes_and_starts_at_zero():
+    world = recurrent()
+    assert all((part == 0).all() for part in world.begin().parts.values())
+    _, state = world.collect(world.begin(), 0)
+    assert all((part != 0).any() for part in state.parts.values())
+    fresh, _ = world.collect(world.begin(), 1)
+    experienced, _ = world.collect(state, 1)
+    assert not torch.equal(fresh.actions_MEHA[:, :, 0], experienced.actions_MEHA[:, :, 0])
+
+
+def test_inputs_are_shifted_by_exactly_one():
+    world = recurrent()
+    rollouts, _ = world.collect(world.begin())
+    inputs = world.learner._episode_inputs(rollouts)
+    assert torch.equal(inputs[..., :2], rollouts.obs_MEHO)
+    assert torch.equal(inputs[:, :, 1:, 2:4], rollouts.actions_MEHA[:, :, :-1])
+    assert torch.equal(inputs[:, :, 1:, 4], rollouts.rewards_MEH[:, :, :-1])
+    assert (inputs[:, :, 0, 2:5] == 0).all()
+    assert (inputs[:, :, 0, 5] == 1).all() and (inputs[:, :, 1:, 5] == 0).all()
+
+
+def test_memory_of_one_task_does_not_reach_another():
+    world = recurrent()
+    rollouts, _ = world.collect(world.begin())
+    rollouts.rewards_MEH[1] += 100.0
+    inputs = world.learner._episode_inputs(rollouts)
+    parts = [p.flatten(0, 1)[None] for p in world.begin().parts.values()]
+    outputs, _ = world.learner.network(inputs.flatten(0, 1).transpose(0, 1), parts)
+    outputs = outputs.transpose(0, 1).reshape(3, 4, 12, -1)
+    plain = world.learner._episode_inputs(world.collect(world.begin())[0])
+    again, _ = world.learner.network(plain.flatten(0, 1).transpose(0, 1), parts)
+    again = again.transpose(0, 1).reshape(3, 4, 12, -1)
+    assert torch.equal(outputs[0], again[0]) and not torch.equal(outputs[1], again[1])
+
+
+def test_advantages_reach_from_one_episode_to_the_next():
+    world = recurrent("gru", "metarl/HopperRandParams-v0", h=40)
+    first, state = world.collect(world.begin(), 0)
+    second, _ = world.collect(state, 1)
+    trial = _concatenate([_without_padding(first), _without_padding(second)])
+    assert not trial.valid_MEH.all()
+    config = world.config.learner.advantages.model_copy(update={"normalize": False})
+    advantages = _advantages(trial, config)
+    assert (advantages[~trial.valid_MEH] == 0).all()
+    raised = trial.rewards_MEH.clone()
+    raised[0, 0, -1 if trial.valid_MEH[0, 0, -1] else first.lengths_ME.max()] += 50.0
+    more = discounted_returns(raised, torch.ones_like(trial.valid_MEH), 0.99)
+    assert (
+        more[0, 0, 0]
+        > discounted_returns(trial.rewards_MEH, torch.ones_like(trial.valid_MEH), 0.99)[0, 0, 0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bptt_steps": 7}, "learner.bptt_steps = 7 does not divide the trial's 2 x 12 = 24 steps"),
+        ({"trial_episodes": 0}, "key 'learner.trial_episodes' is 0, must be greater than 0"),
+        ({"hidden_size": -1}, "key 'learner.hidden_size' is -1"),
+        ({"memory": "gru2"}, "key 'learner.memory' is 'gru2', must be 'gru' or 'lstm'"),
+    ],
+)
+def test_bad_sizes(change, message, tiny_document):
+    with pytest.raises(ConfigError) as error:
+        document = {**tiny_document, "learner": {"name": "rl2", **change}, "horizon": 12}
+        config = parse_config(document)
+        build_learner(config, World("rl2").spec)
+    assert message in str(error.value)
+
+
+def test_entropy_bonus_widens_the_policy():
+    widths = []
+    for bonus in (0.0, 1.0):
+        world = recurrent()
+        learner = world.config.learner.model_copy(update={"entropy_bonus": bonus})
+        world.learner = build_learner(
+            world.config.model_copy(update={"learner": learner}), world.spec
+        )
+        world.iterate(3)
+        widths.append(float(world.learner.meta_parameters["log_std"].mean()))
+    assert widths[1] > widths[0]
