@@ -27,6 +27,10 @@ class PolicyConfig(ConfigModel):
     min_std: PositiveFloat = 1e-6
     output_scale: float = Field(1.0, ge=0.0)
     """Factor on the initial weights of the last layer."""
+    normalize_observations: bool = False
+    """By running statistics over all training tasks, saved with the policy."""
+    normalize_rewards: bool = False
+    """Divide by their running standard deviation, likewise."""
 
 
 class Network(Protocol):

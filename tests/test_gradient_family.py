@@ -141,6 +141,14 @@ def test_terms_on_support_rollouts(float64, steps, terms):
     torch.testing.assert_close(gradient, expected, atol=1e-8, rtol=1e-6)
 
 
+def test_entropy_bonus(float64):
+    base = neural_objective()
+    objective = changed_objective(base.theta, base._inner, tile(base.theta, M), 1)
+    objective._entropy_bonus = 0.2
+    expected = finite_differences(lambda v: evaluate_at(objective, v)[0], flatten(base.theta))
+    torch.testing.assert_close(objective.gradient(), expected, atol=1e-8, rtol=1e-6)
+
+
 def test_gradient_away_from_the_sampling_parameters_adapts_again(float64):
     objective = neural_objective(2)
     point = flatten(objective.theta) + 0.02

@@ -25,12 +25,14 @@ def name(request):
 class World:
     """A learner and its environment, small."""
 
-    def __init__(self, name, env_id="metarl/PointNavigation-v0", num_tasks=M, episodes=E, h=H):
+    def __init__(
+        self, name, env_id="metarl/PointNavigation-v0", num_tasks=M, episodes=E, h=H, policy=None
+    ):
         self.config = parse_config(
             {
                 "env": {"id": env_id, "kwargs": {"action_scale": 10.0}},
                 "learner": {"name": name},
-                "policy": {"hidden_sizes": [8, 8]},
+                "policy": {"hidden_sizes": [8, 8], **(policy or {})},
                 "meta_batch": num_tasks,
                 "episodes": episodes,
                 "horizon": h,
@@ -176,3 +178,43 @@ def test_checkpoints_of_another_method_are_refused(name, tmp_path):
     (tmp_path / "iteration_000001").rename(tmp_path / "checkpoints/iteration_000001")
     with pytest.raises(CheckpointError, match="made with another 'learner'"):
         _resumed(config, tmp_path)
+
+
+NORMALISED = {"normalize_observations": True, "normalize_rewards": True}
+
+
+def test_normalisation_is_shared_by_tasks_and_saved_with_the_policy(name, tmp_path):
+    world = World(name, policy=NORMALISED)
+    world.iterate(2)
+    learner, spec = world.learner, world.spec
+    rollouts, _ = world.collect(world.begin(), 5)
+    seen = learner.normalizer.obs(rollouts.obs_MEHO)
+    assert not torch.equal(seen, rollouts.obs_MEHO) and seen.abs().max() <= 10
+    # one task alone is seen through the same statistics
+    assert torch.equal(learner.normalizer.obs(rollouts.obs_MEHO[:1]), seen[:1])
+    save_checkpoint(tmp_path, learner, world.config, 1, 0, {})
+    loaded = from_checkpoint(read_checkpoint(tmp_path / "iteration_000001"), world.config)
+    again, _ = world.collect(world.begin(loaded), 5, loaded)
+    assert torch.equal(again.actions_MEHA, rollouts.actions_MEHA)
+    assert spec.obs_size == 2
+
+
+def test_normalised_ratio_is_one_at_the_sampling_parameters():
+    world = World("maml", policy=NORMALISED)
+    world.iterate(2)
+    rollouts, state = world.collect(world.begin(), 7)
+    batch = world.learner._batch(rollouts)
+    log_probs = batch.log_probs_under(world.learner.inner.policy, state.params_M)
+    torch.testing.assert_close(log_probs, rollouts.log_probs_MEH, atol=1e-4, rtol=0)
+
+
+def test_running_statistics_are_those_of_all_steps():
+    world = World("maml", policy=NORMALISED)
+    normalizer = world.learner.normalizer
+    parts = [world.collect(world.begin(), phase)[0] for phase in range(3)]
+    for part in parts:
+        normalizer.update(part)
+    obs = torch.cat([part.obs_MEHO.reshape(-1, 2) for part in parts]).double()
+    mean, std = normalizer._mean_std()
+    torch.testing.assert_close(mean[:-1], obs.mean(0))
+    torch.testing.assert_close(std[:-1], obs.std(0, correction=0))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from metarl.baselines import require_enough_samples
@@ -31,6 +31,7 @@ from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
 from metarl.learners.meta_objective import LocalTerms, MetaObjective
 from metarl.learners.outer import OuterResult, make_outer
 from metarl.learners.trpo import TRPOConfig
+from metarl.normalization import Normalizer
 from metarl.params import Params, all_finite, tile
 from metarl.policy import Policy, PolicyConfig, make_policy
 from metarl.rollouts import Rollouts
@@ -45,6 +46,8 @@ class GradientBasedConfig(LearnerConfig):
 
     inner: InnerLoopConfig = InnerLoopConfig()
     advantages: AdvantageConfig = AdvantageConfig()
+    entropy_bonus: NonNegativeFloat = 0.0
+    """Weight of the adapted policies' entropy in the outer objective."""
     task_chunk: PositiveInt = 5
     """Tasks differentiated together: bounds memory, does not change the gradient."""
 
@@ -96,6 +99,12 @@ class GradientBasedLearner(MetaLearner):
     ) -> None:
         super().__init__(config, policy_config, spec, seed, device, dtype)
         require_enough_samples(spec.episodes, spec.horizon, spec.obs_size)
+        self.normalizer = Normalizer(
+            spec.obs_size,
+            policy_config.normalize_observations,
+            policy_config.normalize_rewards,
+            device,
+        )
         self.inner = self._make_inner(self._make_policy(policy_config))
         self._theta: Params = {}
         self.load_meta_parameters(self._initial(parameter_generator(seed)))
@@ -126,7 +135,7 @@ class GradientBasedLearner(MetaLearner):
         first_ME: Tensor,
         noise_MEA: Tensor | None,
     ) -> tuple[ActionStep, AdaptedParameters]:
-        distribution = self.inner.policy(state.params_M, obs_MEO)
+        distribution = self.inner.policy(state.params_M, self.normalizer.obs(obs_MEO))
         if noise_MEA is None:
             actions = distribution.mode
         else:
@@ -139,7 +148,7 @@ class GradientBasedLearner(MetaLearner):
         for first in range(0, num_tasks, self.config.task_chunk):
             chunk = slice(first, first + self.config.task_chunk)
             params = {name: value[chunk] for name, value in state.params_M.items()}
-            batch = make_batch(rollouts.task_slice(chunk), self.config.advantages)
+            batch = self._batch(rollouts.task_slice(chunk))
             for name, value in self.inner.step(params, batch, state.steps).items():
                 adapted[name][chunk] = value
         return AdaptedParameters(adapted, state.steps + 1)
@@ -158,6 +167,8 @@ class GradientBasedLearner(MetaLearner):
         result = self._update(Experience(adapted, supports, query))
         assert all_finite(result.theta)
         self._theta = result.theta
+        for rollouts in [*supports, query]:
+            self.normalizer.update(rollouts)
         metrics: Metrics = {
             f"train/return_step_{step}": float(phase.returns_ME.mean())
             for step, phase in enumerate([*supports, query])
@@ -168,18 +179,21 @@ class GradientBasedLearner(MetaLearner):
             metrics["train/log_std"] = float(result.theta["log_std"].mean())
         return metrics
 
+    def _batch(self, rollouts: Rollouts) -> Batch:
+        return make_batch(self.normalizer.rollouts(rollouts), self.config.advantages)
+
     @abstractmethod
     def _update(self, experience: Experience) -> OuterResult:
         """New meta-parameters from an iteration's rollouts."""
 
     @property
     def meta_parameters(self) -> Params:
-        return self._theta
+        return {**self._theta, **self.normalizer.state()}
 
     def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
         self._theta = {
             name: value.detach().to(self.device, self.dtype).clone()
-            for name, value in params.items()
+            for name, value in self.normalizer.load(params).items()
         }
 
 
@@ -203,13 +217,11 @@ class ThroughAdaptation(GradientBasedLearner):
             self.config.task_chunk,
             outer.fisher_fraction if isinstance(outer, TRPOConfig) else 1.0,
             self._terms(experience),
+            self.config.entropy_bonus,
         )
         result = self.outer.update(objective, self._theta)
         self._after(objective, result)
         return result
-
-    def _batch(self, rollouts: Rollouts) -> Batch:
-        return make_batch(rollouts, self.config.advantages)
 
     def _terms(self, experience: Experience) -> LocalTerms:
         """Terms of the outer objective on support rollouts."""

@@ -55,6 +55,7 @@ class MetaObjective:
         task_chunk: tasks to differentiate together; bounds memory, changes nothing else.
         fisher_fraction: share of the states that curvature products are averaged over.
         terms: further terms on support rollouts.
+        entropy_bonus: weight of the adapted policies' mean entropy on query states.
     """
 
     def __init__(
@@ -67,13 +68,14 @@ class MetaObjective:
         task_chunk: int,
         fisher_fraction: float = 1.0,
         terms: LocalTerms | None = None,
+        entropy_bonus: float = 0.0,
     ) -> None:
         self._inner, self.theta = inner, theta
         self._adapted, self._supports, self._query = adapted, supports, query
         self._num_tasks = query.obs_MEHO.shape[0]
         self._task_chunk = task_chunk
         self._stride = max(1, round(1.0 / fisher_fraction))
-        self._terms = terms or LocalTerms()
+        self._terms, self._entropy_bonus = terms or LocalTerms(), entropy_bonus
         self._curvature: list[_ChunkCurvature] | None = None
 
     def gradient(self, theta: Params | None = None, clip: float | None = None) -> Tensor:
@@ -157,7 +159,12 @@ class MetaObjective:
 
     def _surrogate(self, params_M: Params, batch: Batch, surrogate: Objective) -> Tensor:
         log_probs = batch.log_probs_under(self._inner.policy, params_M)
-        return surrogate(log_probs, batch.log_probs_MEH, batch.advantages_MEH, batch.weights_MEH)
+        weights, advantages = batch.weights_MEH, batch.advantages_MEH
+        value_M = surrogate(log_probs, batch.log_probs_MEH, advantages, weights)
+        if self._entropy_bonus:
+            entropy = self._distribution(params_M, batch).entropy().expand(weights.flatten(1).shape)
+            value_M = value_M + self._entropy_bonus * (weights.flatten(1) * entropy).sum(1)
+        return value_M
 
     def _query_gradient(self, params_M: Params, query: Batch, surrogate: Objective) -> Params:
         leaves = detach(params_M, requires_grad=True)

@@ -32,6 +32,7 @@ from metarl.learners.base import (
 )
 from metarl.learners.batch import AdvantageConfig, make_batch
 from metarl.learners.recurrent_network import RecurrentNetwork
+from metarl.normalization import Normalizer
 from metarl.params import Params
 from metarl.policy import PolicyConfig
 from metarl.rollouts import Rollouts
@@ -90,6 +91,12 @@ class RL2(MetaLearner):
             device, dtype
         )
         self.network.initialise(parameter_generator(seed))
+        self.normalizer = Normalizer(
+            spec.obs_size,
+            policy_config.normalize_observations,
+            policy_config.normalize_rewards,
+            device,
+        )
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
         self._updates = 0
 
@@ -116,6 +123,8 @@ class RL2(MetaLearner):
             p if p.shape[1] == shape[1] else p[:, :1].expand(*shape, -1)
             for p in state.parts.values()
         ]
+        obs_MEO = self.normalizer.obs(obs_MEO)
+        previous_rewards_ME = self.normalizer.reward(previous_rewards_ME)
         inputs = self._inputs(obs_MEO, previous_actions_MEA, previous_rewards_ME, first_ME)
         memory = [part.reshape(1, -1, part.shape[-1]) for part in parts]
         outputs, memory = self.network(inputs.reshape(1, -1, inputs.shape[-1]), memory)
@@ -155,7 +164,10 @@ class RL2(MetaLearner):
             for k, rollouts in enumerate(episodes)
         }
         diverged = sum(int(rollouts.diverged_ME.sum()) for rollouts in episodes)
-        return {**metrics, "train/diverged": float(diverged), **self._update(episodes)}
+        result = self._update([self.normalizer.rollouts(rollouts) for rollouts in episodes])
+        for rollouts in episodes:
+            self.normalizer.update(rollouts)
+        return {**metrics, "train/diverged": float(diverged), **result}
 
     def _update(self, episodes: Sequence[Rollouts]) -> Metrics:
         trial = _concatenate(episodes)
@@ -227,12 +239,14 @@ class RL2(MetaLearner):
 
     @property
     def meta_parameters(self) -> Params:
-        return {name: value.detach() for name, value in self.network.named_parameters()}
+        parameters = {name: value.detach() for name, value in self.network.named_parameters()}
+        return {**parameters, **self.normalizer.state()}
 
     def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
+        rest = self.normalizer.load(params)
         with torch.no_grad():
             for name, value in self.network.named_parameters():
-                value.copy_(params[name])
+                value.copy_(rest[name])
 
     def training_state(self) -> Params:
         state: Params = {"updates": torch.tensor([self._updates])}
