@@ -19,19 +19,20 @@ from metarl_envs.tasks import Tasks, repeat
 
 @dataclass(frozen=True)
 class Workload:
-    """MAML-TRPO, one inner step, 2x64 policy, on `meta_batch` x `episodes` x `horizon` steps."""
+    """A learner at its defaults, 2x64 policy, on `meta_batch` x `episodes` x `horizon` steps."""
 
     env: str
     meta_batch: int
     episodes: int
     horizon: int
+    learner: str = "maml"
 
     def config(self) -> ExperimentConfig:
         """The experiment of this workload."""
         return parse_config(
             {
                 "env": {"id": self.env, "kwargs": {"action_scale": 10.0}},
-                "learner": {"name": "maml"},
+                "learner": {"name": self.learner},
                 "meta_batch": self.meta_batch,
                 "episodes": self.episodes,
                 "horizon": self.horizon,

@@ -27,16 +27,19 @@ def main() -> None:
     """Parse, measure, report."""
     parser = argparse.ArgumentParser(description="Measure speed against physics alone.")
     parser.add_argument("--env", default="metarl/HalfCheetahVel-v0")
+    parser.add_argument("--learner", default="maml", help="name of a meta-learner")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     results: dict[str, Any] = {"machine": platform.platform(), "versions": versions(), "seed": 0}
     results["workloads"] = {}
-    table = Table(title=f"{arguments.env}: environment steps/s (best of {arguments.repeats})")
+    table = Table(
+        title=f"{arguments.env}, {arguments.learner}: environment steps/s (best of {arguments.repeats})"
+    )
     for column in ("tasks x episodes x steps", "physics", "sampling", "iteration", "peak MiB"):
         table.add_column(column, justify="right")
     for name, (meta_batch, episodes, horizon) in _SIZES.items():
-        workload = Workload(arguments.env, meta_batch, episodes, horizon)
+        workload = Workload(arguments.env, meta_batch, episodes, horizon, arguments.learner)
         figures = measure(workload, arguments.repeats)
         figures["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         results["workloads"][name] = figures
