@@ -33,9 +33,8 @@ def main() -> None:
     arguments = parser.parse_args()
     results: dict[str, Any] = {"machine": platform.platform(), "versions": versions(), "seed": 0}
     results["workloads"] = {}
-    table = Table(
-        title=f"{arguments.env}, {arguments.learner}: environment steps/s (best of {arguments.repeats})"
-    )
+    title = f"{arguments.env}, {arguments.learner}"
+    table = Table(title=f"{title}: environment steps/s (best of {arguments.repeats})")
     for column in ("tasks x episodes x steps", "physics", "sampling", "iteration", "peak MiB"):
         table.add_column(column, justify="right")
     for name, (meta_batch, episodes, horizon) in _SIZES.items():

@@ -218,3 +218,28 @@ def test_running_statistics_are_those_of_all_steps():
     mean, std = normalizer._mean_std()
     torch.testing.assert_close(mean[:-1], obs.mean(0))
     torch.testing.assert_close(std[:-1], obs.std(0, correction=0))
+
+
+@pytest.mark.parametrize("name", ["maml", "promp", "emaml"])
+def test_the_configured_inner_step_is_the_one_taken(name):
+    """In acting and in the meta-update alike: theta + 0.1 grad, whatever the outer rate."""
+    world = World(name)
+    learner = world.learner
+    rollouts, state = world.collect(world.begin())
+    batch = learner._batch(rollouts)
+    gradient = learner.inner.gradient(state.params_M, batch)
+    adapted = learner.adapt(state, rollouts)
+    for key, value in gradient.items():
+        expected = state.params_M[key] + 0.1 * value
+        torch.testing.assert_close(adapted.params_M[key], expected, atol=1e-6, rtol=1e-5)
+        again = learner.inner.step(state.params_M, batch, 0)
+        torch.testing.assert_close(again[key], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_nothing_touches_the_global_random_generators():
+    np.random.seed(5)
+    torch.manual_seed(5)
+    world = World("rl2")
+    world.iterate()
+    assert np.random.random() == np.random.RandomState(5).random_sample()
+    assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(5)))
