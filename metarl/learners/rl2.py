@@ -87,9 +87,10 @@ class RL2(MetaLearner):
                 f"{config.trial_episodes} x {spec.horizon} = {length} steps"
             )
         require_enough_samples(spec.episodes, length, spec.obs_size)
-        self.network = RecurrentNetwork(config.memory, config.hidden_size, policy_config, spec).to(
-            device, dtype
-        )
+        # torch fills new modules from its global generator before `initialise` does
+        with torch.random.fork_rng(devices=[]):
+            network = RecurrentNetwork(config.memory, config.hidden_size, policy_config, spec)
+        self.network = network.to(device, dtype)
         self.network.initialise(parameter_generator(seed))
         self.normalizer = Normalizer(
             spec.obs_size,
