@@ -1,5 +1,7 @@
 """Fixtures that several test modules share."""
 
+import copy
+
 import pytest
 import torch
 
@@ -16,20 +18,23 @@ def float64():
     torch.set_default_dtype(before)
 
 
+TINY = {
+    "env": {"id": "metarl/PointNavigation-v0", "kwargs": {"action_scale": 10.0}},
+    "learner": {"name": "maml", "inner": {"step_sizes": [0.5]}},
+    "policy": {"hidden_sizes": [8]},
+    "meta_batch": 3,
+    "episodes": 4,
+    "horizon": 10,
+    "iterations": 3,
+    "evaluation": {"num_tasks": 5, "episodes": 3, "adaptation_steps": 1},
+    "checkpoint": {"every": 2},
+}
+
+
 @pytest.fixture
 def tiny_document() -> dict:
     """A config document that trains in a second."""
-    return {
-        "env": {"id": "metarl/PointNavigation-v0", "kwargs": {"action_scale": 10.0}},
-        "learner": {"name": "maml", "inner": {"step_sizes": [0.5]}},
-        "policy": {"hidden_sizes": [8]},
-        "meta_batch": 3,
-        "episodes": 4,
-        "horizon": 10,
-        "iterations": 3,
-        "evaluation": {"num_tasks": 5, "episodes": 3, "adaptation_steps": 1},
-        "checkpoint": {"every": 2},
-    }
+    return copy.deepcopy(TINY)
 
 
 @pytest.fixture
@@ -40,17 +45,6 @@ def tiny_config(tiny_document) -> ExperimentConfig:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """The run folder of a finished tiny training."""
-    document = {
-        "env": {"id": "metarl/PointNavigation-v0", "kwargs": {"action_scale": 10.0}},
-        "learner": {"name": "maml", "inner": {"step_sizes": [0.5]}},
-        "policy": {"hidden_sizes": [8]},
-        "meta_batch": 3,
-        "episodes": 4,
-        "horizon": 10,
-        "iterations": 3,
-        "evaluation": {"num_tasks": 5, "episodes": 3, "adaptation_steps": 1},
-        "checkpoint": {"every": 2},
-    }
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    metarl.train(parse_config(document), folder)
+    metarl.train(parse_config(TINY), folder)
     return folder

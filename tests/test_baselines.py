@@ -3,6 +3,7 @@ import torch
 
 from metarl.baselines import (
     LinearBaseline,
+    MLPBaseline,
     linear_features,
     num_features,
     require_enough_samples,
@@ -97,3 +98,22 @@ def test_survives_identical_observations():
 def test_too_few_samples_are_refused():
     with pytest.raises(ConfigError, match="too few for the baseline's 44 features"):
         require_enough_samples(2, 20, 20)
+
+
+def test_mlp_baseline_is_fitted_and_per_task():
+    g = torch.Generator().manual_seed(0)
+    obs = torch.randn(2, 10, 20, 3, generator=g)
+    valid = torch.ones(2, 10, 20, dtype=torch.bool)
+    returns = torch.stack([obs[0, ..., 0].tanh() * 5 + 3, -2 * obs[1, ..., 1].square()])
+    baseline = MLPBaseline()
+    assert (baseline.values(obs) == 0).all()
+    baseline.fit(obs, returns, valid)
+    for task in range(2):
+        left = (baseline.values(obs)[task] - returns[task]).var() / returns[task].var()
+        assert left < 0.2
+    alone = MLPBaseline()
+    alone.fit(obs[:1], returns[:1], valid[:1])
+    torch.testing.assert_close(
+        alone.values(obs[:1]), baseline.values(obs)[:1], atol=1e-3, rtol=1e-3
+    )
+    assert torch.isfinite(baseline.last_values(obs[:, :, -1], torch.full((2, 10), 20))).all()

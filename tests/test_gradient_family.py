@@ -6,19 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mdp import HORIZON, TabularMDP
-from test_meta_gradient import (
+from surrogate_problems import (
     EXACT,
-    TabularPolicy,
     evaluate_at,
     finite_differences,
     neural_objective,
-    tabular_batch,
 )
 
-from metarl.baselines import MLPBaseline
-from metarl.distributions import DiagonalGaussian
-from metarl.learners.emaml import sampling_weights
 from metarl.learners.inner_loop import STEP_SIZE, InnerLoop, InnerLoopConfig
 from metarl.learners.meta_objective import LocalTerms, MetaObjective
 from metarl.learners.outer import Adam, AdamConfig, PPOConfig
@@ -211,125 +205,3 @@ def test_learning_rate_schedule(float64):
         rates.append(optimizer._rate())
         optimizer.update(objective, objective.theta)
     np.testing.assert_allclose(rates, [0.1, 0.055, 0.01, 0.01])
-
-
-# E-MAML
-
-
-def test_sampling_term_makes_the_sampled_meta_gradient_exact(float64):
-    """One inner trajectory per task, enumerated: formulation II of the meta-objective."""
-    mdp, theta, alpha = TabularMDP(0), torch.tensor([0.3, -0.5, 0.8, 0.1]), 0.3
-    config = InnerLoopConfig(step_sizes=(alpha,), objective="score_function")
-    inner = InnerLoop(TabularPolicy(), config)
-    count = len(mdp.states_EH)
-
-    def adapted_return(point, trajectory):
-        leaf = (
-            point.clone().requires_grad_(not point.requires_grad)
-            if not point.requires_grad
-            else point
-        )
-        log_probs = mdp.log_probs(leaf)[trajectory]
-        score = (log_probs * mdp.returns_EH[trajectory]).sum()
-        (gradient,) = torch.autograd.grad(score, leaf, create_graph=True)
-        return mdp.expected_return(leaf + alpha * gradient)
-
-    def expected_value(point):
-        returns = torch.stack([adapted_return(point, i).detach() for i in range(count)])
-        return (mdp.probabilities(point) * returns).sum().detach()
-
-    exact = finite_differences(expected_value, theta)
-    estimates = {}
-    for with_term in (True, False):
-        total = torch.zeros(4)
-        for i in range(count):
-            params = {"table": theta[None]}
-            whole = tabular_batch([mdp], params["table"])
-            support = replace(
-                whole.task_slice(slice(0, 1)),
-                **{
-                    name: getattr(whole, name)[:, i : i + 1]
-                    for name in ("obs_MEHO", "actions_MEHA", "log_probs_MEH", "advantages_MEH")
-                },
-                weights_MEH=torch.ones(1, 1, HORIZON),
-            )
-            phi = inner.step(params, support, 0)
-            query = tabular_batch([mdp], phi["table"])
-            gain = mdp.expected_return(phi["table"][0])[None]
-            terms = LocalTerms(sampling_M=gain) if with_term else None
-            objective = MetaObjective(
-                inner, {"table": theta}, [params, phi], [support], query, 1, terms=terms
-            )
-            total += mdp.probabilities(theta)[i] * objective.gradient()
-        estimates[with_term] = total
-    torch.testing.assert_close(estimates[True], exact, atol=1e-7, rtol=1e-6)
-    assert (estimates[False] - exact).abs().max() > 1e-3
-
-
-def test_sampling_weights_do_not_depend_on_scale_and_sum_to_zero():
-    from test_learners import World
-
-    world = World("emaml", num_tasks=4)
-    rollouts, _ = world.collect(world.begin())
-    weights = sampling_weights(rollouts)
-    assert abs(float(weights.sum())) < 1e-6
-    scaled = replace(rollouts, rewards_MEH=10.0 * rollouts.rewards_MEH)
-    torch.testing.assert_close(sampling_weights(scaled), weights, rtol=1e-4, atol=1e-6)
-
-
-# Reptile, and the baselines
-
-
-def test_reptile_with_one_step_moves_along_the_mean_gradient():
-    from test_learners import World
-
-    world = World("reptile")
-    learner = world.learner
-    learner.config = learner.config.model_copy(
-        update={"inner": learner.config.inner.model_copy(update={"steps": 1})}
-    )
-    theta = {name: value.clone() for name, value in learner.meta_parameters.items()}
-    support, _ = world.collect(world.begin(), 1)
-    adapted = learner.adapt(world.begin(), support).params_M
-    world.iterate()
-    for name, value in learner.meta_parameters.items():
-        expected = theta[name] + 0.5 * (adapted[name].mean(0) - theta[name])
-        torch.testing.assert_close(value, expected)
-
-
-def test_mlp_baseline_is_fitted_and_per_task():
-    g = torch.Generator().manual_seed(0)
-    obs = torch.randn(2, 10, 20, 3, generator=g)
-    valid = torch.ones(2, 10, 20, dtype=torch.bool)
-    returns = torch.stack([obs[0, ..., 0].tanh() * 5 + 3, -2 * obs[1, ..., 1].square()])
-    baseline = MLPBaseline()
-    assert (baseline.values(obs) == 0).all()
-    baseline.fit(obs, returns, valid)
-    for task in range(2):
-        left = (baseline.values(obs)[task] - returns[task]).var() / returns[task].var()
-        assert left < 0.2
-    alone = MLPBaseline()
-    alone.fit(obs[:1], returns[:1], valid[:1])
-    torch.testing.assert_close(
-        alone.values(obs[:1]), baseline.values(obs)[:1], atol=1e-3, rtol=1e-3
-    )
-    assert torch.isfinite(baseline.last_values(obs[:, :, -1], torch.full((2, 10), 20))).all()
-
-
-def test_categorical_fisher_is_the_hessian_of_the_kl(float64):
-    from metarl.distributions import Categorical
-
-    logits = torch.tensor([[[0.3, -0.5, 1.2]]])
-    old = Categorical(logits)
-
-    def kl(z):
-        return old.kl(Categorical(z.view(1, 1, 3))).sum()
-
-    hessian = torch.autograd.functional.hessian(kl, logits.view(-1))
-    rows = [old.fisher((row.view(1, 1, 3),), torch.ones(1, 1))[0].view(-1) for row in torch.eye(3)]
-    torch.testing.assert_close(torch.stack(rows), hessian, **EXACT)
-    counts = torch.zeros(3)
-    noise = torch.randn(1, 4000, 3, generator=torch.Generator().manual_seed(0))
-    counts.index_add_(0, old.sample(noise).long().view(-1), torch.ones(4000))
-    torch.testing.assert_close(counts / 4000, logits.softmax(-1).view(-1), atol=0.03, rtol=0)
-    assert DiagonalGaussian is not Categorical

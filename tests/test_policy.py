@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from metarl.distributions import DiagonalGaussian
+from metarl.distributions import Categorical, DiagonalGaussian
 from metarl.params import flatten, tile, unflatten
 from metarl.policy import GaussianPolicy, ModuleNetwork, PolicyConfig, make_policy
 
@@ -71,3 +71,19 @@ def test_flatten_and_back():
     back = unflatten(flatten(params), params)
     assert list(back) == list(params)
     assert all(torch.equal(back[name], params[name]) for name in params)
+
+
+def test_categorical_fisher_is_the_hessian_of_the_kl(float64):
+    logits = torch.tensor([[[0.3, -0.5, 1.2]]])
+    old = Categorical(logits)
+
+    def kl(z):
+        return old.kl(Categorical(z.view(1, 1, 3))).sum()
+
+    hessian = torch.autograd.functional.hessian(kl, logits.view(-1))
+    rows = [old.fisher((row.view(1, 1, 3),), torch.ones(1, 1))[0].view(-1) for row in torch.eye(3)]
+    torch.testing.assert_close(torch.stack(rows), hessian, atol=1e-10, rtol=1e-9)
+    counts = torch.zeros(3)
+    noise = torch.randn(1, 4000, 3, generator=torch.Generator().manual_seed(0))
+    counts.index_add_(0, old.sample(noise).long().view(-1), torch.ones(4000))
+    torch.testing.assert_close(counts / 4000, logits.softmax(-1).view(-1), atol=0.03, rtol=0)

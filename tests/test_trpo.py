@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_meta_gradient import BanditPolicy, bandit_objective, neural_objective
+from surrogate_problems import BanditPolicy, bandit_objective, neural_objective
 
 from metarl.learners.inner_loop import InnerLoopConfig
 from metarl.learners.trpo import TRPOConfig, conjugate_gradient, trust_region_step

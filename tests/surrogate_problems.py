@@ -1,0 +1,160 @@
+"""Problems with known derivatives: enumerated tables, a Gaussian bandit, a neural policy."""
+
+import numpy as np
+import torch
+from mdp import ACTIONS, HORIZON, STATES
+
+from metarl.distributions import DiagonalGaussian
+from metarl.learners.batch import Batch
+from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
+from metarl.learners.meta_objective import MetaObjective
+from metarl.params import tile, unflatten
+from metarl.policy import PolicyConfig, make_policy
+
+EXACT = {"atol": 1e-10, "rtol": 1e-9}
+M, E, H, O, A = 3, 4, 5, 3, 2  # noqa: E741
+
+
+def finite_differences(function, vector, epsilon=1e-6):
+    columns = []
+    for i in range(len(vector)):
+        shift = torch.zeros_like(vector)
+        shift[i] = epsilon
+        columns.append((function(vector + shift) - function(vector - shift)) / (2 * epsilon))
+    return torch.stack(columns)
+
+
+class TabularPolicy:
+    """log pi(a|s) for one-hot-free tables: observations are state indices."""
+
+    def __call__(self, params, obs_MNO):
+        table_MSA = params["table"].view(-1, STATES, ACTIONS).log_softmax(-1)
+        return _Table(table_MSA, obs_MNO[..., 0].long())
+
+
+class _Table:
+    def __init__(self, table_MSA, states_MN):
+        self.table, self.states = table_MSA, states_MN
+
+    def log_prob(self, actions_MNA):
+        rows = torch.arange(len(self.table))[:, None]
+        return self.table[rows, self.states, actions_MNA[..., 0].long()]
+
+
+def tabular_batch(mdps, thetas_M):
+    """Every trajectory of every task, weighted by its probability at that task's parameters."""
+    return Batch(
+        obs_MEHO=torch.stack([m.states_EH for m in mdps]).unsqueeze(-1).double(),
+        actions_MEHA=torch.stack([m.actions_EH for m in mdps]).unsqueeze(-1).double(),
+        log_probs_MEH=torch.stack([m.log_probs(t) for m, t in zip(mdps, thetas_M, strict=True)]),
+        advantages_MEH=torch.stack([m.returns_EH for m in mdps]),
+        weights_MEH=torch.stack([m.probabilities(t) for m, t in zip(mdps, thetas_M, strict=True)])
+        .unsqueeze(-1)
+        .expand(-1, -1, HORIZON),
+    )
+
+
+def tabular_objective(mdps, theta, config):
+    inner = InnerLoop(TabularPolicy(), config)
+    params = tile({"table": theta}, len(mdps))
+    adapted, supports = [params], []
+    for index in range(config.steps):
+        supports.append(tabular_batch(mdps, params["table"]))
+        params = inner.step(params, supports[-1], index)
+        adapted.append(params)
+    query = tabular_batch(mdps, params["table"])
+    return MetaObjective(inner, {"table": theta}, adapted, supports, query, task_chunk=2)
+
+
+def adapted_return(mdps, theta, config):
+    """Mean J(phi_K), phi_{k+1} = phi_k + alpha_k grad J(phi_k), by exact derivatives."""
+    total = 0.0
+    for mdp in mdps:
+        phi = theta.clone().requires_grad_()
+        for index in range(config.steps):
+            (gradient,) = torch.autograd.grad(mdp.expected_return(phi), phi, create_graph=True)
+            phi = phi + config.step_size(index) * gradient
+        total = total + mdp.expected_return(phi)
+    return total / len(mdps)
+
+
+def replace_config(config, **changes):
+    return config.model_copy(update=changes)
+
+
+class BanditPolicy:
+    """One state, fixed standard deviation: the mean is the only parameter."""
+
+    SIGMA = 0.5
+
+    def __call__(self, params, obs_MNO):
+        mean = params["mean"].unsqueeze(1).expand(*obs_MNO.shape[:2], 1)
+        return DiagonalGaussian(mean, torch.tensor([[[self.SIGMA]]]).log())
+
+
+def bandit_objective(mu, goal, config):
+    inner = InnerLoop(BanditPolicy(), config)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(24)
+    weights_E = torch.tensor(weights / weights.sum())
+
+    def batch(mean):
+        actions = mean + BanditPolicy.SIGMA * torch.tensor(nodes)
+        obs = torch.zeros(1, len(actions), 1, 1)
+        policy = BanditPolicy()({"mean": mean.view(1, 1)}, obs.flatten(1, 2))
+        shape = (1, -1, 1)
+        return Batch(
+            obs,
+            actions.view(1, -1, 1, 1),
+            policy.log_prob(actions.view(1, -1, 1)).view(shape),
+            (-((actions - goal) ** 2)).view(shape),
+            weights_E.view(shape),
+        )
+
+    theta = {"mean": torch.tensor([mu])}
+    adapted, supports = [tile(theta, 1)], []
+    for index in range(config.steps):
+        supports.append(batch(adapted[-1]["mean"][0, 0]))
+        adapted.append(inner.step(adapted[-1], supports[-1], index))
+    return MetaObjective(inner, theta, adapted, supports, batch(adapted[-1]["mean"][0, 0]), 5)
+
+
+def neural_objective(steps=1, objective="likelihood_ratio", first_order=False, **kwargs):
+    g = torch.Generator().manual_seed(0)
+    policy = make_policy(O, A, PolicyConfig(hidden_sizes=(5,)))
+    theta = {name: value.double() for name, value in policy.init(g).items()}
+    theta["log_std"] = torch.tensor([-0.3, 0.2])
+    config = InnerLoopConfig(
+        steps=steps, step_sizes=(0.4, 0.3), objective=objective, first_order=first_order
+    )
+    inner = InnerLoop(policy, config)
+    params, adapted, supports = tile(theta, M), [], []
+    for index in range(steps + 1):
+        adapted.append(params)
+        obs = torch.randn(M, E, H, O, generator=g)
+        distribution = policy(params, obs.flatten(1, 2))
+        actions = distribution.sample(torch.randn(M, E * H, A, generator=g))
+        batch = Batch(
+            obs,
+            actions.view(M, E, H, A),
+            distribution.log_prob(actions).view(M, E, H),
+            torch.randn(M, E, H, generator=g),
+            torch.full((M, E, H), 1.0 / (E * H)),
+        )
+        supports.append(batch)
+        if index < steps:
+            params = inner.step(params, batch, index)
+    query = supports.pop()
+    return MetaObjective(inner, theta, adapted, supports, query, **({"task_chunk": 2} | kwargs))
+
+
+def evaluate_at(objective, vector):
+    return torch.tensor(objective.evaluate(unflatten(vector, objective.theta)))
+
+
+def concat(params):
+    return torch.cat([value.reshape(-1) for value in params.values()])
+
+
+def unflatten_exact(vector, like):
+    parts = torch.split(vector, [value.numel() for value in like.values()])
+    return {n: p.view(v.shape) for p, (n, v) in zip(parts, like.items(), strict=True)}
