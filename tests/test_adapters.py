@@ -73,15 +73,16 @@ def test_splits_and_hidden_goals(metaworld):
 
 
 @pytest.mark.slow
-def test_families_of_ml10_are_kept_apart(metaworld):
-    env = gymnasium.make("metarl/MetaWorld-v0", benchmark="ML10").unwrapped
+@pytest.mark.parametrize(("benchmark", "train", "test"), [("ML10", 10, 5), ("ML25", 25, 4)])
+def test_families_are_kept_apart(metaworld, benchmark, train, test):
+    env = gymnasium.make("metarl/MetaWorld-v0", benchmark=benchmark).unwrapped
     families = {
         split: {env._tasks[i].env_name for i in env.task_distribution(split).tasks["task"]}
         for split in ("train", "test")
     }
-    assert len(families["train"]) == 10 and len(families["test"]) == 5
+    assert len(families["train"]) == train and len(families["test"]) == test
     assert not families["train"] & families["test"]
-    for index in (0, 60, 510):
+    for index in (0, 60, 50 * train + 10):
         env.set_task({"task": index})
         obs, _ = env.reset(seed=0)
         assert obs.shape == (39,) and "success" in env.step(env.action_space.sample())[4]

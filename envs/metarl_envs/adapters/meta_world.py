@@ -25,7 +25,8 @@ class MetaWorld(gymnasium.Env):
     """One Meta-World task at a time; goals hidden from the observation.
 
     Tasks: `{"task": index}` into the benchmark's training tasks followed by its test tasks (ML1:
-    50 goals each; ML10, ML25, ML45: 50 goals of each family, other families in the test).
+    50 goals each; ML10, ML25, ML45: 50 goals of each family, other families in the test; the
+    family that metaworld 3.1.1 has in both lists of ML25 is left out of the test).
     `info["success"]` reports success; episodes never end on it, and last 500 steps.
 
     Args:
@@ -48,7 +49,11 @@ class MetaWorld(gymnasium.Env):
             raise EnvironmentConfigError(f"Meta-World has no task family {name!r}")
         suite = getattr(metaworld, benchmark)(*arguments, seed=seed)
         self._classes = {**suite.train_classes, **suite.test_classes}
-        self._tasks = [*suite.train_tasks, *suite.test_tasks]
+        test_tasks = suite.test_tasks
+        if benchmark != "ML1":
+            # ML25 of metaworld 3.1.1 has basketball in both lists
+            test_tasks = [t for t in test_tasks if t.env_name not in suite.train_classes]
+        self._tasks = [*suite.train_tasks, *test_tasks]
         self._num_train = len(suite.train_tasks)
         self.task_space = spaces.Dict({"task": spaces.Discrete(len(self._tasks))})
         self._families: dict[str, Any] = {}  # built when first needed: each is tens of MiB
