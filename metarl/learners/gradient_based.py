@@ -155,10 +155,15 @@ class GradientBasedLearner(MetaLearner):
 
     # Meta-training
 
+    @property
+    def training_steps(self) -> int:
+        """Adaptation steps in an iteration of training."""
+        return self.config.inner.steps
+
     def iterate(self, collect: Collect, tasks: Mapping[str, np.ndarray]) -> Metrics:
         state = self.begin(len(next(iter(tasks.values()))), 0)
         adapted, supports = [state.params_M], []
-        for _ in range(self.config.inner.steps):
+        for _ in range(self.training_steps):
             support, state = collect(state)
             state = self.adapt(state, support)
             adapted.append(state.params_M)

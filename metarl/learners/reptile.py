@@ -74,14 +74,9 @@ class MultiTask(ThroughAdaptation):
 
     Config = MultiTaskConfig
 
-    def iterate(self, collect, tasks):  # type: ignore[no-untyped-def]
-        config = self.config
-        no_steps = config.inner.model_copy(update={"steps": 0})
-        self.config = config.model_copy(update={"inner": no_steps})
-        try:
-            return super().iterate(collect, tasks)
-        finally:
-            self.config = config
+    @property
+    def training_steps(self) -> int:
+        return 0
 
 
 class RandomInitConfig(GradientBasedConfig):

@@ -38,6 +38,9 @@ from metarl.policy import PolicyConfig
 from metarl.rollouts import Rollouts
 from metarl.seeding import parameter_generator
 
+# Fields of rollouts with a step axis
+_PER_STEP = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
+
 
 class RL2Config(LearnerConfig):
     """RL2 with PPO; `policy` gives the standard deviation only, its network is not used."""
@@ -270,14 +273,12 @@ def _without_padding(rollouts: Rollouts) -> Rollouts:
     """The steps that were really taken: acting stops when the last episode has ended."""
     taken = int(rollouts.valid_MEH.any(0).any(0).sum())
     taken = max(taken + int(bool(rollouts.diverged_ME.any())), 1)
-    names = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
-    return replace(rollouts, **{name: getattr(rollouts, name)[:, :, :taken] for name in names})
+    return replace(rollouts, **{name: getattr(rollouts, name)[:, :, :taken] for name in _PER_STEP})
 
 
 def _concatenate(episodes: Sequence[Rollouts]) -> Rollouts:
     """The episodes of each trial one after the other along the step axis."""
-    names = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
-    joined = {name: torch.cat([getattr(e, name) for e in episodes], dim=2) for name in names}
+    joined = {name: torch.cat([getattr(e, name) for e in episodes], dim=2) for name in _PER_STEP}
     return replace(episodes[-1], **joined)
 
 
@@ -289,7 +290,6 @@ def _advantages(trial: Rollouts, config: AdvantageConfig) -> Tensor:
         index = order.view(*order.shape, *[1] * (values.dim() - 3)).expand_as(values)
         return values.gather(2, index)
 
-    names = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
-    dense = replace(trial, **{name: packed(getattr(trial, name)) for name in names})
+    dense = replace(trial, **{name: packed(getattr(trial, name)) for name in _PER_STEP})
     advantages = make_batch(dense, config).advantages_MEH
     return torch.zeros_like(advantages).scatter(2, order, advantages)
