@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarl.errors import ConfigError
 from metarl.params import Params, detach
-from metarl.policy import StackedMLP
+from metarl.stacked_mlp import StackedMLP
 
 _CLIP = 10.0
 _TIME_UNIT = 100.0

@@ -3,7 +3,6 @@
 Shapes: M tasks, N states per task, O observation, A action, I and J layer sizes.
 """
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Protocol
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from metarl.config_model import ConfigModel
 from metarl.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl.params import Params
+from metarl.stacked_mlp import StackedMLP
 
 CONTEXT = "context"  # name of a task's context parameters
 
@@ -43,36 +43,6 @@ class Network(Protocol):
     def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Tensor:
         """Outputs, shape (M, N, A)."""
         ...
-
-
-class StackedMLP:
-    """A tanh network evaluated for all tasks by batched matrix products."""
-
-    def __init__(self, sizes: tuple[int, ...], output_scale: float = 1.0) -> None:
-        self.sizes, self.output_scale = sizes, output_scale
-
-    def init(self, generator: torch.Generator) -> Params:
-        """Glorot-uniform weights, zero biases."""
-        params: Params = {}
-        pairs = list(itertools.pairwise(self.sizes))
-        for layer, (i, j) in enumerate(pairs):
-            bound = math.sqrt(6.0 / (i + j))
-            if layer == len(pairs) - 1:
-                bound *= self.output_scale
-            weight_IJ = torch.rand(i, j, generator=generator) * 2.0 - 1.0
-            params[f"layer_{layer}.weight"] = bound * weight_IJ
-            params[f"layer_{layer}.bias"] = torch.zeros(j)
-        return params
-
-    def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Tensor:
-        hidden = obs_MNO
-        last = len(self.sizes) - 2
-        for layer in range(last + 1):
-            weight_MIJ, bias_MJ = params[f"layer_{layer}.weight"], params[f"layer_{layer}.bias"]
-            hidden = torch.baddbmm(bias_MJ.unsqueeze(1), hidden, weight_MIJ)
-            if layer < last:
-                hidden = hidden.tanh()
-        return hidden
 
 
 class ModuleNetwork:

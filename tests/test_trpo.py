@@ -14,8 +14,17 @@ def test_conjugate_gradient_solves_in_n_iterations(float64):
     g = torch.Generator().manual_seed(0)
     root = torch.randn(6, 6, generator=g)
     matrix, b = root @ root.T + torch.eye(6), torch.randn(6, generator=g)
-    x = conjugate_gradient(lambda v: matrix @ v, b, iterations=6, tolerance=0.0)
+    x, quadratic = conjugate_gradient(lambda v: matrix @ v, b, iterations=6, tolerance=0.0)
     torch.testing.assert_close(matrix @ x, b)
+    assert quadratic == pytest.approx(float(x @ matrix @ x))
+
+
+def test_conjugate_gradient_knows_the_curvature_of_an_unfinished_solution(float64):
+    g = torch.Generator().manual_seed(1)
+    root = torch.randn(9, 9, generator=g)
+    matrix, b = root @ root.T + torch.eye(9), torch.randn(9, generator=g)
+    x, quadratic = conjugate_gradient(lambda v: matrix @ v, b, iterations=3)
+    assert quadratic == pytest.approx(float(x @ matrix @ x))
 
 
 class Recorded:
@@ -99,7 +108,7 @@ def test_curvature_on_some_states_changes_the_direction_little(float64):
         def product(vector, objective=objective):
             return objective.fisher_product(vector) + 1e-5 * vector
 
-        directions.append(conjugate_gradient(product, gradient, 10))
+        directions.append(conjugate_gradient(product, gradient, 10)[0])
     cosine = torch.cosine_similarity(*directions, dim=0)
     assert cosine > 0.9
     ratio = directions[1].norm() / directions[0].norm()

@@ -32,7 +32,7 @@ from metarl.learners.meta_objective import LocalTerms, MetaObjective
 from metarl.learners.outer import OuterResult, make_outer
 from metarl.learners.trpo import TRPOConfig
 from metarl.normalization import Normalizer
-from metarl.params import Params, all_finite, tile
+from metarl.params import Params, all_finite, task_slice, tile
 from metarl.policy import Policy, PolicyConfig, make_policy
 from metarl.rollouts import Rollouts
 from metarl.seeding import parameter_generator
@@ -76,12 +76,12 @@ class Experience:
 
     Attributes:
         adapted: parameters before each adaptation step and after the last.
-        supports: rollouts of each adaptation step.
+        supports: what each adaptation step was made from.
         query: rollouts after adaptation.
     """
 
     adapted: Sequence[Params]
-    supports: Sequence[Rollouts]
+    supports: Sequence[Batch]
     query: Rollouts
 
 
@@ -143,13 +143,16 @@ class GradientBasedLearner(MetaLearner):
         return ActionStep(actions, distribution.log_prob(actions)), state
 
     def adapt(self, state: AdaptedParameters, rollouts: Rollouts) -> AdaptedParameters:
+        return self._adapt(state, self._batch(rollouts))
+
+    def _adapt(self, state: AdaptedParameters, batch: Batch) -> AdaptedParameters:
         adapted = {name: torch.empty_like(value) for name, value in state.params_M.items()}
-        num_tasks = rollouts.obs_MEHO.shape[0]
-        for first in range(0, num_tasks, self.config.task_chunk):
+        for first in range(0, batch.obs_MEHO.shape[0], self.config.task_chunk):
             chunk = slice(first, first + self.config.task_chunk)
-            params = {name: value[chunk] for name, value in state.params_M.items()}
-            batch = self._batch(rollouts.task_slice(chunk))
-            for name, value in self.inner.step(params, batch, state.steps).items():
+            params = task_slice(state.params_M, chunk)
+            for name, value in self.inner.step(
+                params, batch.task_slice(chunk), state.steps
+            ).items():
                 adapted[name][chunk] = value
         return AdaptedParameters(adapted, state.steps + 1)
 
@@ -162,23 +165,25 @@ class GradientBasedLearner(MetaLearner):
 
     def iterate(self, collect: Collect, tasks: Mapping[str, np.ndarray]) -> Metrics:
         state = self.begin(len(next(iter(tasks.values()))), 0)
-        adapted, supports = [state.params_M], []
+        adapted, supports, phases = [state.params_M], list[Batch](), list[Rollouts]()
         for _ in range(self.training_steps):
-            support, state = collect(state)
-            state = self.adapt(state, support)
+            rollouts, state = collect(state)
+            phases.append(rollouts)
+            supports.append(self._batch(rollouts))
+            state = self._adapt(state, supports[-1])
             adapted.append(state.params_M)
-            supports.append(support)
         query, state = collect(state)
+        phases.append(query)
         result = self._update(Experience(adapted, supports, query))
         assert all_finite(result.theta)
         self._theta = result.theta
-        for rollouts in [*supports, query]:
+        for rollouts in phases:
             self.normalizer.update(rollouts)
         metrics: Metrics = {
-            f"train/return_step_{step}": float(phase.returns_ME.mean())
-            for step, phase in enumerate([*supports, query])
+            f"train/return_step_{step}": float(rollouts.returns_ME.mean())
+            for step, rollouts in enumerate(phases)
         }
-        diverged = sum(int(phase.diverged_ME.sum()) for phase in [*supports, query])
+        diverged = sum(int(rollouts.diverged_ME.sum()) for rollouts in phases)
         metrics |= {"train/diverged": float(diverged), **result.metrics}
         if "log_std" in result.theta:
             metrics["train/log_std"] = float(result.theta["log_std"].mean())
@@ -210,15 +215,13 @@ class ThroughAdaptation(GradientBasedLearner):
         self.outer = make_outer(config.outer)
 
     def _update(self, experience: Experience) -> OuterResult:
-        batches = [self._batch(rollouts) for rollouts in experience.supports]
-        query = self._batch(experience.query)
         outer = self.config.outer
         objective = MetaObjective(
             self.inner,
             self._theta,
             experience.adapted,
-            batches,
-            query,
+            experience.supports,
+            self._batch(experience.query),
             self.config.task_chunk,
             outer.fisher_fraction if isinstance(outer, TRPOConfig) else 1.0,
             self._terms(experience),

@@ -77,6 +77,7 @@ class MetaObjective:
         self._stride = max(1, round(1.0 / fisher_fraction))
         self._terms, self._entropy_bonus = terms or LocalTerms(), entropy_bonus
         self._curvature: list[_ChunkCurvature] | None = None
+        self._sampling: dict[int, Distribution] = {}  # on query states, by a chunk's first task
 
     def gradient(self, theta: Params | None = None, clip: float | None = None) -> Tensor:
         """Gradient of the objective as a float64 vector.
@@ -101,11 +102,12 @@ class MetaObjective:
 
     def fisher_product(self, vector: Tensor) -> Tensor:
         """mean_i J_i^T F_i J_i times a float64 vector."""
+        chunks = list(self._chunks(self._stride if self._inner.separable else 1))
         if self._curvature is None:
-            self._curvature = [self._chunk_curvature(chunk) for chunk in self._chunks()]
+            self._curvature = [self._chunk_curvature(chunk) for chunk in chunks]
         direction = unflatten(vector, self.theta)
         total = torch.zeros_like(vector)
-        for curvature, chunk in zip(self._curvature, self._chunks(), strict=True):
+        for curvature, chunk in zip(self._curvature, chunks, strict=True):
             tangent = self._with_context(direction, self._adapted[0], chunk)
             total += self._sum_over_tasks(curvature.product(tangent))
         return total / self._num_tasks
@@ -116,9 +118,15 @@ class MetaObjective:
         with torch.no_grad():
             for chunk in self._chunks():
                 path, query = self._path(theta, chunk), self._query.task_slice(chunk)
-                value += float(self._surrogate(path[-1], query, likelihood_ratio).sum())
-                old = task_slice(self._adapted[-1], chunk)
-                divergence += float(self._kl(old, path[-1], query).sum())
+                new = self._distribution(path[-1], query)
+                if chunk.start not in self._sampling:
+                    old = task_slice(self._adapted[-1], chunk)
+                    at_start = theta is self.theta
+                    self._sampling[chunk.start] = (
+                        new if at_start else self._distribution(old, query)
+                    )
+                value += float(self._surrogate(new, query, likelihood_ratio).sum())
+                divergence += float(_kl(self._sampling[chunk.start], new, query).sum())
                 for index in range(len(self._supports) if self._terms else 0):
                     support = self._supports[index].task_slice(chunk)
                     value += float(self._local_value(path[index], support, index, chunk).sum())
@@ -131,9 +139,8 @@ class MetaObjective:
             for chunk in self._chunks():
                 path = self._path(theta, chunk)
                 for index in range(len(self._supports)):
-                    old = task_slice(self._adapted[index], chunk)
                     support = self._supports[index].task_slice(chunk)
-                    total += float(self._kl(old, path[index], support).sum())
+                    total += float(self._support_kl(path[index], support, index, chunk).sum())
         return total / max(1, self._num_tasks * len(self._supports))
 
     # Parts
@@ -157,19 +164,19 @@ class MetaObjective:
             params[name] = torch.zeros_like(value) if zero else value
         return {name: params[name] for name in start}
 
-    def _surrogate(self, params_M: Params, batch: Batch, surrogate: Objective) -> Tensor:
-        log_probs = batch.log_probs_under(self._inner.policy, params_M)
-        weights, advantages = batch.weights_MEH, batch.advantages_MEH
-        value_M = surrogate(log_probs, batch.log_probs_MEH, advantages, weights)
+    def _surrogate(self, new: Distribution, query: Batch, surrogate: Objective) -> Tensor:
+        log_probs = new.log_prob(query.actions_MEHA.flatten(1, 2)).view_as(query.log_probs_MEH)
+        weights, advantages = query.weights_MEH, query.advantages_MEH
+        value_M = surrogate(log_probs, query.log_probs_MEH, advantages, weights)
         if self._entropy_bonus:
-            entropy = self._distribution(params_M, batch).entropy().expand(weights.flatten(1).shape)
+            entropy = new.entropy().expand(weights.flatten(1).shape)
             value_M = value_M + self._entropy_bonus * (weights.flatten(1) * entropy).sum(1)
         return value_M
 
     def _query_gradient(self, params_M: Params, query: Batch, surrogate: Objective) -> Params:
         leaves = detach(params_M, requires_grad=True)
         with torch.enable_grad():
-            total = self._surrogate(leaves, query, surrogate).sum()
+            total = self._surrogate(self._distribution(leaves, query), query, surrogate).sum()
         return _gradient(total, leaves)
 
     def _local_gradient(self, params_M: Params, support: Batch, index: int, chunk: slice) -> Params:
@@ -182,24 +189,28 @@ class MetaObjective:
         """The terms on one step's support rollouts: shape (M,)."""
         value_M = torch.zeros_like(support.weights_MEH[:, 0, 0])
         if self._terms.kl_coefficient:
-            old = task_slice(self._adapted[index], chunk)
-            value_M = value_M - self._terms.kl_coefficient * self._kl(old, params_M, support)
+            kl_M = self._support_kl(params_M, support, index, chunk)
+            value_M = value_M - self._terms.kl_coefficient * kl_M
         if self._terms.sampling_M is not None:
             log_ratios = support.log_probs_under(self._inner.policy, params_M)
             log_ratios = (log_ratios - support.log_probs_MEH) * (support.weights_MEH > 0)
             value_M = value_M + self._terms.sampling_M[chunk] * log_ratios.sum((1, 2))
         return value_M
 
-    def _kl(self, old_M: Params, new_M: Params, batch: Batch) -> Tensor:
-        old, new = (self._distribution(params, batch) for params in (old_M, new_M))
-        return (batch.weights_MEH * old.kl(new).view_as(batch.weights_MEH)).sum((1, 2))
+    def _support_kl(self, params_M: Params, support: Batch, index: int, chunk: slice) -> Tensor:
+        """KL from the policies that collected one step's support rollouts: shape (M,)."""
+        with torch.no_grad():
+            old = self._distribution(task_slice(self._adapted[index], chunk), support)
+        return _kl(old, self._distribution(params_M, support), support)
 
     def _distribution(self, params_M: Params, batch: Batch) -> Distribution:
         return self._inner.policy(params_M, batch.obs_MEHO.flatten(1, 2))
 
-    def _chunks(self) -> Iterator[slice]:
-        for first in range(0, self._num_tasks, self._task_chunk):
-            yield slice(first, min(first + self._task_chunk, self._num_tasks))
+    def _chunks(self, stride: int = 1) -> Iterator[slice]:
+        """Slices of tasks; as many states in each if only every `stride`-th is used."""
+        size = self._task_chunk * stride
+        for first in range(0, self._num_tasks, size):
+            yield slice(first, min(first + size, self._num_tasks))
 
     def _chunk_curvature(self, chunk: slice) -> "_ChunkCurvature":
         stride = self._stride if self._inner.separable else 1
@@ -245,6 +256,11 @@ class _ChunkCurvature:
         for jacobian in reversed(self._jacobians):
             cotangent = jacobian.pull(cotangent)
         return cotangent
+
+
+def _kl(old: Distribution, new: Distribution, batch: Batch) -> Tensor:
+    """Weighted KL of every task: shape (M,)."""
+    return (batch.weights_MEH * old.kl(new).view_as(batch.weights_MEH)).sum((1, 2))
 
 
 def _gradient(total: Tensor, leaves: Params) -> Params:

@@ -24,7 +24,7 @@ class TRPOConfig(ConfigModel):
     cg_damping: float = Field(1e-5, ge=0.0)
     backtrack_ratio: float = Field(0.8, gt=0.0, lt=1.0)
     max_backtracks: int = Field(15, ge=1)
-    fisher_fraction: float = Field(0.25, gt=0.0, le=1.0)
+    fisher_fraction: float = Field(0.1, gt=0.0, le=1.0)
     """Share of the states that curvature products are averaged over."""
 
 
@@ -57,14 +57,17 @@ class StepResult(NamedTuple):
 
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float = 1e-10
-) -> Tensor:
+) -> tuple[Tensor, float]:
     """Solve A x = b for symmetric positive definite A given by products; exact after n steps.
 
     Stops early once the squared residual falls below `tolerance` times that of x = 0.
+
+    Returns:
+        x and x^T A x, which costs no further product: directions are conjugate.
     """
     x, residual = torch.zeros_like(b), b.clone()
     direction, squared = residual.clone(), residual.dot(residual)
-    stop = tolerance * squared
+    stop, quadratic = tolerance * squared, 0.0
     for _ in range(iterations):
         if squared <= stop:
             break
@@ -74,10 +77,11 @@ def conjugate_gradient(
             break
         step = squared / curvature
         x = x + step * direction
+        quadratic += float(step * squared)
         residual = residual - step * image
         previous, squared = squared, residual.dot(residual)
         direction = residual + (squared / previous) * direction
-    return x
+    return x, quadratic
 
 
 def trust_region_step(
@@ -96,8 +100,7 @@ def trust_region_step(
     def damped_product(vector: Tensor) -> Tensor:
         return objective.fisher_product(vector) + config.cg_damping * vector
 
-    direction = conjugate_gradient(damped_product, gradient, config.cg_iterations)
-    curvature = float(direction.dot(damped_product(direction)))
+    direction, curvature = conjugate_gradient(damped_product, gradient, config.cg_iterations)
     if not torch.isfinite(direction).all() or not curvature > 0:
         return rejected("no curvature")
     full_step = direction * (2.0 * config.max_kl / curvature) ** 0.5
