@@ -9,6 +9,7 @@ from metarl.config import ExperimentConfig
 from metarl.errors import ConfigError
 from metarl.learners import LEARNERS
 from metarl.learners.base import MetaLearner, Spec, TrainedOn
+from metarl.memory import keep_freed_memory
 
 
 def build_learner(config: ExperimentConfig, spec: Spec) -> MetaLearner:
@@ -19,6 +20,7 @@ def build_learner(config: ExperimentConfig, spec: Spec) -> MetaLearner:
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device is 'cuda', but torch finds no CUDA device here; use 'cpu'")
+    keep_freed_memory()
     learner = LEARNERS[config.learner.name](
         config.learner, config.policy, spec, config.seed, torch.device(config.device)
     )

@@ -29,8 +29,8 @@ class Distribution(ABC):
         """The most likely actions, shape (M, N, A)."""
 
     @abstractmethod
-    def sample(self, noise: Tensor) -> Tensor:
-        """Actions for standard normal noise."""
+    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions (M, N, A) for standard normal noise, and their log-probabilities (M, N)."""
 
     @abstractmethod
     def log_prob(self, actions: Tensor) -> Tensor:
@@ -69,9 +69,11 @@ class DiagonalGaussian(Distribution):
     def mode(self) -> Tensor:
         return self.mean
 
-    def sample(self, noise: Tensor) -> Tensor:
-        """Actions for standard normal noise, shape (M, N, A)."""
-        return torch.addcmul(self.mean, noise, self.log_std.exp())
+    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions for standard normal noise (M, N, A), and their log-probabilities."""
+        actions = torch.addcmul(self.mean, noise, self.log_std.exp())
+        constant = self.log_std.sum(-1) + 0.5 * _LOG_2PI * self.mean.shape[-1]
+        return actions, torch.sub(-constant, noise.square().sum(-1), alpha=0.5)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log density, summed over action dimensions: shape (M, N)."""
@@ -121,11 +123,12 @@ class Categorical(Distribution):
     def mode(self) -> Tensor:
         return self.logits.argmax(-1, keepdim=True).to(self.logits.dtype)
 
-    def sample(self, noise: Tensor) -> Tensor:
+    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions for standard normal noise (M, N, K), by the Gumbel-max rule."""
         uniform = torch.special.ndtr(noise.double()).clamp(1e-12, 1.0 - 1e-12)
         gumbel = -(-uniform.log()).log()
-        return (self.logits + gumbel).argmax(-1, keepdim=True).to(self.logits.dtype)
+        actions = (self.logits + gumbel).argmax(-1, keepdim=True).to(self.logits.dtype)
+        return actions, self.log_prob(actions)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log-probability, shape (M, N)."""

@@ -130,7 +130,7 @@ def collect(
     clock = clock or Clock()
     num_tasks, episodes = len(task_keys), env.num_envs // len(task_keys)
     with single_threaded_torch(), torch.no_grad():
-        noise = action_noise(path, task_keys, episodes, horizon, learner.spec.noise_size)
+        noise_MHEA = action_noise(path, task_keys, episodes, horizon, learner.spec.noise_size)
         recorder = _Recorder(num_tasks, episodes, horizon, learner)
         start = time.perf_counter()
         obs, _ = env.reset(seed=reset_seeds(path, task_keys, episodes))
@@ -139,7 +139,7 @@ def collect(
         for t in range(horizon):
             start = time.perf_counter()
             obs_MEO = recorder.observe(t, obs)
-            step, state = learner.act(state, obs_MEO, *previous, noise[:, :, t])
+            step, state = learner.act(state, obs_MEO, *previous, noise_MHEA[:, t])
             actions = recorder.act(t, step.actions_MEA, step.log_probs_ME)
             middle = time.perf_counter()
             obs, rewards, terminated, truncated, info = env.step(actions)
@@ -160,17 +160,19 @@ class _Recorder:
     """Buffers of one `collect`, written in place; the only code that knows NumPy and torch."""
 
     def __init__(self, num_tasks: int, episodes: int, horizon: int, learner: "MetaLearner") -> None:
-        shape = (num_tasks, episodes)
-        self._shape, self._device, self._dtype = shape, learner.device, learner.dtype
-        self._obs = torch.zeros(*shape, horizon, learner.spec.obs_size, dtype=learner.dtype)
-        self._actions = torch.zeros(*shape, horizon, learner.spec.action_size, dtype=learner.dtype)
+        shape, spec = (num_tasks, episodes), learner.spec
+        self._shape, self._horizon, self._device = shape, horizon, learner.device
+        self._obs = torch.zeros(*shape, horizon, spec.obs_size, dtype=learner.dtype)
+        self._actions = torch.zeros(*shape, horizon, spec.action_size, dtype=learner.dtype)
         self._rewards = torch.zeros(*shape, horizon, dtype=learner.dtype)
         self._log_probs = torch.zeros(*shape, horizon, dtype=learner.dtype)
-        self._valid = np.zeros((*shape, horizon), bool)
+        self._into_obs, self._into_rewards = self._obs.numpy(), self._rewards.numpy()
+        self._lengths = np.full(shape, horizon)
         self._ended = np.zeros(shape, bool)
         self._terminated = np.zeros(shape, bool)
         self._diverged = np.zeros(shape, bool)
         self._success: np.ndarray | None = None
+        self._later = torch.zeros(shape, dtype=torch.bool, device=self._device)
 
     @property
     def all_ended(self) -> bool:
@@ -180,12 +182,11 @@ class _Recorder:
         """Previous action, previous reward and first flag at the start of an episode."""
         actions = torch.zeros_like(self._actions[:, :, 0], device=self._device)
         rewards = torch.zeros_like(self._rewards[:, :, 0], device=self._device)
-        return actions, rewards, torch.ones(self._shape, dtype=torch.bool, device=self._device)
+        return actions, rewards, ~self._later
 
     def observe(self, t: int, obs: np.ndarray) -> Tensor:
-        obs_MEO = torch.as_tensor(obs).reshape(*self._shape, -1).to(self._dtype)
-        self._obs[:, :, t] = obs_MEO
-        return obs_MEO.to(self._device)
+        self._into_obs[:, :, t] = obs.reshape(*self._shape, -1)
+        return self._obs[:, :, t].to(self._device)
 
     def act(self, t: int, actions_MEA: Tensor, log_probs_ME: Tensor) -> np.ndarray:
         self._actions[:, :, t] = actions_MEA
@@ -201,25 +202,31 @@ class _Recorder:
         info: Mapping[str, Any],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Record what the step gave; return the inputs of the next action."""
-        valid = ~self._ended
+        self._into_rewards[:, :, t] = rewards.reshape(self._shape)
+        if info:
+            self._note(info)
+        ends = (terminated | truncated).reshape(self._shape)
+        if ends.any():
+            ends &= ~self._ended
+            self._lengths[ends] = np.where(self._diverged[ends], t, t + 1)
+            self._terminated |= terminated.reshape(self._shape) & ends & ~self._diverged
+            self._ended |= ends
+        actions, rewards_ME = self._actions[:, :, t], self._rewards[:, :, t]
+        return actions.to(self._device), rewards_ME.to(self._device), self._later
+
+    def _note(self, info: Mapping[str, Any]) -> None:
+        """Divergence and success of episodes that have not ended."""
+        running = ~self._ended
         if "diverged" in info:
-            diverged = np.asarray(info["diverged"], bool).reshape(self._shape) & valid
-            self._diverged |= diverged
-            valid = valid & ~diverged
-        self._valid[:, :, t] = valid
-        self._rewards[:, :, t] = torch.as_tensor(rewards).reshape(self._shape)
-        self._terminated |= terminated.reshape(self._shape) & valid
-        self._ended |= (terminated | truncated).reshape(self._shape)
+            self._diverged |= np.asarray(info["diverged"], bool).reshape(self._shape) & running
+            running &= ~self._diverged
         for key in _SUCCESS_KEYS:
             if key in info:
-                success = np.asarray(info[key]).reshape(self._shape).astype(bool) & valid
+                success = np.asarray(info[key]).reshape(self._shape).astype(bool) & running
                 self._success = success if self._success is None else self._success | success
-        first = torch.zeros(self._shape, dtype=torch.bool, device=self._device)
-        actions, rewards_ME = self._actions[:, :, t], self._rewards[:, :, t]
-        return actions.to(self._device), rewards_ME.to(self._device), first
 
     def finish(self, last_obs: np.ndarray) -> Rollouts:
-        valid_MEH = torch.from_numpy(self._valid)
+        valid_MEH = torch.from_numpy(np.arange(self._horizon) < self._lengths[..., None])
         rollouts = Rollouts(
             obs_MEHO=self._obs,
             actions_MEHA=self._actions,
@@ -228,7 +235,7 @@ class _Recorder:
             valid_MEH=valid_MEH,
             terminated_ME=torch.from_numpy(self._terminated),
             diverged_ME=torch.from_numpy(self._diverged),
-            last_obs_MEO=torch.as_tensor(last_obs).reshape(*self._shape, -1).to(self._dtype),
+            last_obs_MEO=torch.as_tensor(last_obs).reshape(*self._shape, -1).to(self._obs.dtype),
             success_ME=None if self._success is None else torch.from_numpy(self._success),
         )
         return rollouts.map(lambda tensor: tensor.to(self._device))

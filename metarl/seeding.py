@@ -44,8 +44,8 @@ def reset_seeds(path: Path, task_keys: Sequence[int], episodes: int) -> list[int
 def action_noise(
     path: Path, task_keys: Sequence[int], episodes: int, horizon: int, action_size: int
 ) -> torch.Tensor:
-    """Standard normal noise for all actions, drawn ahead: float32, shape (M, E, H, A)."""
-    noise = np.empty((len(task_keys), episodes, horizon, action_size), np.float32)
+    """Standard normal noise for all actions, drawn ahead: float32, shape (M, H, E, A)."""
+    noise = np.empty((len(task_keys), horizon, episodes, action_size), np.float32)
     for row, key in zip(noise, task_keys, strict=True):
         seed = np.random.SeedSequence((*path, int(key), _NOISE))
         np.random.Generator(np.random.SFC64(seed)).standard_normal(dtype=np.float32, out=row)

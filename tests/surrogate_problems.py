@@ -132,7 +132,7 @@ def neural_objective(steps=1, objective="likelihood_ratio", first_order=False, *
         adapted.append(params)
         obs = torch.randn(M, E, H, O, generator=g)
         distribution = policy(params, obs.flatten(1, 2))
-        actions = distribution.sample(torch.randn(M, E * H, A, generator=g))
+        actions, _ = distribution.sample(torch.randn(M, E * H, A, generator=g))
         batch = Batch(
             obs,
             actions.view(M, E, H, A),

@@ -46,7 +46,7 @@ def changed_objective(theta, inner, start, steps, terms=None):
         adapted.append(params)
         batch = base._supports[index] if index < steps else base._query
         distribution = inner.policy(params, batch.obs_MEHO.flatten(1, 2))
-        actions = distribution.sample(torch.randn(M, E * H, A, generator=g))
+        actions, _ = distribution.sample(torch.randn(M, E * H, A, generator=g))
         batch = replace(
             batch,
             actions_MEHA=actions.view(M, E, H, A),

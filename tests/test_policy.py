@@ -26,6 +26,16 @@ def test_log_prob_kl_and_entropy_equal_torch(float64):
     assert ours.log_prob(mean).shape == (M, N)
 
 
+@pytest.mark.parametrize("discrete", [False, True])
+def test_sampled_log_probs_are_those_of_the_sampled_actions(float64, discrete):
+    g = torch.Generator().manual_seed(0)
+    mean, noise = (torch.randn(M, N, A, generator=g) for _ in range(2))
+    log_std = torch.randn(M, 1, A, generator=g)
+    distribution = Categorical(mean) if discrete else DiagonalGaussian(mean, log_std)
+    actions, log_probs = distribution.sample(noise)
+    torch.testing.assert_close(log_probs, distribution.log_prob(actions))
+
+
 def test_one_task_alone_equals_the_task_in_a_batch(float64):
     policy = make_policy(O, A, PolicyConfig(hidden_sizes=(5, 4)))
     params = [
@@ -85,5 +95,5 @@ def test_categorical_fisher_is_the_hessian_of_the_kl(float64):
     torch.testing.assert_close(torch.stack(rows), hessian, atol=1e-10, rtol=1e-9)
     counts = torch.zeros(3)
     noise = torch.randn(1, 4000, 3, generator=torch.Generator().manual_seed(0))
-    counts.index_add_(0, old.sample(noise).long().view(-1), torch.ones(4000))
+    counts.index_add_(0, old.sample(noise)[0].long().view(-1), torch.ones(4000))
     torch.testing.assert_close(counts / 4000, logits.softmax(-1).view(-1), atol=0.03, rtol=0)

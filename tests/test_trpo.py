@@ -101,8 +101,8 @@ def test_non_finite_gradient_never_reaches_the_parameters(float64, value):
 def test_curvature_on_some_states_changes_the_direction_little(float64):
     """Rollouts of a real robot: a quarter of the states against all of them."""
     directions = []
-    for stride in (1, 4):
-        objective = cheetah_objective(1.0 / stride)
+    for states in (None, 500):
+        objective = cheetah_objective(states)
         gradient = objective.gradient()
 
         def product(vector, objective=objective):
@@ -115,7 +115,7 @@ def test_curvature_on_some_states_changes_the_direction_little(float64):
     assert 0.8 < ratio < 1.25
 
 
-def cheetah_objective(fraction):
+def cheetah_objective(fisher_states):
     from metarl.building import build_learner
     from metarl.config import parse_config
     from metarl.environments import make_env, spec_of_spaces
@@ -153,5 +153,5 @@ def cheetah_objective(fraction):
         batches[:1],
         batches[1],
         5,
-        fraction,
+        fisher_states,
     )

@@ -28,12 +28,11 @@ Variations = Mapping[str, Mapping[str, Any] | None] | None
 _CAMERA = {"distance": 4.0}
 _PIXELS = 480
 
-# Engine warnings after which MuJoCo has reset the simulation by itself
-_FATAL_WARNINGS = [
-    int(mujoco.mjtWarning.mjWARN_BADQPOS),
-    int(mujoco.mjtWarning.mjWARN_BADQVEL),
-    int(mujoco.mjtWarning.mjWARN_BADQACC),
-]
+# Engine warnings after which MuJoCo has reset the simulation by itself: bad positions, velocities
+# and accelerations, one after the other
+_FATAL_WARNINGS = slice(
+    int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1
+)
 
 
 def load_model(
@@ -143,6 +142,7 @@ class MujocoTaskEnv(TaskVectorEnv):
         self.qpos = self.batch.bind("qpos")  # live views of the simulations' states
         self.qvel = self.batch.bind("qvel")
         self._ctrl = self.batch.bind("ctrl")
+        self._fatal_warnings = self.batch.warning[:, _FATAL_WARNINGS, 1]
         self._nominal: dict[str, np.ndarray] = {}
         self._renderer: Any = None
         self.render_fps = round(1 / self.dt)
@@ -199,9 +199,8 @@ class MujocoTaskEnv(TaskVectorEnv):
                 self.batch.step(rows, nstep=self.frame_skip)
             except SimulationError as error:
                 diverged[error.ids] = True
-        counts = self.batch.warning[:, _FATAL_WARNINGS, 1]
-        if counts.any():
-            diverged |= counts.any(axis=1)
+        if self._fatal_warnings.any():
+            diverged |= self._fatal_warnings.any(axis=1)
         rewards, terminated = self._outcome(before, control)
         return Transition(self._observe(), rewards, terminated, diverged, self._info())
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from metarl.config_model import ConfigModel, EnvConfig
+from metarl.distributions import Distribution
 from metarl.params import Params
 from metarl.policy import PolicyConfig
 from metarl.rollouts import Rollouts
@@ -61,6 +62,13 @@ class ActionStep(NamedTuple):
 
     actions_MEA: Tensor
     log_probs_ME: Tensor
+
+
+def action_step(distribution: Distribution, noise_MEA: Tensor | None) -> ActionStep:
+    """Actions sampled with standard normal noise, or the most likely ones without."""
+    if noise_MEA is None:
+        return ActionStep(distribution.mode, distribution.log_prob(distribution.mode))
+    return ActionStep(*distribution.sample(noise_MEA.to(distribution.mode)))
 
 
 class Collect(Protocol):

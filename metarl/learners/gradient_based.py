@@ -25,6 +25,7 @@ from metarl.learners.base import (
     MetaLearner,
     Metrics,
     Spec,
+    action_step,
 )
 from metarl.learners.batch import AdvantageConfig, Batch, make_batch
 from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
@@ -124,7 +125,9 @@ class GradientBasedLearner(MetaLearner):
     # Acting and adapting
 
     def begin(self, num_tasks: int, episodes: int) -> AdaptedParameters:
-        return AdaptedParameters(tile(self._theta, num_tasks))
+        # copies, since products with strided parameters are slow
+        tiled = tile(self._theta, num_tasks)
+        return AdaptedParameters({name: value.contiguous() for name, value in tiled.items()})
 
     def act(
         self,
@@ -136,11 +139,7 @@ class GradientBasedLearner(MetaLearner):
         noise_MEA: Tensor | None,
     ) -> tuple[ActionStep, AdaptedParameters]:
         distribution = self.inner.policy(state.params_M, self.normalizer.obs(obs_MEO))
-        if noise_MEA is None:
-            actions = distribution.mode
-        else:
-            actions = distribution.sample(noise_MEA.to(self.device, self.dtype))
-        return ActionStep(actions, distribution.log_prob(actions)), state
+        return action_step(distribution, noise_MEA), state
 
     def adapt(self, state: AdaptedParameters, rollouts: Rollouts) -> AdaptedParameters:
         return self._adapt(state, self._batch(rollouts))
@@ -223,7 +222,7 @@ class ThroughAdaptation(GradientBasedLearner):
             experience.supports,
             self._batch(experience.query),
             self.config.task_chunk,
-            outer.fisher_fraction if isinstance(outer, TRPOConfig) else 1.0,
+            outer.fisher_states if isinstance(outer, TRPOConfig) else None,
             self._terms(experience),
             self.config.entropy_bonus,
         )

@@ -53,7 +53,7 @@ class MetaObjective:
         supports: one batch per adaptation step.
         query: the batch after adaptation.
         task_chunk: tasks to differentiate together; bounds memory, changes nothing else.
-        fisher_fraction: share of the states that curvature products are averaged over.
+        fisher_states: number of states that curvature products are averaged over; None for all.
         terms: further terms on support rollouts.
         entropy_bonus: weight of the adapted policies' mean entropy on query states.
     """
@@ -66,7 +66,7 @@ class MetaObjective:
         supports: Sequence[Batch],
         query: Batch,
         task_chunk: int,
-        fisher_fraction: float = 1.0,
+        fisher_states: int | None = None,
         terms: LocalTerms | None = None,
         entropy_bonus: float = 0.0,
     ) -> None:
@@ -74,7 +74,9 @@ class MetaObjective:
         self._adapted, self._supports, self._query = adapted, supports, query
         self._num_tasks = query.obs_MEHO.shape[0]
         self._task_chunk = task_chunk
-        self._stride = max(1, round(1.0 / fisher_fraction))
+        self._stride = max(
+            1, query.weights_MEH.numel() // (fisher_states or query.weights_MEH.numel())
+        )
         self._terms, self._entropy_bonus = terms or LocalTerms(), entropy_bonus
         self._curvature: list[_ChunkCurvature] | None = None
         self._sampling: dict[int, Distribution] = {}  # on query states, by a chunk's first task

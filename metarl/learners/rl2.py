@@ -29,6 +29,7 @@ from metarl.learners.base import (
     MetaLearner,
     Metrics,
     Spec,
+    action_step,
 )
 from metarl.learners.batch import AdvantageConfig, make_batch
 from metarl.learners.recurrent_network import RecurrentNetwork
@@ -133,12 +134,8 @@ class RL2(MetaLearner):
         memory = [part.reshape(1, -1, part.shape[-1]) for part in parts]
         outputs, memory = self.network(inputs.reshape(1, -1, inputs.shape[-1]), memory)
         distribution = self.network.distribution(outputs.view(*shape, -1))
-        if noise_MEA is None:
-            actions = distribution.mode
-        else:
-            actions = distribution.sample(noise_MEA.to(self.device, self.dtype))
         new = {n: p.view(*shape, -1) for n, p in zip(state.parts, memory, strict=True)}
-        return ActionStep(actions, distribution.log_prob(actions)), Memory(new)
+        return action_step(distribution, noise_MEA), Memory(new)
 
     def adapt(self, state: Memory, rollouts: Rollouts) -> Memory:
         """The memory already holds the rollouts: acting has put them there."""

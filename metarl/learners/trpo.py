@@ -24,8 +24,8 @@ class TRPOConfig(ConfigModel):
     cg_damping: float = Field(1e-5, ge=0.0)
     backtrack_ratio: float = Field(0.8, gt=0.0, lt=1.0)
     max_backtracks: int = Field(15, ge=1)
-    fisher_fraction: float = Field(0.1, gt=0.0, le=1.0)
-    """Share of the states that curvature products are averaged over."""
+    fisher_states: int = Field(10_000, ge=1)
+    """States that curvature products are averaged over, every k-th of each episode; at most all."""
 
 
 class TrustRegionObjective(Protocol):
