@@ -56,6 +56,11 @@ class RecurrentNetwork(nn.Module):
         outputs, state = self.memory(inputs_TNF, state)
         return self.head(outputs), list(state) if isinstance(state, tuple) else [state]
 
+    def empty_memory(self, count: int) -> list[Tensor]:
+        """The memory of `count` sequences before their first step: parts (1, N, hidden)."""
+        zeros = torch.zeros(1, count, self.head.in_features).to(self.head.weight)
+        return [zeros] * (2 if isinstance(self.memory, nn.LSTM) else 1)
+
     def distribution(self, outputs: Tensor) -> Distribution:
         """The action distributions that outputs stand for."""
         if self._discrete:

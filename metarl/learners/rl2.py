@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from metarl.baselines import require_enough_samples
@@ -25,7 +25,6 @@ from metarl.errors import ConfigError
 from metarl.learners.base import (
     ActionStep,
     Collect,
-    LearnerConfig,
     MetaLearner,
     Metrics,
     Spec,
@@ -33,6 +32,7 @@ from metarl.learners.base import (
 )
 from metarl.learners.batch import AdvantageConfig, make_batch
 from metarl.learners.recurrent_network import RecurrentNetwork
+from metarl.learners.trial_ppo import TrialPPO, TrialPPOConfig
 from metarl.normalization import Normalizer
 from metarl.params import Params
 from metarl.policy import PolicyConfig
@@ -43,7 +43,7 @@ from metarl.seeding import parameter_generator
 _PER_STEP = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
 
 
-class RL2Config(LearnerConfig):
+class RL2Config(TrialPPOConfig):
     """RL2 with PPO; `policy` gives the standard deviation only, its network is not used."""
 
     name: Literal["rl2"] = "rl2"
@@ -51,14 +51,6 @@ class RL2Config(LearnerConfig):
     hidden_size: PositiveInt = 64
     trial_episodes: PositiveInt = 2
     """Episodes of a trial in training; any number at test time."""
-    bptt_steps: PositiveInt = 100
-    """Steps of backpropagation through time; must divide the trial's length."""
-    epochs: PositiveInt = 5
-    minibatches: PositiveInt = 4
-    clip: float = Field(0.2, gt=0.0, lt=1.0)
-    learning_rate: PositiveFloat = 1e-3
-    max_gradient_norm: PositiveFloat = 1.0
-    entropy_bonus: NonNegativeFloat = 0.0
     advantages: AdvantageConfig = AdvantageConfig()
 
 
@@ -102,8 +94,7 @@ class RL2(MetaLearner):
             policy_config.normalize_rewards,
             device,
         )
-        self._optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
-        self._updates = 0
+        self._ppo = TrialPPO(self.network, config)
 
     # Acting and adapting
 
@@ -180,52 +171,7 @@ class RL2(MetaLearner):
             "valid": trial.valid_MEH.unsqueeze(-1).to(self.dtype),
         }
         # time first, all trials in one batch: (T, N, ...)
-        data_TN = {name: value.flatten(0, 1).transpose(0, 1) for name, value in data.items()}
-        count = data_TN["inputs"].shape[1]
-        generator = torch.Generator().manual_seed(self._updates)
-        norms, kls = [], []
-        for _ in range(self.config.epochs):
-            order = torch.randperm(count, generator=generator)
-            for rows in order.tensor_split(min(self.config.minibatches, count)):
-                norm, kl = self._minibatch({n: v[:, rows] for n, v in data_TN.items()})
-                norms.append(norm)
-                kls.append(kl)
-        self._updates += 1
-        finite = np.isfinite(norms)
-        return {
-            "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
-            "train/skipped_updates": float((~finite).sum()),
-            "train/kl": kls[-1],
-        }
-
-    def _minibatch(self, data: dict[str, Tensor]) -> tuple[float, float]:
-        """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
-        length, count = data["inputs"].shape[:2]
-        memory = [
-            torch.zeros(1, count, self.config.hidden_size, device=self.device, dtype=self.dtype)
-            for _ in range(2 if self.config.memory == "lstm" else 1)
-        ]
-        total = data["valid"].sum().clamp(min=1.0)
-        kl = 0.0
-        self._optimizer.zero_grad()
-        for first in range(0, length, self.config.bptt_steps):
-            part = {n: v[first : first + self.config.bptt_steps] for n, v in data.items()}
-            outputs, memory = self.network(part["inputs"], [m.detach() for m in memory])
-            distribution = self.network.distribution(outputs)
-            valid = part["valid"].squeeze(-1)
-            log_ratios = distribution.log_prob(part["actions"]) - part["log_probs"].squeeze(-1)
-            log_ratios = log_ratios.masked_fill(valid == 0, 0.0)
-            ratios, advantages = log_ratios.exp(), part["advantages"].squeeze(-1)
-            clipped = ratios.clamp(1.0 - self.config.clip, 1.0 + self.config.clip)
-            gain = torch.minimum(ratios * advantages, clipped * advantages)
-            gain = gain + self.config.entropy_bonus * distribution.entropy()
-            (-(gain * valid).sum() / total).backward()
-            kl += float(((ratios - 1.0 - log_ratios) * valid).sum().detach() / total)
-        parameters = list(self.network.parameters())
-        norm = float(nn.utils.clip_grad_norm_(parameters, self.config.max_gradient_norm))
-        if np.isfinite(norm):
-            self._optimizer.step()
-        return norm, kl
+        return self._ppo.update({n: v.flatten(0, 1).transpose(0, 1) for n, v in data.items()})
 
     def _episode_inputs(self, rollouts: Rollouts) -> Tensor:
         """Inputs of an episode, previous action and reward shifted by exactly one step."""
@@ -250,20 +196,10 @@ class RL2(MetaLearner):
                 value.copy_(rest[name])
 
     def training_state(self) -> Params:
-        state: Params = {"updates": torch.tensor([self._updates])}
-        for index, moments in self._optimizer.state_dict()["state"].items():
-            state |= {f"{index}.{name}": torch.as_tensor(v) for name, v in moments.items()}
-        return state
+        return self._ppo.state()
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        rest = dict(state)
-        self._updates = int(rest.pop("updates"))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in rest.items():
-            index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = value
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self._ppo.load_state(state)
 
 
 def _without_padding(rollouts: Rollouts) -> Rollouts:
@@ -281,6 +217,8 @@ def _concatenate(episodes: Sequence[Rollouts]) -> Rollouts:
 
 def _advantages(trial: Rollouts, config: AdvantageConfig) -> Tensor:
     """Advantages over the whole trial; steps after an episode's early end are left out."""
+    if trial.valid_MEH.all():
+        return make_batch(trial, config).advantages_MEH
     order = (~trial.valid_MEH).to(torch.int8).argsort(dim=-1, stable=True)
 
     def packed(values: Tensor) -> Tensor:

@@ -1,0 +1,149 @@
+"""PPO on whole trials of a recurrent policy, with backpropagation through time.
+
+Schulman et al. 2017, arXiv 1707.06347, eq. 7, on sequences (Duan et al. 2016, arXiv 1611.02779).
+Shapes: T steps of a trial, N trials.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from metarl.learners.base import LearnerConfig, Metrics
+from metarl.learners.recurrent_network import RecurrentNetwork
+from metarl.params import Params
+
+# Parts of a minibatch that are differentiated at once: the steps of a recurrent network are too
+# small for more than one thread. Fixed, so that results do not depend on the number of threads
+_SLICES = 2
+
+
+class TrialPPOConfig(LearnerConfig):
+    """Base of the configs of memory-based learners that PPO trains."""
+
+    bptt_steps: PositiveInt = 100
+    """Steps of backpropagation through time; must divide the trial's length."""
+    epochs: PositiveInt = 5
+    minibatches: PositiveInt = 2
+    clip: float = Field(0.2, gt=0.0, lt=1.0)
+    learning_rate: PositiveFloat = 1e-3
+    max_gradient_norm: PositiveFloat = 1.0
+    entropy_bonus: NonNegativeFloat = 0.0
+
+
+class TrialPPO:
+    """Improves a recurrent policy on trials that it has sampled.
+
+    Args:
+        network: what is trained.
+        config: see there.
+    """
+
+    def __init__(self, network: RecurrentNetwork, config: TrialPPOConfig) -> None:
+        self._network, self._config = network, config
+        self._optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        self._updates = 0
+
+    def update(self, data_TN: dict[str, Tensor]) -> Metrics:
+        """Several epochs of Adam steps on minibatches of trials.
+
+        Args:
+            data_TN: "inputs" of the network and "actions", and with a last axis of length one
+                "log_probs", "advantages" and "valid" (0 or 1): shapes (T, N, ...).
+        """
+        count = data_TN["inputs"].shape[1]
+        generator = torch.Generator().manual_seed(self._updates)
+        norms, kls = [], []
+        with _pool() as pool:
+            for _ in range(self._config.epochs):
+                order = torch.randperm(count, generator=generator)
+                for rows in order.tensor_split(min(self._config.minibatches, count)):
+                    norm, kl = self._minibatch(data_TN, rows, pool)
+                    norms.append(norm)
+                    kls.append(kl)
+        self._updates += 1
+        finite = np.isfinite(norms)
+        return {
+            "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
+            "train/skipped_updates": float((~finite).sum()),
+            "train/kl": kls[-1],
+        }
+
+    def _minibatch(
+        self, data_TN: dict[str, Tensor], rows: Tensor, pool: ThreadPoolExecutor
+    ) -> tuple[float, float]:
+        """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
+        total = data_TN["valid"][:, rows].sum().clamp(min=1.0)
+
+        def differentiate(part: Tensor) -> tuple[list[Tensor], float]:
+            return self._gradient({n: v[:, part] for n, v in data_TN.items()}, total)
+
+        parts = rows.tensor_split(min(_SLICES, len(rows)))
+        gradients, kls = zip(*pool.map(differentiate, parts), strict=True)
+        parameters = list(self._network.parameters())
+        for parameter, *shares in zip(parameters, *gradients, strict=True):
+            parameter.grad = torch.stack(shares).sum(0)
+        norm = float(nn.utils.clip_grad_norm_(parameters, self._config.max_gradient_norm))
+        if np.isfinite(norm):
+            self._optimizer.step()
+        return norm, sum(kls)
+
+    def _gradient(self, data: dict[str, Tensor], total: Tensor) -> tuple[list[Tensor], float]:
+        """Gradient of the loss of some trials, and their share of the KL.
+
+        Backpropagation is cut every `bptt_steps`. `total` is the number of steps of all trials.
+        """
+        length, count = data["inputs"].shape[:2]
+        memory = self._network.empty_memory(count)
+        parameters = list(self._network.parameters())
+        gradient, kl = [torch.zeros_like(parameter) for parameter in parameters], 0.0
+        for first in range(0, length, self._config.bptt_steps):
+            part = {n: v[first : first + self._config.bptt_steps] for n, v in data.items()}
+            outputs, memory = self._network(part["inputs"], [m.detach() for m in memory])
+            distribution = self._network.distribution(outputs)
+            valid = part["valid"].squeeze(-1)
+            log_ratios = distribution.log_prob(part["actions"]) - part["log_probs"].squeeze(-1)
+            log_ratios = log_ratios.masked_fill(valid == 0, 0.0)
+            ratios, advantages = log_ratios.exp(), part["advantages"].squeeze(-1)
+            clipped = ratios.clamp(1.0 - self._config.clip, 1.0 + self._config.clip)
+            gain = torch.minimum(ratios * advantages, clipped * advantages)
+            gain = gain + self._config.entropy_bonus * distribution.entropy()
+            loss = -(gain * valid).sum() / total
+            for whole, share in zip(gradient, torch.autograd.grad(loss, parameters), strict=True):
+                whole += share
+            kl += float(((ratios - 1.0 - log_ratios) * valid).sum().detach() / total)
+        return gradient, kl
+
+    def state(self) -> Params:
+        """Tensors that resuming needs."""
+        state: Params = {"updates": torch.tensor([self._updates])}
+        for index, moments in self._optimizer.state_dict()["state"].items():
+            state |= {f"{index}.{name}": torch.as_tensor(v) for name, v in moments.items()}
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` gave."""
+        rest = dict(state)
+        self._updates = int(rest.pop("updates"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in rest.items():
+            index, name = key.split(".")
+            moments.setdefault(int(index), {})[name] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """A thread per slice, between which torch's threads are shared out."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // _SLICES))  # also of threads that start from here on
+    try:
+        with ThreadPoolExecutor(min(threads, _SLICES)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
