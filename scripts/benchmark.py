@@ -1,57 +1,151 @@
 """Measure how far from the speed of physics alone this machine runs.
 
-python scripts/benchmark.py --env metarl/HalfCheetahVel-v0 --json benchmark.json
+python scripts/benchmark.py --json now.json            # every row, under four minutes
+python scripts/benchmark.py --compare before.json      # and what has changed since
+python scripts/benchmark.py --env metarl/AntDir-v0 --learner promp
 
-The limit is `Batch.step` alone, on the same initial states and with random controls. Limit,
-sampling and whole iterations take turns inside one run, so that a noisy machine slows all alike.
+The limit is `Batch.step` alone, on the same simulations. Limit, sampling and whole iterations take
+turns inside one run, so that a noisy machine slows all alike.
 """
 
 import argparse
 import json
 import platform
-import resource
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from benchmark_peers import speeds
 from rich.console import Console
 from rich.table import Table
 
-from metarl.benchmark import Workload, measure
+from metarl.benchmark import HORIZONS, META_BATCHES, Bench, Workload, cost, deviation_from_line
+from metarl.benchmark.workloads import peak_rss_mib
 from metarl.checkpoint import versions
 from metarl.command_line import run
+from metarl.errors import ConfigError
 
+_CHEETAH = "metarl/HalfCheetahVel-v0"
 _SIZES = {"40 x 20 x 200": (40, 20, 200), "20 x 20 x 100": (20, 20, 100)}
+# What has to be reached, in percent of the physics: sampling, iteration, adaptation
+_TARGETS = {
+    "maml HalfCheetahVel 40 x 20 x 200": {"sampling": 93, "iteration": 75},
+    "maml HalfCheetahVel 20 x 20 x 100": {"iteration": 70},
+    "maml AntDir 40 x 20 x 200": {"iteration": 90},
+    "rl2 HalfCheetahVel 40 x 20 x 200": {"iteration": 60},
+    "maml HalfCheetahVel 1 x 20 x 200": {"adaptation": 70},
+}
 
 
 def main() -> None:
     """Parse, measure, report."""
     parser = argparse.ArgumentParser(description="Measure speed against physics alone.")
-    parser.add_argument("--env", default="metarl/HalfCheetahVel-v0")
-    parser.add_argument("--learner", default="maml", help="name of a meta-learner")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--env", help=f"one environment instead of all rows; else {_CHEETAH}")
+    parser.add_argument("--learner", help="one meta-learner instead of all rows; else maml")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of each measurement")
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--compare", type=Path, help="figures of an earlier run")
     arguments = parser.parse_args()
-    results: dict[str, Any] = {"machine": platform.platform(), "versions": versions(), "seed": 0}
-    results["workloads"] = {}
-    title = f"{arguments.env}, {arguments.learner}"
-    table = Table(title=f"{title}: environment steps/s (best of {arguments.repeats})")
-    for column in ("tasks x episodes x steps", "physics", "sampling", "iteration", "peak MiB"):
-        table.add_column(column, justify="right")
-    for name, (meta_batch, episodes, horizon) in _SIZES.items():
-        workload = Workload(arguments.env, meta_batch, episodes, horizon, arguments.learner)
-        figures = measure(workload, arguments.repeats)
-        figures["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        results["workloads"][name] = figures
-        table.add_row(
-            name,
-            f"{figures['physics_steps_per_s']:,.0f}",
-            f"{figures['sampling_steps_per_s']:,.0f} ({100 * figures['sampling_ratio']:.0f} %)",
-            f"{figures['iteration_steps_per_s']:,.0f} ({100 * figures['iteration_ratio']:.0f} %)",
-            f"{figures['peak_rss_mib']:,.0f}",
-        )
-    Console().print(table)
+    if arguments.repeats < 1:
+        raise ConfigError(f"--repeats must be positive, got {arguments.repeats}")
+    before = _read(arguments.compare) if arguments.compare is not None else {}
+    results: dict[str, Any] = {
+        "machine": f"{platform.platform()}, {torch.get_num_threads()} threads",
+        "versions": versions(),
+        "seed": 0,
+        "workloads": {},
+    }
+    if arguments.env or arguments.learner:
+        env, learner = arguments.env or _CHEETAH, arguments.learner or "maml"
+        for size in _SIZES.values():
+            _add(results, Workload(env, *size, learner), arguments.repeats)
+        _print_ratios(results["workloads"], before.get("workloads", {}))
+    else:
+        _measure_all(results, arguments.repeats, before.get("workloads", {}))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(results, indent=2))
+
+
+def _measure_all(results: dict[str, Any], repeats: int, before: Mapping[str, Any]) -> None:
+    for size in _SIZES.values():
+        _add(results, Workload(_CHEETAH, *size), repeats)
+    # the physics of one Ant turn takes as long as all of the above
+    ant = Workload("metarl/AntDir-v0", 40, 20, 200)
+    _add(results, ant, 1, ["iteration"], warm=False, physics_steps=50)
+    _add(results, Workload(_CHEETAH, 40, 20, 200, "rl2"), max(1, repeats - 1))
+    _add(results, Workload(_CHEETAH, 1, 20, 200), 5 * repeats, ["adaptation"])
+    _print_ratios(results["workloads"], before)
+    results["scaling"] = {
+        "meta_batch": [cost(Workload(_CHEETAH, size, 20, 20)) for size in META_BATCHES],
+        "horizon": [cost(Workload(_CHEETAH, 5, 20, size)) for size in HORIZONS],
+    }
+    _print_scaling(results["scaling"])
+    results["peers_steps_per_s"] = speeds()
+    for name, speed in results["peers_steps_per_s"].items():
+        print(f"{name:32} {speed:>9,.0f} steps/s, 40 cheetahs, policy in the loop")
+
+
+def _add(
+    results: dict[str, Any],
+    workload: Workload,
+    repeats: int,
+    names: list[str] | None = None,
+    **options: Any,
+) -> None:
+    bench = Bench(workload)
+    figures = bench.compare(names or ["sampling", "iteration"], repeats, **options)
+    bench.close()
+    robot = workload.env.partition("/")[2].partition("-")[0]
+    size = f"{workload.meta_batch} x {workload.episodes} x {workload.horizon}"
+    # a high-water mark of the process: only the first row is a workload's own
+    figures["peak_rss_mib"] = peak_rss_mib()
+    results["workloads"][f"{workload.learner} {robot} {size}"] = figures
+
+
+def _print_ratios(workloads: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+    table = Table(title="environment steps/s, and percent of physics alone (aim; before)")
+    for column in ("learner, tasks x episodes x steps", "physics", "", "steps/s", "% of physics"):
+        table.add_column(column, justify="right")
+    table.add_column("peak MiB", justify="right")
+    for name, figures in workloads.items():
+        for part in ("sampling", "iteration", "adaptation"):
+            if f"{part}_ratio" not in figures:
+                continue
+            percent = f"{100 * figures[f'{part}_ratio']:.0f}"
+            aim = _TARGETS.get(name, {}).get(part)
+            percent += f" ({aim})" if aim else ""
+            if f"{part}_ratio" in before.get(name, {}):
+                percent += f" before {100 * before[name][f'{part}_ratio']:.0f}"
+            table.add_row(
+                name,
+                f"{figures['physics_steps_per_s']:,.0f}",
+                part,
+                f"{figures[f'{part}_steps_per_s']:,.0f}",
+                percent,
+                f"{figures['peak_rss_mib']:,.0f}",
+            )
+    Console().print(table)
+
+
+def _print_scaling(scaling: Mapping[str, Any]) -> None:
+    for name, sizes in (("meta_batch", META_BATCHES), ("horizon", HORIZONS)):
+        rows = scaling[name]
+        steps = [row["env_steps"] for row in rows]
+        for size, row in zip(sizes, rows, strict=True):
+            each = 1e6 * row["seconds"] / row["env_steps"]
+            print(f"{name} {size:>3}: {each:5.1f} us per step, peak {row['peak_rss_mib']:,.0f} MiB")
+        for key in ("seconds", "peak_rss_mib"):
+            off = deviation_from_line(steps, [row[key] for row in rows])
+            print(f"{name}: {key} within {100 * off:.0f} % of a line")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--compare {path} is no benchmark file: {error}") from error
+    return document
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class GradientBasedConfig(LearnerConfig):
     advantages: AdvantageConfig = AdvantageConfig()
     entropy_bonus: NonNegativeFloat = 0.0
     """Weight of the adapted policies' entropy in the outer objective."""
-    task_chunk: PositiveInt = 5
+    task_chunk: PositiveInt = 4
     """Tasks differentiated together: bounds memory, does not change the gradient."""
 
     @model_validator(mode="before")

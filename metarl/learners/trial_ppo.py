@@ -28,7 +28,7 @@ class TrialPPOConfig(LearnerConfig):
     bptt_steps: PositiveInt = 100
     """Steps of backpropagation through time; must divide the trial's length."""
     epochs: PositiveInt = 5
-    minibatches: PositiveInt = 2
+    minibatches: PositiveInt = 4
     clip: float = Field(0.2, gt=0.0, lt=1.0)
     learning_rate: PositiveFloat = 1e-3
     max_gradient_norm: PositiveFloat = 1.0

@@ -1,0 +1,159 @@
+"""Speed of sampling, of whole iterations and of one adaptation, against physics alone.
+
+The limit is `Batch.step` on the same simulations, with controls as the initial policy draws them.
+Whatever is compared takes turns with it inside one run, so that a noisy machine slows all alike.
+"""
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metarl.building import build_learner
+from metarl.config import ExperimentConfig, parse_config
+from metarl.environments import make_env, spec_of_spaces
+from metarl.errors import EnvironmentFitError
+from metarl.learners.base import State
+from metarl.rollouts import Rollouts, collect
+from metarl.seeding import Purpose
+from metarl_envs.mujoco_env import MujocoTaskEnv
+from metarl_envs.tasks import repeat
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A learner at its defaults, 2x64 policy, on `meta_batch` x `episodes` x `horizon` steps."""
+
+    env: str
+    meta_batch: int
+    episodes: int
+    horizon: int
+    learner: str = "maml"
+
+    def config(self) -> ExperimentConfig:
+        """The experiment of this workload."""
+        return parse_config(
+            {
+                "env": {"id": self.env, "kwargs": {"action_scale": 10.0}},
+                "learner": {"name": self.learner},
+                "meta_batch": self.meta_batch,
+                "episodes": self.episodes,
+                "horizon": self.horizon,
+                "iterations": 1,
+            }
+        )
+
+
+class Bench:
+    """Environment and learner of a workload, ready to be timed.
+
+    Every method takes a turn: an integer that names its random numbers.
+
+    Raises:
+        UserError: if the environment is unknown or has no physics engine.
+    """
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload = workload
+        config = workload.config()
+        self._num_envs = workload.meta_batch * workload.episodes
+        self._env = make_env(config.env, self._num_envs, workload.horizon)
+        if not isinstance(self._env.unwrapped, MujocoTaskEnv):
+            raise EnvironmentFitError(f"{workload.env} has no physics engine to compare with")
+        self._robot = self._env.unwrapped
+        spaces = self._env.single_observation_space, self._env.single_action_space
+        self._learner = build_learner(
+            config, spec_of_spaces(*spaces, workload.episodes, workload.horizon)
+        )
+        distribution = self._env.task_distribution("train")
+        self._tasks = distribution.sample(workload.meta_batch, (0, Purpose.BENCHMARK))
+        self._env.set_tasks(repeat(self._tasks, workload.episodes))
+
+    def physics(self, turn: int, steps: int | None = None) -> float:
+        """Steps/s of `Batch.step` alone, over an episode or its first `steps`."""
+        steps = steps or self.workload.horizon
+        self._robot.reset(seed=turn)
+        rng = np.random.default_rng(turn)
+        control = 0.1 * rng.standard_normal((steps, self._num_envs, self._robot.model.nu))
+        bound = self._robot.batch.bind("ctrl")
+        start = time.perf_counter()
+        for now in control:
+            bound[:] = now
+            self._robot.batch.step(nstep=self._robot.frame_skip)
+        return self._num_envs * steps / (time.perf_counter() - start)
+
+    def sampling(self, turn: int) -> float:
+        """Steps/s of one episode in every sub-environment, with the policy in the loop."""
+        state = self._learner.begin(self.workload.meta_batch, self.workload.episodes)
+        start = time.perf_counter()
+        rollouts, _ = self._collect(state, (0, Purpose.BENCHMARK, turn))
+        return rollouts.num_steps / (time.perf_counter() - start)
+
+    def iteration(self, turn: int) -> float:
+        """Steps/s of one whole meta-iteration."""
+        steps, phase = 0, 0
+
+        def gather(state: State) -> tuple[Rollouts, State]:
+            nonlocal steps, phase
+            phase += 1
+            rollouts, state = self._collect(state, (1, Purpose.BENCHMARK, turn, phase))
+            steps += rollouts.num_steps
+            return rollouts, state
+
+        start = time.perf_counter()
+        self._learner.iterate(gather, self._tasks)
+        return steps / (time.perf_counter() - start)
+
+    def adaptation(self, turn: int) -> float:
+        """Steps/s of rollouts, an adaptation step, and rollouts with the adapted policy."""
+        state = self._learner.begin(self.workload.meta_batch, self.workload.episodes)
+        start = time.perf_counter()
+        support, state = self._collect(state, (2, Purpose.BENCHMARK, turn, 0))
+        query, _ = self._collect(
+            self._learner.adapt(state, support), (2, Purpose.BENCHMARK, turn, 1)
+        )
+        return (support.num_steps + query.num_steps) / (time.perf_counter() - start)
+
+    def compare(
+        self, names: Sequence[str], repeats: int, warm: bool = True, physics_steps: int = 0
+    ) -> Figures:
+        """Speeds of methods of this class and their ratios to physics, taking turns with it.
+
+        Args:
+            names: "sampling", "iteration", "adaptation".
+            repeats: turns of each; a ratio is the median over turns, a speed the best of them.
+            warm: leave a first turn of the last one out.
+            physics_steps: steps of the physics turns, 0 for whole episodes.
+        """
+        methods: dict[str, Callable[[int], float]] = {name: getattr(self, name) for name in names}
+        if warm:
+            methods[names[-1]](0)
+        turns = range(1, repeats + 1)
+        speeds = {name: np.empty(repeats) for name in ("physics", *names)}
+        for turn in turns:
+            # before and after: what the machine does to others changes within seconds
+            before = self.physics(turn, physics_steps)
+            for name, method in methods.items():
+                speeds[name][turn - 1] = method(turn)
+            speeds["physics"][turn - 1] = (before + self.physics(-turn % 1000, physics_steps)) / 2
+        figures = {f"{name}_steps_per_s": float(values.max()) for name, values in speeds.items()}
+        for name in names:
+            figures[f"{name}_ratio"] = float(np.median(speeds[name] / speeds["physics"]))
+        return figures
+
+    def close(self) -> None:
+        """Free the simulations."""
+        self._env.close()
+
+    def _collect(self, state: State, path: tuple[int, ...]) -> tuple[Rollouts, State]:
+        keys = list(range(self.workload.meta_batch))
+        return collect(self._env, self._learner, state, path, keys, self.workload.horizon)
+
+
+def peak_rss_mib() -> float:
+    """Largest resident memory of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,85 @@
+"""What a user would otherwise sample with, with the same policy in the loop.
+
+python scripts/benchmark_peers.py
+
+The same HalfCheetah, as `HalfCheetah-v5`, in Gymnasium's, stable-baselines3's and EnvPool's vector
+environments, where they are installed, beside the native batch.
+"""
+
+import importlib.util
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3.common.vec_env import SubprocVecEnv
+
+from metarl.benchmark import Workload
+from metarl.building import build_learner
+from metarl.environments import spec_of_spaces
+
+TASKS, EPISODES = 2, 20
+_SECONDS = 1.5  # per environment
+
+
+def speeds() -> dict[str, float]:
+    """Environment steps/s of every vector environment that is installed."""
+    return {name: _speed(make()) for name, make in _makers().items()}
+
+
+def _makers() -> dict[str, Callable[[], Any]]:
+    count = TASKS * EPISODES
+    makers: dict[str, Callable[[], Any]] = {
+        "metarl, native": lambda: gymnasium.make_vec(
+            "metarl/HalfCheetahVel-v0", num_envs=count, torso_position=False
+        ),
+        "Gymnasium SyncVectorEnv": lambda: gymnasium.make_vec("HalfCheetah-v5", count, "sync"),
+        "Gymnasium AsyncVectorEnv": lambda: gymnasium.make_vec("HalfCheetah-v5", count, "async"),
+        "stable-baselines3 SubprocVecEnv": lambda: SubprocVecEnv([_cheetah] * count),
+    }
+    if importlib.util.find_spec("envpool") is not None:
+        import envpool
+
+        makers["EnvPool"] = lambda: envpool.make_gymnasium("HalfCheetah-v4", num_envs=count)
+    return makers
+
+
+def _cheetah() -> gymnasium.Env:
+    return gymnasium.make("HalfCheetah-v5")
+
+
+def _speed(env: Any) -> float:
+    """Steps/s with a 2x64 policy of `TASKS` tasks choosing the actions."""
+    single = gymnasium.make("metarl/HalfCheetahVel-v0", torso_position=False)
+    workload = Workload("metarl/HalfCheetahVel-v0", TASKS, EPISODES, 200)
+    spec = spec_of_spaces(single.observation_space, single.action_space, EPISODES, 200)
+    learner = build_learner(workload.config(), spec)
+    state, generator = learner.begin(TASKS, EPISODES), torch.Generator().manual_seed(0)
+    result = env.reset()
+    obs = result[0] if isinstance(result, tuple) else result
+    torch.set_num_threads(1)
+    steps, start = 0, time.perf_counter()
+    with torch.no_grad():
+        while time.perf_counter() - start < _SECONDS:
+            obs_MEO = torch.as_tensor(np.asarray(obs, np.float32)).view(TASKS, EPISODES, -1)
+            noise = torch.randn(TASKS, EPISODES, spec.action_size, generator=generator)
+            zeros = torch.zeros(TASKS, EPISODES)
+            step, _ = learner.act(state, obs_MEO, 0.0 * noise, zeros, zeros.bool(), noise)
+            actions = step.actions_MEA.flatten(0, 1).clamp(-1.0, 1.0).numpy()
+            obs = env.step(actions)[0]
+            steps += TASKS * EPISODES
+    speed = steps / (time.perf_counter() - start)
+    env.close()
+    return speed
+
+
+def main() -> None:
+    """Measure and print."""
+    for name, speed in speeds().items():
+        print(f"{name:32} {speed:>9,.0f} steps/s")
+
+
+if __name__ == "__main__":
+    main()
