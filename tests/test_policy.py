@@ -95,5 +95,6 @@ def test_categorical_fisher_is_the_hessian_of_the_kl(float64):
     torch.testing.assert_close(torch.stack(rows), hessian, atol=1e-10, rtol=1e-9)
     counts = torch.zeros(3)
     noise = torch.randn(1, 4000, 3, generator=torch.Generator().manual_seed(0))
-    counts.index_add_(0, old.sample(noise)[0].long().view(-1), torch.ones(4000))
+    many = Categorical(logits.expand(1, 4000, 3))
+    counts.index_add_(0, many.sample(noise)[0].long().view(-1), torch.ones(4000))
     torch.testing.assert_close(counts / 4000, logits.softmax(-1).view(-1), atol=0.03, rtol=0)

@@ -121,3 +121,36 @@ def test_entropy_bonus_widens_the_policy():
         world.iterate(3)
         widths.append(float(world.learner.meta_parameters["log_std"].mean()))
     assert widths[1] > widths[0]
+
+
+@pytest.mark.parametrize("memory", ["gru", "lstm"])
+def test_threads_do_not_change_the_update(memory):
+    results = []
+    for threads in (1, 2):
+        world = recurrent(memory)
+        torch.set_num_threads(threads)
+        world.learner.iterate(lambda state, world=world: world.collect(state), world.tasks)
+        assert torch.get_num_threads() == threads
+        results.append(world.learner.meta_parameters)
+    torch.set_num_threads(1)
+    for name, value in results[0].items():
+        assert torch.equal(value, results[1][name]), name
+
+
+def test_slices_of_a_minibatch_add_up_to_its_gradient(float64):
+    world = recurrent()
+    ppo, length, count = world.learner._ppo, 24, 6
+    world.learner.network.double()
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"inputs": 6, "actions": 2, "log_probs": 1, "advantages": 1}
+    data = {n: torch.randn(length, count, size, generator=generator) for n, size in sizes.items()}
+    data["valid"] = torch.ones(length, count, 1)
+    total = data["valid"].sum()
+    whole, kl = ppo._gradient(data, total)
+    halves = [
+        ppo._gradient({n: v[:, rows] for n, v in data.items()}, total)
+        for rows in (slice(0, 2), slice(2, 6))
+    ]
+    for gradient, first, second in zip(whole, halves[0][0], halves[1][0], strict=True):
+        torch.testing.assert_close(gradient, first + second)
+    assert kl == pytest.approx(halves[0][1] + halves[1][1])

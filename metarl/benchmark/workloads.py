@@ -5,9 +5,11 @@ Whatever is compared takes turns with it inside one run, so that a noisy machine
 """
 
 import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -73,9 +75,9 @@ class Bench:
         self._tasks = distribution.sample(workload.meta_batch, (0, Purpose.BENCHMARK))
         self._env.set_tasks(repeat(self._tasks, workload.episodes))
 
-    def physics(self, turn: int, steps: int | None = None) -> float:
-        """Steps/s of `Batch.step` alone, over an episode or its first `steps`."""
-        steps = steps or self.workload.horizon
+    def physics(self, turn: int) -> float:
+        """Steps/s of `Batch.step` alone, over an episode."""
+        steps = self.workload.horizon
         self._robot.reset(seed=turn)
         rng = np.random.default_rng(turn)
         control = 0.1 * rng.standard_normal((steps, self._num_envs, self._robot.model.nu))
@@ -118,16 +120,13 @@ class Bench:
         )
         return (support.num_steps + query.num_steps) / (time.perf_counter() - start)
 
-    def compare(
-        self, names: Sequence[str], repeats: int, warm: bool = True, physics_steps: int = 0
-    ) -> Figures:
+    def compare(self, names: Sequence[str], repeats: int, warm: bool = True) -> Figures:
         """Speeds of methods of this class and their ratios to physics, taking turns with it.
 
         Args:
             names: "sampling", "iteration", "adaptation".
             repeats: turns of each; a ratio is the median over turns, a speed the best of them.
             warm: leave a first turn of the last one out.
-            physics_steps: steps of the physics turns, 0 for whole episodes.
         """
         methods: dict[str, Callable[[int], float]] = {name: getattr(self, name) for name in names}
         if warm:
@@ -135,11 +134,9 @@ class Bench:
         turns = range(1, repeats + 1)
         speeds = {name: np.empty(repeats) for name in ("physics", *names)}
         for turn in turns:
-            # before and after: what the machine does to others changes within seconds
-            before = self.physics(turn, physics_steps)
+            speeds["physics"][turn - 1] = self.physics(turn)
             for name, method in methods.items():
                 speeds[name][turn - 1] = method(turn)
-            speeds["physics"][turn - 1] = (before + self.physics(-turn % 1000, physics_steps)) / 2
         figures = {f"{name}_steps_per_s": float(values.max()) for name, values in speeds.items()}
         for name in names:
             figures[f"{name}_ratio"] = float(np.median(speeds[name] / speeds["physics"]))
@@ -156,4 +153,10 @@ class Bench:
 
 def peak_rss_mib() -> float:
     """Largest resident memory of this process so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status")
+    if status.is_file():
+        # unlike getrusage, not inherited from the process that started this one
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) / 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
