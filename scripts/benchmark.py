@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure speed against physics alone.")
     parser.add_argument("--env", help=f"one environment instead of all rows; else {_CHEETAH}")
     parser.add_argument("--learner", help="one meta-learner instead of all rows; else maml")
-    parser.add_argument("--repeats", type=int, default=3, help="turns of each measurement")
+    parser.add_argument("--repeats", type=int, default=2, help="turns of each measurement")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--compare", type=Path, help="figures of an earlier run")
     arguments = parser.parse_args()
@@ -76,8 +76,8 @@ def _measure_all(results: dict[str, Any], repeats: int, before: Mapping[str, Any
     _add(results, Workload(_CHEETAH, 1, 20, 200), 5 * repeats, ["adaptation"])
     _print_ratios(results["workloads"], before)
     results["scaling"] = {
-        "meta_batch": [cost(Workload(_CHEETAH, size, 20, 20)) for size in META_BATCHES],
-        "horizon": [cost(Workload(_CHEETAH, 5, 20, size)) for size in HORIZONS],
+        "meta_batch": [cost(Workload(_CHEETAH, size, 10, 40)) for size in META_BATCHES],
+        "horizon": [cost(Workload(_CHEETAH, 5, 10, size)) for size in HORIZONS],
     }
     _print_scaling(results["scaling"])
     results["peers_steps_per_s"] = speeds()
