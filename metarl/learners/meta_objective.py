@@ -24,10 +24,6 @@ from metarl.learners.inner_loop import InnerLoop, StepJacobian
 from metarl.objectives import Objective, clipped_ratio, likelihood_ratio
 from metarl.params import Params, detach, flatten, task_slice, tile, unflatten
 
-# Curvature needs the Hessian of the adaptation less exactly than the Fisher matrix: it enters only
-# times the step size, and its products cost most
-_STATES_PER_JACOBIAN_STATE = 4
-
 
 @dataclass(frozen=True)
 class LocalTerms:
@@ -57,8 +53,7 @@ class MetaObjective:
         supports: one batch per adaptation step.
         query: the batch after adaptation.
         task_chunk: tasks to differentiate together; bounds memory, changes nothing else.
-        fisher_states: number of states that curvature products are averaged over, a quarter as
-            many for their Jacobians of the adaptation; None for all, in both.
+        fisher_states: number of states that curvature products are averaged over; None for all.
         terms: further terms on support rollouts.
         entropy_bonus: weight of the adapted policies' mean entropy on query states.
     """
@@ -81,9 +76,6 @@ class MetaObjective:
         self._task_chunk = task_chunk
         num_states = query.weights_MEH.numel()
         self._stride = max(1, num_states // (fisher_states or num_states))
-        # DiCE couples the steps of an episode: its Hessian takes all of them
-        exact = fisher_states is None or not inner.separable
-        self._jacobian_stride = 1 if exact else self._stride * _STATES_PER_JACOBIAN_STATE
         self._terms, self._entropy_bonus = terms or LocalTerms(), entropy_bonus
         self._curvature: list[_ChunkCurvature] | None = None
         self._sampling: dict[int, Distribution] = {}  # on query states, by a chunk's first task
@@ -222,11 +214,12 @@ class MetaObjective:
             yield slice(first, min(first + size, self._num_tasks))
 
     def _chunk_curvature(self, chunk: slice) -> "_ChunkCurvature":
+        stride = self._stride if self._inner.separable else 1
         jacobians = [
             StepJacobian(
                 self._inner,
                 task_slice(self._adapted[index], chunk),
-                support.task_slice(chunk).every(self._jacobian_stride),
+                support.task_slice(chunk).every(stride),
                 index,
             )
             for index, support in enumerate(self._supports)

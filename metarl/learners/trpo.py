@@ -25,10 +25,7 @@ class TRPOConfig(ConfigModel):
     backtrack_ratio: float = Field(0.8, gt=0.0, lt=1.0)
     max_backtracks: int = Field(15, ge=1)
     fisher_states: int = Field(10_000, ge=1)
-    """States that curvature products are averaged over, every k-th of each episode; at most all.
-
-    Their Jacobians of the adaptation take a quarter as many.
-    """
+    """States that curvature products are averaged over, every k-th of each episode; at most all."""
 
 
 class TrustRegionObjective(Protocol):
