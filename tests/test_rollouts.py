@@ -171,4 +171,12 @@ def test_thread_count_of_torch_is_restored(tiny_document):
     clock = Clock()
     collect(env, learner, learner.begin(3, 4), PATH, [0, 1, 2], H, clock)
     assert torch.get_num_threads() == before
-    assert clock.env_steps == 3 * 4 * H and clock.physics_s > 0 and clock.policy_s > 0
+    assert clock.env_steps == 3 * 4 * H and clock.env_s > 0 and clock.policy_s > 0
+
+
+def test_the_clock_tells_physics_from_the_rest_of_the_environment(tiny_document):
+    env, learner, _ = setup(tiny_document, env_id="metarl/HalfCheetahVel-v0", horizon=20)
+    clock = Clock()
+    collect(env, learner, learner.begin(3, 4), PATH, [0, 1, 2], 20, clock)
+    assert 0 < clock.physics_s < clock.env_s
+    assert clock.physics_s == pytest.approx(env.unwrapped.physics_s)

@@ -1,6 +1,7 @@
 """Task environments on `mujoco.batch.Batch`: all simulations of a robot in one native call."""
 
 import copy
+import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -101,6 +102,9 @@ class MujocoTaskEnv(TaskVectorEnv):
             policy with unit noise explores 1/action_scale of their range.
         max_episode_steps: horizon in control steps, or None for none.
         num_threads: physics threads; 0 takes all CPUs. Results do not depend on it.
+
+    Attributes:
+        physics_s: seconds spent in the physics engine so far.
     """
 
     render_modes = ("human", "rgb_array")
@@ -139,6 +143,7 @@ class MujocoTaskEnv(TaskVectorEnv):
         self.frame_skip = frame_skip
         self.dt = self.model.opt.timestep * frame_skip
         self.batch = Batch(self.model, num_envs, num_threads)
+        self.physics_s = 0.0
         self.qpos = self.batch.bind("qpos")  # live views of the simulations' states
         self.qvel = self.batch.bind("qvel")
         self._ctrl = self.batch.bind("ctrl")
@@ -195,10 +200,12 @@ class MujocoTaskEnv(TaskVectorEnv):
         self._ctrl[:] = applied
         diverged = np.zeros(self.num_envs, bool)
         if rows is None or rows.size:
+            start = time.perf_counter()
             try:
                 self.batch.step(rows, nstep=self.frame_skip)
             except SimulationError as error:
                 diverged[error.ids] = True
+            self.physics_s += time.perf_counter() - start
         if self._fatal_warnings.any():
             diverged |= self._fatal_warnings.any(axis=1)
         rewards, terminated = self._outcome(before, control)

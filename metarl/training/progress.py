@@ -23,13 +23,18 @@ def make_progress(console: Console) -> Progress:
 
 
 def time_split(clock: Clock, elapsed_s: float) -> dict[str, float]:
-    """Speed, and the shares of physics, policy and learning in the time, as metrics."""
-    physics, policy = clock.physics_s / elapsed_s, clock.policy_s / elapsed_s
+    """Speed, and the shares of the parts in the time, as metrics.
+
+    The share of the physics is the speed as a part of that of the physics alone.
+    """
+    env, policy = clock.env_s / elapsed_s, clock.policy_s / elapsed_s
+    physics = clock.physics_s / elapsed_s
     return {
         "time/env_steps_per_s": clock.env_steps / elapsed_s,
         "time/physics": physics,
+        "time/environment": env - physics,
         "time/policy": policy,
-        "time/learning": 1.0 - physics - policy,
+        "time/learning": 1.0 - env - policy,
     }
 
 
@@ -37,6 +42,6 @@ def describe(split: Mapping[str, float | str]) -> str:
     """The metrics of `time_split` in a few words."""
     shares = ", ".join(
         f"{name} {100 * float(split[f'time/{name}']):.0f} %"
-        for name in ("physics", "policy", "learning")
+        for name in ("physics", "environment", "policy", "learning")
     )
     return f"{float(split['time/env_steps_per_s']):,.0f} steps/s ({shares})"

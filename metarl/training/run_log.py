@@ -70,7 +70,8 @@ class _ConsoleLines(KVWriter):
                 parts.append(f"{name} {values}")
         if key_values.get("train/rejected_because"):
             parts.append(f"step rejected: {key_values['train/rejected_because']}")
-        parts.append(f"{key_values['time/env_steps_per_s']:,.0f} steps/s")
+        speed, physics = key_values["time/env_steps_per_s"], key_values["time/physics"]
+        parts.append(f"{speed:,.0f} steps/s" + (f", {physics:.0%} of physics" if physics else ""))
         self._console.print("   ".join(parts), highlight=False)
 
     def close(self) -> None:
