@@ -1,11 +1,11 @@
 """Measure how far from the speed of physics alone this machine runs.
 
-python scripts/benchmark.py --json now.json            # every row, under four minutes
+python scripts/benchmark.py --json now.json            # every row, in about four minutes
 python scripts/benchmark.py --compare before.json      # and what has changed since
 python scripts/benchmark.py --env metarl/AntDir-v0 --learner promp
 
-The limit is `Batch.step` alone, on the same simulations. Limit, sampling and whole iterations take
-turns inside one run, so that a noisy machine slows all alike.
+The limit is `Batch.step` alone, through the same states with the same controls. Limit, sampling
+and whole iterations take turns inside one run, so that a noisy machine slows all alike.
 """
 
 import argparse
@@ -72,12 +72,12 @@ def _measure_all(results: dict[str, Any], repeats: int, before: Mapping[str, Any
         _add(results, Workload(_CHEETAH, *size), repeats)
     # the physics of one Ant turn takes as long as all of the above
     _add(results, Workload("metarl/AntDir-v0", 40, 20, 200), 1, ["iteration"], warm=False)
-    _add(results, Workload(_CHEETAH, 40, 20, 200, "rl2"), max(1, repeats - 1))
+    _add(results, Workload(_CHEETAH, 40, 20, 200, "rl2"), repeats, ["iteration"], warm=False)
     _add(results, Workload(_CHEETAH, 1, 20, 200), 5 * repeats, ["adaptation"])
     _print_ratios(results["workloads"], before)
     results["scaling"] = {
-        "meta_batch": [cost(Workload(_CHEETAH, size, 10, 40)) for size in META_BATCHES],
-        "horizon": [cost(Workload(_CHEETAH, 5, 10, size)) for size in HORIZONS],
+        "meta_batch": [cost(Workload(_CHEETAH, size, 5, 40)) for size in META_BATCHES],
+        "horizon": [cost(Workload(_CHEETAH, 5, 5, size)) for size in HORIZONS],
     }
     _print_scaling(results["scaling"])
     results["peers_steps_per_s"] = speeds()
@@ -103,10 +103,10 @@ def _add(
 
 
 def _print_ratios(workloads: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-    table = Table(title="environment steps/s, and percent of physics alone (aim; before)")
-    for column in ("learner, tasks x episodes x steps", "physics", "", "steps/s", "% of physics"):
-        table.add_column(column, justify="right")
-    table.add_column("peak MiB", justify="right")
+    table = Table(title="steps/s, percent of physics alone (aim), percent of time in the engine")
+    table.add_column("tasks x episodes x steps", no_wrap=True)
+    for column in ("physics", "", "steps/s", "%", "engine", "MiB"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, figures in workloads.items():
         for part in ("sampling", "iteration", "adaptation"):
             if f"{part}_ratio" not in figures:
@@ -115,16 +115,17 @@ def _print_ratios(workloads: Mapping[str, Any], before: Mapping[str, Any]) -> No
             aim = _TARGETS.get(name, {}).get(part)
             percent += f" ({aim})" if aim else ""
             if f"{part}_ratio" in before.get(name, {}):
-                percent += f" before {100 * before[name][f'{part}_ratio']:.0f}"
+                percent = f"{100 * before[name][f'{part}_ratio']:.0f} -> {percent}"
             table.add_row(
                 name,
                 f"{figures['physics_steps_per_s']:,.0f}",
                 part,
                 f"{figures[f'{part}_steps_per_s']:,.0f}",
                 percent,
+                f"{100 * figures[f'{part}_share']:.0f}",
                 f"{figures['peak_rss_mib']:,.0f}",
             )
-    Console().print(table)
+    Console(width=112).print(table)
 
 
 def _print_scaling(scaling: Mapping[str, Any]) -> None:

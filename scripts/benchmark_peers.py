@@ -22,9 +22,9 @@ from metarl.benchmark import Workload
 from metarl.building import build_learner
 from metarl.environments import spec_of_spaces
 
-TASKS, EPISODES = 2, 8
+TASKS, EPISODES = 2, 4
 NUM_ENVS = TASKS * EPISODES
-_SECONDS = 1.5  # per environment
+_SECONDS = 1.0  # per environment
 
 
 def speeds() -> dict[str, float]:

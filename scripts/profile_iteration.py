@@ -98,7 +98,7 @@ def main() -> None:
         speed = iteration(turn)
         iteration_s.append(time.perf_counter() - start)
         Batch.step = plain
-        physics_s.append(iteration_s[-1] * speed / bench.physics(turn))
+        physics_s.append(iteration_s[-1] * speed / bench.physics())
         Batch.step = timed
     for part, seconds in sorted(stopwatch.seconds.items(), key=lambda item: -item[1]):
         print(f"{part:26} {1e3 * seconds / arguments.repeats:8.0f} ms")

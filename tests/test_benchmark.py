@@ -12,7 +12,12 @@ def test_every_speed_comes_with_its_ratio_to_the_physics():
     bench.close()
     assert set(figures) == {
         f"{name}_steps_per_s" for name in ("physics", "sampling", "iteration", "adaptation")
-    } | {f"{name}_ratio" for name in ("sampling", "iteration", "adaptation")}
+    } | {
+        f"{name}_{kind}"
+        for name in ("sampling", "iteration", "adaptation")
+        for kind in ("ratio", "share")
+    }
+    assert all(0 < figures[f"{name}_share"] < 1 for name in ("sampling", "iteration", "adaptation"))
     assert all(value > 0 for value in figures.values())
 
 
@@ -33,3 +38,12 @@ def test_deviation_from_a_line():
     sizes = [1, 2, 4, 8]
     assert deviation_from_line(sizes, [3.0 + 2.0 * size for size in sizes]) == pytest.approx(0.0)
     assert deviation_from_line(sizes, [size**2 for size in sizes]) > 0.2
+
+
+def test_the_limit_goes_through_the_states_of_the_rollouts():
+    bench = Bench(TINY)
+    bench.sampling(1)
+    after_sampling = bench._robot.qpos.copy()
+    bench.physics()
+    assert (bench._robot.qpos == after_sampling).all()
+    bench.close()

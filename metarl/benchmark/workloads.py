@@ -1,6 +1,6 @@
 """Speed of sampling, of whole iterations and of one adaptation, against physics alone.
 
-The limit is `Batch.step` on the same simulations, with controls as the initial policy draws them.
+The limit is `Batch.step` on the same simulations, through the same states with the same controls.
 Whatever is compared takes turns with it inside one run, so that a noisy machine slows all alike.
 """
 
@@ -19,11 +19,12 @@ from metarl.environments import make_env, spec_of_spaces
 from metarl.errors import EnvironmentFitError
 from metarl.learners.base import State
 from metarl.rollouts import Rollouts, collect
-from metarl.seeding import Purpose
+from metarl.seeding import Purpose, reset_seeds
 from metarl_envs.mujoco_env import MujocoTaskEnv
 from metarl_envs.tasks import repeat
 
 Figures = dict[str, float]
+_ACTION_SCALE = 10.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Workload:
         """The experiment of this workload."""
         return parse_config(
             {
-                "env": {"id": self.env, "kwargs": {"action_scale": 10.0}},
+                "env": {"id": self.env, "kwargs": {"action_scale": _ACTION_SCALE}},
                 "learner": {"name": self.learner},
                 "meta_batch": self.meta_batch,
                 "episodes": self.episodes,
@@ -53,7 +54,7 @@ class Workload:
 class Bench:
     """Environment and learner of a workload, ready to be timed.
 
-    Every method takes a turn: an integer that names its random numbers.
+    Every method but `physics` takes a turn: an integer that names its random numbers.
 
     Raises:
         UserError: if the environment is unknown or has no physics engine.
@@ -74,19 +75,22 @@ class Bench:
         distribution = self._env.task_distribution("train")
         self._tasks = distribution.sample(workload.meta_batch, (0, Purpose.BENCHMARK))
         self._env.set_tasks(repeat(self._tasks, workload.episodes))
+        self._last: tuple[list[int], Rollouts] | None = None
 
-    def physics(self, turn: int) -> float:
-        """Steps/s of `Batch.step` alone, over an episode."""
-        steps = self.workload.horizon
-        self._robot.reset(seed=turn)
-        rng = np.random.default_rng(turn)
-        control = 0.1 * rng.standard_normal((steps, self._num_envs, self._robot.model.nu))
+    def physics(self) -> float:
+        """Steps/s of `Batch.step` alone: the last rollouts again, from their states and actions."""
+        assert self._last is not None, "nothing to repeat yet"
+        seeds, rollouts = self._last
+        actions = rollouts.actions_MEHA.flatten(0, 1).numpy()  # sub-environments, steps, A
+        limits = self._robot.model.actuator_ctrlrange
+        control = np.clip(actions / _ACTION_SCALE, *limits.T, dtype=np.float64).transpose(1, 0, 2)
+        self._robot.reset(seed=seeds)
         bound = self._robot.batch.bind("ctrl")
         start = time.perf_counter()
         for now in control:
             bound[:] = now
             self._robot.batch.step(nstep=self._robot.frame_skip)
-        return self._num_envs * steps / (time.perf_counter() - start)
+        return self._num_envs * len(control) / (time.perf_counter() - start)
 
     def sampling(self, turn: int) -> float:
         """Steps/s of one episode in every sub-environment, with the policy in the loop."""
@@ -121,25 +125,37 @@ class Bench:
         return (support.num_steps + query.num_steps) / (time.perf_counter() - start)
 
     def compare(self, names: Sequence[str], repeats: int, warm: bool = True) -> Figures:
-        """Speeds of methods of this class and their ratios to physics, taking turns with it.
+        """Speeds of methods of this class, taking turns with the physics.
+
+        A ratio is the median over turns of a speed and that of the physics of the same rollouts,
+        measured just after (and just before, of the rollouts until then). A share is the part of
+        the time inside `Batch.step`: it does not suffer from a machine that changes between turns,
+        but leaves out that physics is slower between other work.
 
         Args:
             names: "sampling", "iteration", "adaptation".
-            repeats: turns of each; a ratio is the median over turns, a speed the best of them.
+            repeats: turns of each; speeds are the best of them.
             warm: leave a first turn of the last one out.
         """
         methods: dict[str, Callable[[int], float]] = {name: getattr(self, name) for name in names}
         if warm:
             methods[names[-1]](0)
-        turns = range(1, repeats + 1)
-        speeds = {name: np.empty(repeats) for name in ("physics", *names)}
-        for turn in turns:
-            speeds["physics"][turn - 1] = self.physics(turn)
+        speeds: dict[str, list[float]] = {name: [] for name in ("physics", *names)}
+        shares: dict[str, list[float]] = {name: [] for name in names}
+        limits: dict[str, list[float]] = {name: [] for name in names}
+        for turn in range(1, repeats + 1):
             for name, method in methods.items():
-                speeds[name][turn - 1] = method(turn)
-        figures = {f"{name}_steps_per_s": float(values.max()) for name, values in speeds.items()}
+                engine_s, start = self._robot.physics_s, time.perf_counter()
+                speeds[name].append(method(turn))
+                elapsed_s = time.perf_counter() - start
+                shares[name].append((self._robot.physics_s - engine_s) / elapsed_s)
+                speeds["physics"].append(self.physics())
+                limits[name].append(float(np.mean(speeds["physics"][-2:])))
+        figures = {f"{name}_steps_per_s": max(values) for name, values in speeds.items()}
         for name in names:
-            figures[f"{name}_ratio"] = float(np.median(speeds[name] / speeds["physics"]))
+            ratios = np.asarray(speeds[name]) / np.asarray(limits[name])
+            figures[f"{name}_ratio"] = float(np.median(ratios))
+            figures[f"{name}_share"] = float(np.median(shares[name]))
         return figures
 
     def close(self) -> None:
@@ -148,7 +164,11 @@ class Bench:
 
     def _collect(self, state: State, path: tuple[int, ...]) -> tuple[Rollouts, State]:
         keys = list(range(self.workload.meta_batch))
-        return collect(self._env, self._learner, state, path, keys, self.workload.horizon)
+        rollouts, state = collect(
+            self._env, self._learner, state, path, keys, self.workload.horizon
+        )
+        self._last = reset_seeds(path, keys, self.workload.episodes), rollouts
+        return rollouts, state
 
 
 def peak_rss_mib() -> float:
