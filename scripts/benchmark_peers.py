@@ -24,6 +24,7 @@ from metarl.environments import spec_of_spaces
 
 TASKS, EPISODES = 2, 4
 NUM_ENVS = TASKS * EPISODES
+_ENDLESS = 10**9  # an episode that has ended would cost nothing
 _SECONDS = 1.0  # per environment
 
 
@@ -35,7 +36,10 @@ def speeds() -> dict[str, float]:
 def _makers() -> dict[str, Callable[[], Any]]:
     makers: dict[str, Callable[[], Any]] = {
         "metarl, native": lambda: gymnasium.make_vec(
-            "metarl/HalfCheetahVel-v0", num_envs=NUM_ENVS, torso_position=False
+            "metarl/HalfCheetahVel-v0",
+            num_envs=NUM_ENVS,
+            torso_position=False,
+            max_episode_steps=_ENDLESS,
         ),
         "Gymnasium SyncVectorEnv": lambda: SyncVectorEnv([_cheetah] * NUM_ENVS),
         "Gymnasium AsyncVectorEnv": lambda: AsyncVectorEnv([_cheetah] * NUM_ENVS),
