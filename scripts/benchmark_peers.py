@@ -22,7 +22,7 @@ from metarl.benchmark import Workload
 from metarl.building import build_learner
 from metarl.environments import spec_of_spaces
 
-TASKS, EPISODES = 2, 4
+TASKS, EPISODES = 2, 20
 NUM_ENVS = TASKS * EPISODES
 _ENDLESS = 10**9  # an episode that has ended would cost nothing
 _SECONDS = 1.0  # per environment
@@ -43,7 +43,9 @@ def _makers() -> dict[str, Callable[[], Any]]:
         ),
         "Gymnasium SyncVectorEnv": lambda: SyncVectorEnv([_cheetah] * NUM_ENVS),
         "Gymnasium AsyncVectorEnv": lambda: AsyncVectorEnv([_cheetah] * NUM_ENVS),
-        "stable-baselines3 SubprocVecEnv": lambda: SubprocVecEnv([_cheetah] * NUM_ENVS),
+        "stable-baselines3 SubprocVecEnv": lambda: SubprocVecEnv(
+            [_cheetah] * NUM_ENVS, start_method="fork"
+        ),
     }
     if importlib.util.find_spec("envpool") is not None:
         import envpool
