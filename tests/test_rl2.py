@@ -8,6 +8,7 @@ from metarl.building import build_learner
 from metarl.config import parse_config
 from metarl.errors import ConfigError
 from metarl.learners.rl2 import _advantages, _concatenate, _without_padding
+from metarl.learners.trial_ppo import _pool
 from metarl.returns import discounted_returns
 
 
@@ -154,3 +155,20 @@ def test_slices_of_a_minibatch_add_up_to_its_gradient(float64):
     for gradient, first, second in zip(whole, halves[0][0], halves[1][0], strict=True):
         torch.testing.assert_close(gradient, first + second)
     assert kl == pytest.approx(halves[0][1] + halves[1][1])
+
+
+def test_a_minibatch_steps_along_the_gradient_of_all_its_trials(float64):
+    world = recurrent()
+    ppo, generator = world.learner._ppo, torch.Generator().manual_seed(0)
+    world.learner.network.double()
+    ppo._config = ppo._config.model_copy(update={"max_gradient_norm": 1e9})
+    sizes = {"inputs": 6, "actions": 2, "log_probs": 1, "advantages": 1}
+    data = {n: torch.randn(24, 7, size, generator=generator) for n, size in sizes.items()}
+    data["valid"] = torch.ones(24, 7, 1)
+    rows = torch.tensor([4, 0, 6, 3, 1])
+    chosen = {n: v[:, rows] for n, v in data.items()}
+    expected, _ = ppo._gradient(chosen, chosen["valid"].sum())
+    with _pool() as pool:
+        ppo._minibatch(data, rows, pool)
+    for parameter, gradient in zip(world.learner.network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
