@@ -72,14 +72,16 @@ class DiagonalGaussian(Distribution):
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions for standard normal noise (M, N, A), and their log-probabilities."""
         actions = torch.addcmul(self.mean, noise, self.log_std.exp())
-        constant = self.log_std.sum(-1) + 0.5 * _LOG_2PI * self.mean.shape[-1]
-        return actions, torch.sub(-constant, noise.square().sum(-1), alpha=0.5)
+        return actions, torch.sub(-self._log_normalizer, noise.square().sum(-1), alpha=0.5)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Log density, summed over action dimensions: shape (M, N)."""
         z = (actions - self.mean) * (-self.log_std).exp()
-        constant = self.log_std.sum(-1) + 0.5 * _LOG_2PI * self.mean.shape[-1]
-        return -0.5 * z.square().sum(-1) - constant
+        return -0.5 * z.square().sum(-1) - self._log_normalizer
+
+    @property
+    def _log_normalizer(self) -> Tensor:
+        return self.log_std.sum(-1) + 0.5 * _LOG_2PI * self.mean.shape[-1]
 
     def kl(self, other: "DiagonalGaussian") -> Tensor:
         """KL(self || other) per state: shape (M, N)."""

@@ -102,10 +102,10 @@ class Clock:
 
 
 @contextmanager
-def single_threaded_torch() -> Iterator[None]:
-    """One torch thread, so that no spinning thread takes a core from the physics."""
+def torch_threads(count: int) -> Iterator[None]:
+    """So many torch threads, also in Python threads that start inside; restored afterwards."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
@@ -137,7 +137,8 @@ def collect(
     """
     clock = clock or Clock()
     num_tasks, episodes = len(task_keys), env.num_envs // len(task_keys)
-    with single_threaded_torch(), torch.no_grad():
+    # one torch thread, so that no spinning thread takes a core from the physics
+    with torch_threads(1), torch.no_grad():
         noise_MHEA = action_noise(path, task_keys, episodes, horizon, learner.spec.noise_size)
         recorder = _Recorder(num_tasks, episodes, horizon, learner)
         start, physics_before = time.perf_counter(), _physics_s(env)

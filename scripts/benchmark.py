@@ -27,7 +27,7 @@ from metarl.command_line import run
 from metarl.errors import ConfigError
 
 _CHEETAH = "metarl/HalfCheetahVel-v0"
-_SIZES = {"40 x 20 x 200": (40, 20, 200), "20 x 20 x 100": (20, 20, 100)}
+_SIZES = ((40, 20, 200), (20, 20, 100))
 # What has to be reached, in percent of the physics: sampling, iteration, adaptation
 _TARGETS = {
     "maml HalfCheetahVel 40 x 20 x 200": {"sampling": 93, "iteration": 75},
@@ -58,7 +58,7 @@ def main() -> None:
     }
     if arguments.env or arguments.learner:
         env, learner = arguments.env or _CHEETAH, arguments.learner or "maml"
-        for size in _SIZES.values():
+        for size in _SIZES:
             _add(results, Workload(env, *size, learner), arguments.repeats)
         _print_ratios(results["workloads"], before.get("workloads", {}))
     else:
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _measure_all(results: dict[str, Any], repeats: int, before: Mapping[str, Any]) -> None:
-    for size in _SIZES.values():
+    for size in _SIZES:
         _add(results, Workload(_CHEETAH, *size), repeats)
     # the physics of one Ant turn takes as long as all of the above
     _add(results, Workload("metarl/AntDir-v0", 40, 20, 200), 1, ["iteration"], warm=False)

@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv
 from metarl.benchmark import Workload
 from metarl.building import build_learner
 from metarl.environments import spec_of_spaces
+from metarl.rollouts import torch_threads
 
 TASKS, EPISODES = 2, 20
 NUM_ENVS = TASKS * EPISODES
@@ -69,9 +70,8 @@ def _speed(env: Any) -> float:
     state, generator = learner.begin(TASKS, EPISODES), torch.Generator().manual_seed(0)
     result = env.reset()
     obs = result[0] if isinstance(result, tuple) else result
-    torch.set_num_threads(1)
     steps, start = 0, time.perf_counter()
-    with torch.no_grad():
+    with torch_threads(1), torch.no_grad():
         while time.perf_counter() - start < _SECONDS:
             obs_MEO = torch.as_tensor(np.asarray(obs, np.float32)).view(TASKS, EPISODES, -1)
             noise = torch.randn(TASKS, EPISODES, spec.action_size, generator=generator)

@@ -99,10 +99,9 @@ class RL2(MetaLearner):
     # Acting and adapting
 
     def begin(self, num_tasks: int, episodes: int) -> Memory:
-        shape = (num_tasks, episodes, self.config.hidden_size)
-        names = ("hidden", "cell") if self.config.memory == "lstm" else ("hidden",)
-        zeros = torch.zeros(shape, device=self.device, dtype=self.dtype)
-        return Memory({name: zeros for name in names})
+        empty = self.network.empty_memory(num_tasks * episodes)
+        parts = zip(("hidden", "cell"), empty, strict=False)  # a GRU has no cell
+        return Memory({name: part.view(num_tasks, episodes, -1) for name, part in parts})
 
     def act(
         self,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from metarl.learners.base import LearnerConfig, Metrics
 from metarl.learners.recurrent_network import RecurrentNetwork
 from metarl.params import Params
+from metarl.rollouts import torch_threads
 
 # Parts of a minibatch that are differentiated at once: the steps of a recurrent network are too
 # small for more than one thread. Fixed, so that results do not depend on the number of threads
@@ -141,9 +142,6 @@ class TrialPPO:
 def _pool() -> Iterator[ThreadPoolExecutor]:
     """A thread per slice, between which torch's threads are shared out."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // _SLICES))  # also of threads that start from here on
-    try:
-        with ThreadPoolExecutor(min(threads, _SLICES)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
+    workers = ThreadPoolExecutor(min(threads, _SLICES))
+    with torch_threads(max(1, threads // _SLICES)), workers as pool:
+        yield pool
