@@ -45,19 +45,20 @@ class AdaptedPolicy:
             Actions, shape (A,) or (N, A), and the state for the next call.
         """
         learner, several = self.learner, np.ndim(obs) > 1
-        obs_MEO = torch.as_tensor(np.atleast_2d(obs)[None]).to(learner.device, learner.dtype)
+        obs_MEO = torch.as_tensor(np.atleast_2d(obs)[None]).to(learner.dtype)
         shape = (*obs_MEO.shape[:2], learner.spec.action_size)
         inner, action, reward = state if state is not None else (self.state, None, None)
         started = state is None if episode_start is None else torch.as_tensor(episode_start)
-        first = torch.zeros(shape[:2], dtype=torch.bool, device=learner.device) | started
+        first = torch.zeros(shape[:2], dtype=torch.bool) | started
         action = torch.zeros(shape).to(obs_MEO) if action is None else action
         reward = torch.zeros(shape[:2]).to(obs_MEO) if reward is None else reward
         noise = None if deterministic else torch.randn(shape, generator=self._generator)
         with torch.no_grad():
             step, inner = learner.act(inner, obs_MEO, action, reward, first, noise)
-        actions = step.actions_MEA[0].cpu().numpy()
+        chosen = step.actions_MEA.cpu()
+        actions = chosen[0].numpy()
         clipped = np.clip(actions, self.action_space.low, self.action_space.high)
-        return (clipped if several else clipped[0]), (inner, step.actions_MEA, reward)
+        return (clipped if several else clipped[0]), (inner, chosen, reward)
 
 
 def adapt(

@@ -44,7 +44,7 @@ class Normalizer:
         if not self.observations or not self._moments["count"]:
             return obs
         mean, std = self._mean_std()
-        scaled = (obs - mean[:-1].to(obs.dtype)) / std[:-1].to(obs.dtype)
+        scaled = (obs - mean[:-1].to(obs)) / std[:-1].to(obs)
         return scaled.clamp(-_CLIP, _CLIP)
 
     def reward(self, rewards: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from metarl.acting import ActionStep, Actor, GaussianTanhActor, PolicyActor
 from metarl.config_model import ConfigModel
 from metarl.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl.params import Params
@@ -81,6 +82,13 @@ class GaussianPolicy:
         log_std_M1A = params["log_std"].clamp(min=self._min_log_std).unsqueeze(1)
         return DiagonalGaussian(self.network(network_params, obs_MNO), log_std_M1A)
 
+    def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
+        """Acts with these parameters."""
+        if not isinstance(self.network, StackedMLP):
+            return PolicyActor(self, params_M)
+        log_std_MA = params_M["log_std"].clamp(min=self._min_log_std)
+        return GaussianTanhActor(self.network.layers(params_M), log_std_MA)
+
 
 class CategoricalPolicy:
     """pi(a|s) = softmax(network(s)), for Discrete action spaces."""
@@ -95,6 +103,10 @@ class CategoricalPolicy:
     def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Categorical:
         """The action distributions at all states of all tasks."""
         return Categorical(self.network(params, obs_MNO))
+
+    def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
+        """Acts with these parameters."""
+        return PolicyActor(self, params_M)
 
 
 class ContextPolicy:
@@ -118,6 +130,17 @@ class ContextPolicy:
         rest = {name: value for name, value in params.items() if name != CONTEXT}
         return self._policy(rest, torch.cat([obs_MNO, context], dim=-1))
 
+    def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
+        """Acts with these parameters."""
+        inner = self._policy.actor({n: v for n, v in params_M.items() if n != CONTEXT})
+        context_M1C = params_M[CONTEXT].detach().cpu().unsqueeze(1)
+
+        def act(obs_MEO: Tensor, noise_MEA: Tensor | None) -> ActionStep:
+            context = context_M1C.expand(-1, obs_MEO.shape[1], -1)
+            return inner(torch.cat([obs_MEO, context], dim=-1), noise_MEA)
+
+        return act
+
 
 class Policy(Protocol):
     """A stateless function of (params, obs)."""
@@ -128,6 +151,10 @@ class Policy(Protocol):
 
     def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Distribution:
         """The action distributions at all states of all tasks."""
+        ...
+
+    def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
+        """Acts with these parameters; later changes of them may or may not be seen."""
         ...
 
 

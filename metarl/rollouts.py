@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from metarl.seeding import Path, action_noise, reset_seeds
 
 if TYPE_CHECKING:
+    from metarl.acting import ActionStep
     from metarl.learners.base import MetaLearner
     from metarl_envs.task_env import TaskVectorEnv
 
@@ -112,6 +115,11 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 def collect(
     env: "TaskVectorEnv",
     learner: "MetaLearner",
@@ -137,8 +145,8 @@ def collect(
     """
     clock = clock or Clock()
     num_tasks, episodes = len(task_keys), env.num_envs // len(task_keys)
-    # one torch thread, so that no spinning thread takes a core from the physics
-    with torch_threads(1), torch.no_grad():
+    # no thread that waits for arithmetic takes a core from the physics
+    with torch_threads(1), _blas().limit(limits=1, user_api="blas"), torch.no_grad():
         noise_MHEA = action_noise(path, task_keys, episodes, horizon, learner.spec.noise_size)
         recorder = _Recorder(num_tasks, episodes, horizon, learner)
         start, physics_before = time.perf_counter(), _physics_s(env)
@@ -149,7 +157,7 @@ def collect(
             start = time.perf_counter()
             obs_MEO = recorder.observe(t, obs)
             step, state = learner.act(state, obs_MEO, *previous, noise_MHEA[:, t])
-            actions = recorder.act(t, step.actions_MEA, step.log_probs_ME)
+            actions = recorder.act(t, step)
             middle = time.perf_counter()
             obs, rewards, terminated, truncated, info = env.step(actions)
             end = time.perf_counter()
@@ -176,36 +184,36 @@ class _Recorder:
     def __init__(self, num_tasks: int, episodes: int, horizon: int, learner: "MetaLearner") -> None:
         shape, spec = (num_tasks, episodes), learner.spec
         self._shape, self._horizon, self._device = shape, horizon, learner.device
-        self._obs = torch.zeros(*shape, horizon, spec.obs_size, dtype=learner.dtype)
-        self._actions = torch.zeros(*shape, horizon, spec.action_size, dtype=learner.dtype)
-        self._rewards = torch.zeros(*shape, horizon, dtype=learner.dtype)
-        self._log_probs = torch.zeros(*shape, horizon, dtype=learner.dtype)
-        self._into_obs, self._into_rewards = self._obs.numpy(), self._rewards.numpy()
+        self._dtype = torch.empty(0, dtype=learner.dtype).numpy().dtype
+        self._obs = np.zeros((*shape, horizon, spec.obs_size), self._dtype)
+        self._actions = np.zeros((*shape, horizon, spec.action_size), self._dtype)
+        self._rewards = np.zeros((*shape, horizon), self._dtype)
+        self._log_probs = np.zeros((*shape, horizon), self._dtype)
         self._lengths = np.full(shape, horizon)
         self._ended = np.zeros(shape, bool)
         self._terminated = np.zeros(shape, bool)
         self._diverged = np.zeros(shape, bool)
         self._success: np.ndarray | None = None
-        self._later = torch.zeros(shape, dtype=torch.bool, device=self._device)
-
-    @property
-    def all_ended(self) -> bool:
-        return bool(self._ended.all())
+        self._later = torch.zeros(shape, dtype=torch.bool)
+        self.all_ended = False
 
     def first_inputs(self) -> tuple[Tensor, Tensor, Tensor]:
         """Previous action, previous reward and first flag at the start of an episode."""
-        actions = torch.zeros_like(self._actions[:, :, 0], device=self._device)
-        rewards = torch.zeros_like(self._rewards[:, :, 0], device=self._device)
-        return actions, rewards, ~self._later
+        actions, rewards = self._actions[:, :, 0], self._rewards[:, :, 0]
+        return torch.from_numpy(actions), torch.from_numpy(rewards), ~self._later
 
     def observe(self, t: int, obs: np.ndarray) -> Tensor:
-        self._into_obs[:, :, t] = obs.reshape(*self._shape, -1)
-        return self._obs[:, :, t].to(self._device)
+        # acting reads a dense copy: rows of the buffer lie far apart
+        obs_MEO = np.asarray(obs, self._dtype).reshape(*self._shape, -1)
+        self._obs[:, :, t] = obs_MEO
+        return torch.from_numpy(obs_MEO)
 
-    def act(self, t: int, actions_MEA: Tensor, log_probs_ME: Tensor) -> np.ndarray:
-        self._actions[:, :, t] = actions_MEA
-        self._log_probs[:, :, t] = log_probs_ME
-        return actions_MEA.cpu().reshape(-1, actions_MEA.shape[-1]).numpy()
+    def act(self, t: int, step: "ActionStep") -> np.ndarray:
+        self._chosen_MEA = step.actions_MEA.cpu()
+        actions = self._chosen_MEA.numpy()
+        self._actions[:, :, t] = actions
+        self._log_probs[:, :, t] = step.log_probs_ME.cpu().numpy()
+        return actions.reshape(-1, actions.shape[-1])
 
     def outcome(
         self,
@@ -216,17 +224,18 @@ class _Recorder:
         info: Mapping[str, Any],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Record what the step gave; return the inputs of the next action."""
-        self._into_rewards[:, :, t] = rewards.reshape(self._shape)
+        rewards_ME = np.asarray(rewards, self._dtype).reshape(self._shape)
+        self._rewards[:, :, t] = rewards_ME
         if info:
             self._note(info)
-        ends = (terminated | truncated).reshape(self._shape)
+        ends = terminated | truncated
         if ends.any():
-            ends &= ~self._ended
+            ends = ends.reshape(self._shape) & ~self._ended
             self._lengths[ends] = np.where(self._diverged[ends], t, t + 1)
             self._terminated |= terminated.reshape(self._shape) & ends & ~self._diverged
             self._ended |= ends
-        actions, rewards_ME = self._actions[:, :, t], self._rewards[:, :, t]
-        return actions.to(self._device), rewards_ME.to(self._device), self._later
+            self.all_ended = bool(self._ended.all())
+        return self._chosen_MEA, torch.from_numpy(rewards_ME), self._later
 
     def _note(self, info: Mapping[str, Any]) -> None:
         """Divergence and success of episodes that have not ended."""
@@ -240,16 +249,18 @@ class _Recorder:
                 self._success = success if self._success is None else self._success | success
 
     def finish(self, last_obs: np.ndarray) -> Rollouts:
-        valid_MEH = torch.from_numpy(np.arange(self._horizon) < self._lengths[..., None])
-        rollouts = Rollouts(
-            obs_MEHO=self._obs,
-            actions_MEHA=self._actions,
-            rewards_MEH=self._rewards.mul_(valid_MEH),
-            log_probs_MEH=self._log_probs,
-            valid_MEH=valid_MEH,
-            terminated_ME=torch.from_numpy(self._terminated),
-            diverged_ME=torch.from_numpy(self._diverged),
-            last_obs_MEO=torch.as_tensor(last_obs).reshape(*self._shape, -1).to(self._obs.dtype),
-            success_ME=None if self._success is None else torch.from_numpy(self._success),
-        )
-        return rollouts.map(lambda tensor: tensor.to(self._device))
+        valid_MEH = np.arange(self._horizon) < self._lengths[..., None]
+        self._rewards *= valid_MEH
+        arrays: dict[str, np.ndarray] = {
+            "obs_MEHO": self._obs,
+            "actions_MEHA": self._actions,
+            "rewards_MEH": self._rewards,
+            "log_probs_MEH": self._log_probs,
+            "valid_MEH": valid_MEH,
+            "terminated_ME": self._terminated,
+            "diverged_ME": self._diverged,
+            "last_obs_MEO": np.array(last_obs, self._dtype).reshape(*self._shape, -1),
+        }
+        if self._success is not None:
+            arrays["success_ME"] = self._success
+        return Rollouts(**{n: torch.from_numpy(a).to(self._device) for n, a in arrays.items()})

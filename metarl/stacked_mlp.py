@@ -62,11 +62,12 @@ class StackedMLP:
 
     def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> Tensor:
         """Outputs, shape (M, N, J of the last layer)."""
-        values = [params[name] for name in self._names]
-        # acting needs no derivatives, and sampling waits for it
-        forward = _Network.apply if torch.is_grad_enabled() else _Network.forward
-        outputs: Tensor = forward(obs_MNO, *values)[0]
+        outputs: Tensor = _Network.apply(obs_MNO, *[params[name] for name in self._names])[0]
         return outputs
+
+    def layers(self, params: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Weight (M, I, J) and bias (M, J) of each layer."""
+        return _layers([params[name] for name in self._names])
 
 
 class _Network(torch.autograd.Function):

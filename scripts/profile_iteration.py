@@ -14,10 +14,10 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
-from mujoco.batch import Batch
 
 import metarl.rollouts as rollouts
 from metarl.benchmark import Bench, Workload
+from metarl.benchmark.limit import PhysicsLimit
 from metarl.command_line import run
 from metarl.learners import LEARNERS
 from metarl.learners.gradient_based import GradientBasedLearner
@@ -27,8 +27,12 @@ from metarl.learners.rl2 import RL2
 from metarl.learners.trial_ppo import TrialPPO
 from metarl_envs.mujoco_env import MujocoTaskEnv
 
+_LIMIT = "the limit"
+
 _PARTS: list[tuple[Any, str, str]] = [
-    (Batch, "step", "physics"),
+    (PhysicsLimit, "step", "physics"),
+    (PhysicsLimit, "_repeat", _LIMIT),
+    (PhysicsLimit, "_copy_fields", _LIMIT),
     (MujocoTaskEnv, "step", "observation and reward"),
     (MujocoTaskEnv, "reset", "reset"),
     (rollouts, "reset_seeds", "reset"),
@@ -86,23 +90,17 @@ def main() -> None:
     meta_batch, episodes, horizon = arguments.size
     bench = Bench(Workload(arguments.env, meta_batch, episodes, horizon, arguments.learner))
     stopwatch = Stopwatch()
-    plain = Batch.step
     for owner, name, part in _PARTS:
         setattr(owner, name, stopwatch.timed(getattr(owner, name), part))
     iteration = stopwatch.timed(bench.iteration, "everything else")
-    timed, iteration_s, physics_s = Batch.step, [], []
     iteration(0)
     stopwatch.seconds.clear()
-    for turn in range(1, arguments.repeats + 1):
-        start = time.perf_counter()
-        speed = iteration(turn)
-        iteration_s.append(time.perf_counter() - start)
-        Batch.step = plain
-        physics_s.append(iteration_s[-1] * speed / bench.physics())
-        Batch.step = timed
+    turns = [iteration(turn) for turn in range(1, arguments.repeats + 1)]
+    del stopwatch.seconds[_LIMIT]
     for part, seconds in sorted(stopwatch.seconds.items(), key=lambda item: -item[1]):
         print(f"{part:26} {1e3 * seconds / arguments.repeats:8.0f} ms")
-    total, alone = np.mean(iteration_s), np.mean(physics_s)
+    total = np.mean([turn.seconds for turn in turns])
+    alone = np.mean([turn.alone_s for turn in turns])
     print(f"{'whole iteration':26} {1e3 * total:8.0f} ms")
     print(f"{'physics alone':26} {1e3 * alone:8.0f} ms, {100 * alone / total:.0f} %")
 

@@ -1,32 +1,38 @@
+import time
+
+import numpy as np
 import pytest
 
-from metarl.benchmark import Bench, Workload, cost, deviation_from_line
+from metarl.benchmark import Bench, Workload, costs, deviation_from_line
+from metarl.benchmark.limit import PhysicsLimit
+from metarl.benchmark.workloads import peak_rss_mib
 from metarl.errors import UserError
+from metarl_envs.half_cheetah import HalfCheetahVel
 
 TINY = Workload("metarl/HalfCheetahVel-v0", 2, 2, 40)
 
 
-def test_every_speed_comes_with_its_ratio_to_the_physics():
+@pytest.mark.parametrize("work", ["iteration", "adaptation"])
+def test_every_speed_comes_with_its_ratio_to_the_physics(work):
     bench = Bench(TINY)
-    figures = bench.compare(["sampling", "iteration", "adaptation"], repeats=2)
+    figures = bench.measure(work, repeats=2)
     bench.close()
-    assert set(figures) == {
-        f"{name}_steps_per_s" for name in ("physics", "sampling", "iteration", "adaptation")
-    } | {
-        f"{name}_{kind}"
-        for name in ("sampling", "iteration", "adaptation")
-        for kind in ("ratio", "share")
+    assert set(figures) == {"physics_steps_per_s"} | {
+        f"{part}_{kind}"
+        for part in ("sampling", work)
+        for kind in ("steps_per_s", "ratio", "share")
     }
-    assert all(0 < figures[f"{name}_share"] < 1 for name in ("sampling", "iteration", "adaptation"))
-    assert all(value > 0 for value in figures.values())
+    assert 0 < figures[f"{work}_share"] < figures["sampling_share"] < 1
+    assert 0 < figures[f"{work}_ratio"] < figures["sampling_ratio"]
 
 
 @pytest.mark.slow
 def test_cost_is_that_of_a_process_of_its_own():
-    figures = cost(TINY)
-    assert figures["env_steps"] == 2 * 2 * 2 * 40
-    assert figures["seconds"] > 0
-    assert 0 <= figures["own_rss_mib"] < figures["peak_rss_mib"]
+    small, large = costs([TINY, Workload(TINY.env, 4, 2, 40)], rounds=1)
+    assert small["env_steps"] == 2 * 2 * 2 * 40
+    assert large["env_steps"] == 2 * small["env_steps"]
+    assert small["seconds"] > 0
+    assert 0 < small["peak_rss_mib"] != peak_rss_mib()
 
 
 def test_an_environment_without_physics_is_refused():
@@ -41,9 +47,26 @@ def test_deviation_from_a_line():
 
 
 def test_the_limit_goes_through_the_states_of_the_rollouts():
-    bench = Bench(TINY)
-    bench.sampling(1)
-    after_sampling = bench._robot.qpos.copy()
-    bench.physics()
-    assert (bench._robot.qpos == after_sampling).all()
-    bench.close()
+    env = HalfCheetahVel(3, variations={"payload": {}})
+    env.batch = limit = PhysicsLimit(env.batch)
+    tasks = env.task_distribution("train").sample(3, (0,))
+    env.set_tasks(tasks)
+    env.reset(seed=0)
+    for step in range(1, 17):
+        env.step(np.full((3, 6), 0.1 * step))
+        same = (limit._alone.state == env.batch.state).all()
+        assert same == (step % 8 == 0)
+    assert limit.alone_s > 0
+
+
+def test_repetitions_are_no_part_of_the_time():
+    env = HalfCheetahVel(3)
+    env.batch = limit = PhysicsLimit(env.batch)
+    env.reset(seed=0)
+    limit.clear()
+    start = time.perf_counter()
+    for _ in range(16):
+        env.batch.step(nstep=5)
+    elapsed_s = time.perf_counter() - start
+    assert 0 < limit.extra_s < elapsed_s
+    assert limit.engine_s <= elapsed_s - limit.extra_s

@@ -7,9 +7,10 @@ import torch
 from gymnasium import spaces
 
 import metarl
+from metarl.acting import ActionStep
 from metarl.evaluation import EvaluationResult, evaluate_tasks
 from metarl.evaluation.statistics import interquartile_interval, interquartile_mean, summarize
-from metarl.learners.base import ActionStep, MetaLearner, Spec
+from metarl.learners.base import MetaLearner, Spec
 from metarl.params import flatten
 from metarl_envs import tasks as task_batches
 from metarl_envs.task_distributions import ListTasks
@@ -42,9 +43,8 @@ class SolvableGoals(TaskVectorEnv):
         return np.zeros((self.num_envs, 1))
 
     def _advance(self, control, rows):
-        none = np.zeros(self.num_envs, bool)
         info = {"success": self._solvable.copy()}
-        return Transition(self._observe(), self._reward.copy(), self._solvable.copy(), none, info)
+        return Transition(self._observe(), self._reward.copy(), self._solvable.copy(), info)
 
 
 class DoesNothing(MetaLearner):

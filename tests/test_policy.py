@@ -6,7 +6,7 @@ from torch import nn
 
 from metarl.distributions import Categorical, DiagonalGaussian
 from metarl.params import flatten, tile, unflatten
-from metarl.policy import GaussianPolicy, ModuleNetwork, PolicyConfig, make_policy
+from metarl.policy import ContextPolicy, GaussianPolicy, ModuleNetwork, PolicyConfig, make_policy
 
 O, A, M, N = 3, 2, 4, 6  # noqa: E741
 
@@ -58,6 +58,30 @@ def test_any_module_can_serve(float64):
     distribution = policy(tile(params, M), obs)
     torch.testing.assert_close(distribution.mean, module(obs))
     assert float(distribution.log_std[0, 0, 0]) == pytest.approx(math.log(0.5))
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+@pytest.mark.parametrize("kind", ["tanh", "shallow", "module", "categorical", "context"])
+def test_an_actor_chooses_what_the_policy_says(float64, kind, sampled):
+    g = torch.Generator().manual_seed(0)
+    sizes = {"hidden_sizes": (5, 4) if kind == "tanh" else (), "min_std": 0.1}
+    policy = make_policy(O + 1 if kind == "context" else O, A, PolicyConfig(**sizes))
+    if kind == "module":
+        policy = GaussianPolicy(ModuleNetwork(nn.Linear(O, A)), A, PolicyConfig(min_std=0.1))
+    elif kind == "categorical":
+        policy = make_policy(O, 1, PolicyConfig(), num_actions=A)
+    elif kind == "context":
+        policy = ContextPolicy(policy)
+    params = {n: v.double() for n, v in tile(policy.init(g), M).items()}
+    params = {n: v + torch.randn(v.shape, generator=g) for n, v in params.items()}
+    if kind == "context":
+        params["context"] = torch.randn(M, 1, generator=g)
+    obs, noise = torch.randn(M, N, O, generator=g), torch.randn(M, N, A, generator=g)
+    distribution = policy(params, obs)
+    step = policy.actor(params)(obs, noise if sampled else None)
+    chosen = distribution.sample(noise)[0] if sampled else distribution.mode
+    torch.testing.assert_close(step.actions_MEA, chosen)
+    torch.testing.assert_close(step.log_probs_ME, distribution.log_prob(chosen))
 
 
 def test_initial_parameters_follow_the_seed():

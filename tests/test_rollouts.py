@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 import metarl_envs.tasks as task_batches
 from metarl.building import build_learner
@@ -165,12 +166,20 @@ def test_episodes_of_a_task_differ(tiny_document):
     assert not torch.equal(rollouts.actions_MEHA[0, 0], rollouts.actions_MEHA[0, 1])
 
 
-def test_thread_count_of_torch_is_restored(tiny_document):
+def test_one_thread_of_arithmetic_while_sampling(tiny_document, monkeypatch):
+    def threads():
+        pools = threadpool_info()
+        return torch.get_num_threads(), {
+            pool["num_threads"] for pool in pools if pool["user_api"] == "blas"
+        }
+
     env, learner, _ = setup(tiny_document)
-    before = torch.get_num_threads()
+    before, during, step = threads(), [], env.step
+    monkeypatch.setattr(env, "step", lambda actions: during.append(threads()) or step(actions))
     clock = Clock()
     collect(env, learner, learner.begin(3, 4), PATH, [0, 1, 2], H, clock)
-    assert torch.get_num_threads() == before
+    assert during == [(1, {1})] * H
+    assert threads() == before
     assert clock.env_steps == 3 * 4 * H and clock.env_s > 0 and clock.policy_s > 0
 
 

@@ -147,7 +147,6 @@ class MujocoTaskEnv(TaskVectorEnv):
         self.qpos = self.batch.bind("qpos")  # live views of the simulations' states
         self.qvel = self.batch.bind("qvel")
         self._ctrl = self.batch.bind("ctrl")
-        self._fatal_warnings = self.batch.warning[:, _FATAL_WARNINGS, 1]
         self._nominal: dict[str, np.ndarray] = {}
         self._renderer: Any = None
         self.render_fps = round(1 / self.dt)
@@ -198,18 +197,19 @@ class MujocoTaskEnv(TaskVectorEnv):
         for part in self.parts:
             applied = part.act(self, applied)
         self._ctrl[:] = applied
-        diverged = np.zeros(self.num_envs, bool)
+        diverged: np.ndarray | None = None
         if rows is None or rows.size:
             start = time.perf_counter()
             try:
                 self.batch.step(rows, nstep=self.frame_skip)
             except SimulationError as error:
-                diverged[error.ids] = True
+                diverged = np.isin(np.arange(self.num_envs), error.ids)
             self.physics_s += time.perf_counter() - start
-        if self._fatal_warnings.any():
-            diverged |= self._fatal_warnings.any(axis=1)
+        if np.count_nonzero(self.batch.warning):
+            fatal = self.batch.warning[:, _FATAL_WARNINGS, 1].any(axis=1)
+            diverged = fatal if diverged is None else diverged | fatal
         rewards, terminated = self._outcome(before, control)
-        return Transition(self._observe(), rewards, terminated, diverged, self._info())
+        return Transition(self._observe(), rewards, terminated, self._info(), diverged=diverged)
 
     def field(self, name: str) -> np.ndarray:
         """A model field of all simulations, shape (N, ...), to be written by the parts' `apply`.

@@ -92,7 +92,7 @@ class PointCorners(TaskVectorEnv):
         else:
             self._position[everyone] += control[everyone]
         never = np.zeros(self.num_envs, bool)
-        return Transition(self._observe(), self._rewards(goal, before), never, never.copy(), {})
+        return Transition(self._observe(), self._rewards(goal, before), never, {})
 
     def _rewards(self, goal: np.ndarray, before: np.ndarray) -> np.ndarray:
         distance = np.linalg.norm(self._position - goal, axis=1)

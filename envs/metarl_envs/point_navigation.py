@@ -123,7 +123,7 @@ class PointNavigation(TaskVectorEnv):
         reached = np.asarray((np.abs(offset) < 0.01).all(axis=1))
         terminated = reached if self._terminate else np.zeros(self.num_envs, bool)
         info = {"success": near} if self._sparse else {}
-        return Transition(self._observe(), rewards, terminated, np.zeros(self.num_envs, bool), info)
+        return Transition(self._observe(), rewards, terminated, info)
 
     def draw(self, row: int, render_mode: str) -> np.ndarray:
         """The plane around the origin: the goal in green, the point in blue."""

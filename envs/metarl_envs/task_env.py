@@ -23,9 +23,9 @@ class Transition(NamedTuple):
     observations: np.ndarray
     rewards: np.ndarray
     terminated: np.ndarray
-    diverged: np.ndarray
     info: dict[str, np.ndarray]
     truncated: np.ndarray | None = None  # by the environment itself, before the horizon
+    diverged: np.ndarray | None = None  # None where no simulation reports it
 
 
 class TaskVectorEnv(VectorEnv):
@@ -76,7 +76,8 @@ class TaskVectorEnv(VectorEnv):
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
         self.observation_size = observation_size
-        self._action_low, self._action_high = action_low, action_high
+        # a row per sub-environment: broadcasting over a few actuators is several times slower
+        self._lowest, self._highest = np.stack([[action_low, action_high]] * num_envs, axis=1)
         self._action_scale = action_scale
         self.single_observation_space = spaces.Box(-np.inf, np.inf, (observation_size,), np.float64)
         self.single_action_space = spaces.Box(
@@ -85,8 +86,10 @@ class TaskVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._elapsed = np.zeros(num_envs, np.int64)
+        self._oldest = 0  # steps since the earliest reset
         self._terminated = np.zeros(num_envs, bool)
         self._truncated = np.zeros(num_envs, bool)
+        self._ended: np.ndarray | None = None  # None while every episode runs
         self._generators: list[np.random.Generator] | None = None
         self._observations = np.zeros((num_envs, observation_size))
         self.tasks = take(self._checked_task(self.nominal_task), np.zeros(num_envs, np.int64))
@@ -162,7 +165,9 @@ class TaskVectorEnv(VectorEnv):
         self._reset_rows(rows, [self._generators[row] for row in rows])
         self._terminated[rows] = False
         self._truncated[rows] = False
-        self._observations = self._held(self._observe(), self._terminated | self._truncated)
+        self._oldest = int(self._elapsed.max())
+        self._ended = _unless_empty(self._terminated | self._truncated)
+        self._observations = self._held(self._observe(), self._ended)
         return self._observations.copy(), {}
 
     def _seed(self, seed: int | Sequence[int] | None) -> None:
@@ -194,55 +199,61 @@ class TaskVectorEnv(VectorEnv):
             ActionError: for a wrong shape or a value that is not finite; nothing moves then.
         """
         control = self._control(actions)
-        ended = self._terminated | self._truncated
-        any_ended = bool(ended.any())
-        rows = np.flatnonzero(~ended) if any_ended else None
-        self._elapsed += ~ended
-        step = self._advance(control, rows)
-        rewards, terminated, diverged = step.rewards, step.terminated, step.diverged
-        # one sum tells that all numbers are finite; only if it is not does it matter which
-        if not math.isfinite(step.observations.sum() + rewards.sum()):
-            finite = np.isfinite(step.observations).all(axis=1) & np.isfinite(rewards)
-            diverged = diverged | ~finite
-        if any_ended:
-            diverged = diverged & ~ended
-            rewards = np.where(ended, 0.0, rewards)
-            terminated = terminated & ~ended | self._terminated
+        ended = self._ended
+        running = True if ended is None else ~ended
+        self._elapsed += running
+        self._oldest += 1
+        step = self._advance(control, None if ended is None else np.flatnonzero(running))
+        diverged = self._diverged(step)
+        rewards = step.rewards if ended is None else np.where(ended, 0.0, step.rewards)
+        terminated = step.terminated & running | self._terminated
         truncated = self._truncated.copy()
         if step.truncated is not None:
-            truncated |= step.truncated & ~terminated & ~ended
-        if self.max_episode_steps is not None:
+            truncated |= step.truncated & ~terminated & running
+        if self.max_episode_steps is not None and self._oldest >= self.max_episode_steps:
             truncated |= (self._elapsed >= self.max_episode_steps) & ~terminated
         info: dict[str, Any] = {}
         for key, values in step.info.items():
-            info |= {key: values, f"_{key}": ~ended}
-        any_diverged = bool(diverged.any())
-        if any_diverged:
+            info |= {key: values, f"_{key}": np.full(self.num_envs, running)}
+        if diverged is not None:
             rewards = np.where(diverged, 0.0, rewards)
             terminated &= ~diverged
             truncated |= diverged
             info |= {"diverged": diverged, "_diverged": diverged.copy()}
-        held = ended | diverged if any_ended or any_diverged else None
-        observations = step.observations if held is None else self._held(step.observations, held)
+        observations = self._held(self._held(step.observations, ended), diverged)
         self._observations, self._terminated, self._truncated = observations, terminated, truncated
+        self._ended = _unless_empty(terminated | truncated)
         return observations.copy(), rewards, terminated.copy(), truncated.copy(), info
 
-    def _held(self, observations: np.ndarray, held: np.ndarray) -> np.ndarray:
+    def _diverged(self, step: Transition) -> np.ndarray | None:
+        """Running sub-environments that diverged in this step, or None."""
+        diverged = step.diverged
+        # one sum tells that all numbers are finite; only if it is not does it matter which
+        if not math.isfinite(step.observations.sum() + step.rewards.sum()):
+            lost = ~(np.isfinite(step.observations).all(axis=1) & np.isfinite(step.rewards))
+            diverged = lost if diverged is None else diverged | lost
+        if diverged is None:
+            return None
+        return _unless_empty(diverged if self._ended is None else diverged & ~self._ended)
+
+    def _held(self, observations: np.ndarray, held: np.ndarray | None) -> np.ndarray:
         """New observations, but the previous ones in the rows of `held`."""
+        if held is None:
+            return observations
         return np.where(held[:, None], self._observations, observations)
 
     def _control(self, actions: np.ndarray) -> np.ndarray:
         actions = np.asarray(actions)
-        expected = (self.num_envs, len(self._action_low))
-        if actions.shape != expected:
-            raise ActionError(f"actions have shape {actions.shape}, expected {expected}")
-        if not math.isfinite(actions.sum()) and not np.isfinite(actions).all():
-            row = int(np.argwhere(~np.isfinite(actions))[0, 0])
+        if actions.shape != self._lowest.shape:
+            raise ActionError(f"actions have shape {actions.shape}, expected {self._lowest.shape}")
+        control = np.divide(actions, self._action_scale, dtype=np.float64)
+        if not math.isfinite(control.sum()) and not np.isfinite(control).all():
+            row = int(np.argwhere(~np.isfinite(control))[0, 0])
             raise ActionError(
                 f"the action of sub-environment {row} is not finite: {actions[row].tolist()}"
             )
-        control = actions / self._action_scale if self._action_scale != 1.0 else actions
-        return np.clip(control, self._action_low, self._action_high, dtype=np.float64)
+        np.maximum(control, self._lowest, out=control)
+        return np.minimum(control, self._highest, out=control)
 
     # What a family of environments defines
 
@@ -269,3 +280,7 @@ class TaskVectorEnv(VectorEnv):
     @abstractmethod
     def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
         """Step the given sub-environments; rows that stand still may hold anything."""
+
+
+def _unless_empty(flags: np.ndarray) -> np.ndarray | None:
+    return flags if flags.any() else None

@@ -1,6 +1,6 @@
 """Speed against physics alone, measured inside one run."""
 
-from metarl.benchmark.scaling import HORIZONS, META_BATCHES, cost, deviation_from_line
+from metarl.benchmark.scaling import HORIZONS, META_BATCHES, costs, deviation_from_line
 from metarl.benchmark.workloads import Bench, Figures, Workload
 
 __all__ = [
@@ -9,6 +9,6 @@ __all__ = [
     "Bench",
     "Figures",
     "Workload",
-    "cost",
+    "costs",
     "deviation_from_line",
 ]

@@ -1,39 +1,57 @@
-"""Cost of an iteration against meta-batch size and horizon, each in a process of its own."""
+"""Cost of an iteration against meta-batch size and horizon."""
 
 import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 
-from metarl.benchmark.workloads import Bench, Figures, Workload, peak_rss_mib
+from metarl.benchmark.workloads import Bench, Figures, Turn, Workload, peak_rss_mib
 
 META_BATCHES = (10, 20, 40, 80, 160)
 HORIZONS = (50, 100, 200, 400, 800)
 
+_benches: list[Bench] = []  # the one of a worker process
 
-def cost(workload: Workload) -> Figures:
-    """Seconds of a warm iteration (the faster of two), memory in MiB and environment steps.
 
-    Measured in a new process. `own_rss_mib` leaves out what the interpreter takes when it starts.
+def costs(workloads: Sequence[Workload], rounds: int = 2) -> list[Figures]:
+    """Seconds of a warm iteration, peak memory in MiB and environment steps of each workload.
+
+    Every workload has a process of its own. They take turns, so that a machine whose speed changes
+    changes it for all; the fastest turn counts.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as executor:
-        return executor.submit(_cost, workload).result()
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                ProcessPoolExecutor(1, mp_context=context, initializer=_start, initargs=(workload,))
+            )
+            for workload in workloads
+        ]
+        for future in [worker.submit(_turn, 0) for worker in workers]:
+            future.result()
+        turns = [
+            [worker.submit(_turn, turn).result() for worker in workers]
+            for turn in range(1, rounds + 1)
+        ]
+        memory: list[Future[float]] = [worker.submit(peak_rss_mib) for worker in workers]
+        return [
+            {
+                "env_steps": float(own[0].steps),
+                "seconds": min(turn.seconds for turn in own),
+                "peak_rss_mib": peak.result(),
+            }
+            for own, peak in zip(zip(*turns, strict=True), memory, strict=True)
+        ]
 
 
-def _cost(workload: Workload) -> Figures:
-    empty = peak_rss_mib()
-    bench = Bench(workload)
-    bench.iteration(0)
-    speed = max(bench.iteration(turn) for turn in (1, 2))
-    steps = 2 * workload.meta_batch * workload.episodes * workload.horizon
-    return {
-        "env_steps": float(steps),
-        "seconds": steps / speed,
-        "peak_rss_mib": peak_rss_mib(),
-        "own_rss_mib": peak_rss_mib() - empty,
-    }
+def _start(workload: Workload) -> None:
+    _benches.append(Bench(workload))
+
+
+def _turn(turn: int) -> Turn:
+    return _benches[0].iteration(turn)
 
 
 def deviation_from_line(sizes: Sequence[float], costs: Sequence[float]) -> float:

@@ -1,25 +1,29 @@
 """Speed of sampling, of whole iterations and of one adaptation, against physics alone.
 
-The limit is `Batch.step` on the same simulations, through the same states with the same controls.
-Whatever is compared takes turns with it inside one run, so that a noisy machine slows all alike.
+The limit is `Batch.step` on the same simulations, through the same states with the same controls,
+measured between the steps of the work itself: a noisy machine slows both alike.
 """
 
+import gc
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+from mujoco.batch import Batch
 
+from metarl.benchmark.limit import PhysicsLimit
 from metarl.building import build_learner
 from metarl.config import ExperimentConfig, parse_config
 from metarl.environments import make_env, spec_of_spaces
 from metarl.errors import EnvironmentFitError
 from metarl.learners.base import State
 from metarl.rollouts import Rollouts, collect
-from metarl.seeding import Purpose, reset_seeds
+from metarl.seeding import Purpose
 from metarl_envs.mujoco_env import MujocoTaskEnv
 from metarl_envs.tasks import repeat
 
@@ -51,10 +55,20 @@ class Workload:
         )
 
 
+class Turn(NamedTuple):
+    """What one piece of work took, the repetitions for the limit left out."""
+
+    steps: int
+    seconds: float
+    sampling_s: float  # of them in rollouts
+    engine_s: float  # of them inside `Batch.step`
+    alone_s: float  # what those steps take the engine with nothing between them
+
+
 class Bench:
     """Environment and learner of a workload, ready to be timed.
 
-    Every method but `physics` takes a turn: an integer that names its random numbers.
+    Every piece of work takes a turn: an integer that names its random numbers.
 
     Raises:
         UserError: if the environment is unknown or has no physics engine.
@@ -63,11 +77,13 @@ class Bench:
     def __init__(self, workload: Workload) -> None:
         self.workload = workload
         config = workload.config()
-        self._num_envs = workload.meta_batch * workload.episodes
-        self._env = make_env(config.env, self._num_envs, workload.horizon)
-        if not isinstance(self._env.unwrapped, MujocoTaskEnv):
+        num_envs = workload.meta_batch * workload.episodes
+        self._env = make_env(config.env, num_envs, workload.horizon)
+        robot = self._env.unwrapped
+        if not isinstance(robot, MujocoTaskEnv):
             raise EnvironmentFitError(f"{workload.env} has no physics engine to compare with")
-        self._robot = self._env.unwrapped
+        self._limit = PhysicsLimit(robot.batch)
+        robot.batch = cast(Batch, self._limit)
         spaces = self._env.single_observation_space, self._env.single_action_space
         self._learner = build_learner(
             config, spec_of_spaces(*spaces, workload.episodes, workload.horizon)
@@ -75,99 +91,82 @@ class Bench:
         distribution = self._env.task_distribution("train")
         self._tasks = distribution.sample(workload.meta_batch, (0, Purpose.BENCHMARK))
         self._env.set_tasks(repeat(self._tasks, workload.episodes))
-        self._last: tuple[list[int], Rollouts] | None = None
+        self._steps, self._sampling_s = 0, 0.0
+        gc.collect()  # a process's first full collection takes as long as some turns
 
-    def physics(self) -> float:
-        """Steps/s of `Batch.step` alone: the last rollouts again, from their states and actions."""
-        assert self._last is not None, "nothing to repeat yet"
-        seeds, rollouts = self._last
-        actions = rollouts.actions_MEHA.flatten(0, 1).numpy()  # sub-environments, steps, A
-        limits = self._robot.model.actuator_ctrlrange
-        control = np.clip(actions / _ACTION_SCALE, *limits.T, dtype=np.float64).transpose(1, 0, 2)
-        self._robot.reset(seed=seeds)
-        bound = self._robot.batch.bind("ctrl")
-        start = time.perf_counter()
-        for now in control:
-            bound[:] = now
-            self._robot.batch.step(nstep=self._robot.frame_skip)
-        return self._num_envs * len(control) / (time.perf_counter() - start)
-
-    def sampling(self, turn: int) -> float:
-        """Steps/s of one episode in every sub-environment, with the policy in the loop."""
-        state = self._learner.begin(self.workload.meta_batch, self.workload.episodes)
-        start = time.perf_counter()
-        rollouts, _ = self._collect(state, (0, Purpose.BENCHMARK, turn))
-        return rollouts.num_steps / (time.perf_counter() - start)
-
-    def iteration(self, turn: int) -> float:
-        """Steps/s of one whole meta-iteration."""
-        steps, phase = 0, 0
+    def iteration(self, turn: int) -> Turn:
+        """One whole meta-iteration."""
+        phase = 0
 
         def gather(state: State) -> tuple[Rollouts, State]:
-            nonlocal steps, phase
+            nonlocal phase
             phase += 1
-            rollouts, state = self._collect(state, (1, Purpose.BENCHMARK, turn, phase))
-            steps += rollouts.num_steps
-            return rollouts, state
+            return self._collect(state, (1, Purpose.BENCHMARK, turn, phase))
 
-        start = time.perf_counter()
-        self._learner.iterate(gather, self._tasks)
-        return steps / (time.perf_counter() - start)
+        return self._timed(lambda: self._learner.iterate(gather, self._tasks))
 
-    def adaptation(self, turn: int) -> float:
-        """Steps/s of rollouts, an adaptation step, and rollouts with the adapted policy."""
-        state = self._learner.begin(self.workload.meta_batch, self.workload.episodes)
-        start = time.perf_counter()
-        support, state = self._collect(state, (2, Purpose.BENCHMARK, turn, 0))
-        query, _ = self._collect(
-            self._learner.adapt(state, support), (2, Purpose.BENCHMARK, turn, 1)
-        )
-        return (support.num_steps + query.num_steps) / (time.perf_counter() - start)
+    def adaptation(self, turn: int) -> Turn:
+        """Rollouts, an adaptation step, and rollouts with the adapted policy."""
 
-    def compare(self, names: Sequence[str], repeats: int, warm: bool = True) -> Figures:
-        """Speeds of methods of this class, taking turns with the physics.
+        def adapt() -> None:
+            state = self._learner.begin(self.workload.meta_batch, self.workload.episodes)
+            support, state = self._collect(state, (2, Purpose.BENCHMARK, turn, 0))
+            state = self._learner.adapt(state, support)
+            self._collect(state, (2, Purpose.BENCHMARK, turn, 1))
 
-        A ratio is the median over turns of a speed and that of the physics of the same rollouts,
-        measured just after (and just before, of the rollouts until then). A share is the part of
-        the time inside `Batch.step`: it does not suffer from a machine that changes between turns,
-        but leaves out that physics is slower between other work.
+        return self._timed(adapt)
+
+    def measure(self, name: str, repeats: int, warm: bool = True) -> Figures:
+        """Speeds of the work and of the sampling in it, and their ratios to the physics alone.
+
+        All are medians over turns. A ratio compares with the physics alone; a share is the part
+        of the time inside `Batch.step`, where physics may be slower between other work.
 
         Args:
-            names: "sampling", "iteration", "adaptation".
-            repeats: turns of each; speeds are the best of them.
-            warm: leave a first turn of the last one out.
+            name: "iteration" or "adaptation".
+            repeats: number of turns.
+            warm: leave a first turn out.
         """
-        methods: dict[str, Callable[[int], float]] = {name: getattr(self, name) for name in names}
+        work = {"iteration": self.iteration, "adaptation": self.adaptation}[name]
         if warm:
-            methods[names[-1]](0)
-        speeds: dict[str, list[float]] = {name: [] for name in ("physics", *names)}
-        shares: dict[str, list[float]] = {name: [] for name in names}
-        limits: dict[str, list[float]] = {name: [] for name in names}
-        for turn in range(1, repeats + 1):
-            for name, method in methods.items():
-                engine_s, start = self._robot.physics_s, time.perf_counter()
-                speeds[name].append(method(turn))
-                elapsed_s = time.perf_counter() - start
-                shares[name].append((self._robot.physics_s - engine_s) / elapsed_s)
-                speeds["physics"].append(self.physics())
-                limits[name].append(float(np.mean(speeds["physics"][-2:])))
-        figures = {f"{name}_steps_per_s": max(values) for name, values in speeds.items()}
-        for name in names:
-            ratios = np.asarray(speeds[name]) / np.asarray(limits[name])
-            figures[f"{name}_ratio"] = float(np.median(ratios))
-            figures[f"{name}_share"] = float(np.median(shares[name]))
-        return figures
+            work(0)
+        turns = [work(turn) for turn in range(1, repeats + 1)]
+
+        def middle(value: Callable[[Turn], float]) -> float:
+            return float(np.median([value(turn) for turn in turns]))
+
+        return {
+            "physics_steps_per_s": middle(lambda t: t.steps / t.alone_s),
+            "sampling_steps_per_s": middle(lambda t: t.steps / t.sampling_s),
+            "sampling_ratio": middle(lambda t: t.alone_s / t.sampling_s),
+            "sampling_share": middle(lambda t: t.engine_s / t.sampling_s),
+            f"{name}_steps_per_s": middle(lambda t: t.steps / t.seconds),
+            f"{name}_ratio": middle(lambda t: t.alone_s / t.seconds),
+            f"{name}_share": middle(lambda t: t.engine_s / t.seconds),
+        }
 
     def close(self) -> None:
         """Free the simulations."""
         self._env.close()
 
+    def _timed(self, work: Callable[[], Any]) -> Turn:
+        self._limit.clear()
+        self._steps, self._sampling_s = 0, 0.0
+        start = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - start - self._limit.extra_s
+        limit = self._limit
+        return Turn(self._steps, seconds, self._sampling_s, limit.engine_s, limit.alone_s)
+
     def _collect(self, state: State, path: tuple[int, ...]) -> tuple[Rollouts, State]:
         keys = list(range(self.workload.meta_batch))
+        start, extra_s = time.perf_counter(), self._limit.extra_s
         rollouts, state = collect(
             self._env, self._learner, state, path, keys, self.workload.horizon
         )
-        self._last = reset_seeds(path, keys, self.workload.episodes), rollouts
+        elapsed_s = time.perf_counter() - start
+        self._sampling_s += elapsed_s - (self._limit.extra_s - extra_s)
+        self._steps += rollouts.num_steps
         return rollouts, state
 
 

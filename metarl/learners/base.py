@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl.acting import ActionStep
 from metarl.config_model import ConfigModel, EnvConfig
-from metarl.distributions import Distribution
 from metarl.params import Params
 from metarl.policy import PolicyConfig
 from metarl.rollouts import Rollouts
@@ -55,20 +55,6 @@ class TrainedOn(NamedTuple):
     env: EnvConfig
     horizon: int
     checkpoint: str | None
-
-
-class ActionStep(NamedTuple):
-    """Actions and their log-probabilities."""
-
-    actions_MEA: Tensor
-    log_probs_ME: Tensor
-
-
-def action_step(distribution: Distribution, noise_MEA: Tensor | None) -> ActionStep:
-    """Actions sampled with standard normal noise, or the most likely ones without."""
-    if noise_MEA is None:
-        return ActionStep(distribution.mode, distribution.log_prob(distribution.mode))
-    return ActionStep(*distribution.sample(noise_MEA.to(distribution.mode)))
 
 
 class Collect(Protocol):
@@ -130,7 +116,7 @@ class MetaLearner(ABC):
         """Choose actions; `noise_MEA` is standard normal, None asks for the most likely ones.
 
         `first_ME` is True in the first step of an episode; previous action and reward are zero
-        then.
+        then. The tensors given are on the CPU, whatever the learner's device.
         """
 
     @abstractmethod

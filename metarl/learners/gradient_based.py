@@ -17,15 +17,14 @@ import torch
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import Tensor
 
+from metarl.acting import ActionStep, Actor
 from metarl.baselines import require_enough_samples
 from metarl.learners.base import (
-    ActionStep,
     Collect,
     LearnerConfig,
     MetaLearner,
     Metrics,
     Spec,
-    action_step,
 )
 from metarl.learners.batch import AdvantageConfig, Batch, make_batch
 from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
@@ -65,10 +64,17 @@ class GradientBasedConfig(LearnerConfig):
 
 @dataclass(frozen=True)
 class AdaptedParameters:
-    """One set of policy parameters per task, shapes (M, ...)."""
+    """One set of policy parameters per task, shapes (M, ...).
+
+    Attributes:
+        params_M: the parameters.
+        actor: chooses actions with them.
+        steps: adaptation steps behind them.
+    """
 
     params_M: Params
-    steps: int = 0  # adaptation steps behind them
+    actor: Actor
+    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,9 +131,15 @@ class GradientBasedLearner(MetaLearner):
     # Acting and adapting
 
     def begin(self, num_tasks: int, episodes: int) -> AdaptedParameters:
-        # copies, since products with strided parameters are slow
+        return self._adapted(self._start(num_tasks), 0)
+
+    def _start(self, num_tasks: int) -> Params:
+        """Parameters before any adaptation; copies, since products with strided ones are slow."""
         tiled = tile(self._theta, num_tasks)
-        return AdaptedParameters({name: value.contiguous() for name, value in tiled.items()})
+        return {name: value.contiguous() for name, value in tiled.items()}
+
+    def _adapted(self, params_M: Params, steps: int) -> AdaptedParameters:
+        return AdaptedParameters(params_M, self.inner.actor(params_M), steps)
 
     def act(
         self,
@@ -138,8 +150,7 @@ class GradientBasedLearner(MetaLearner):
         first_ME: Tensor,
         noise_MEA: Tensor | None,
     ) -> tuple[ActionStep, AdaptedParameters]:
-        distribution = self.inner.policy(state.params_M, self.normalizer.obs(obs_MEO))
-        return action_step(distribution, noise_MEA), state
+        return state.actor(self.normalizer.obs(obs_MEO), noise_MEA), state
 
     def adapt(self, state: AdaptedParameters, rollouts: Rollouts) -> AdaptedParameters:
         return self._adapt(state, self._batch(rollouts))
@@ -153,7 +164,7 @@ class GradientBasedLearner(MetaLearner):
                 params, batch.task_slice(chunk), state.steps
             ).items():
                 adapted[name][chunk] = value
-        return AdaptedParameters(adapted, state.steps + 1)
+        return self._adapted(adapted, state.steps + 1)
 
     # Meta-training
 

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
+from metarl.acting import Actor
 from metarl.config_model import ConfigModel
 from metarl.distributions import Distribution
 from metarl.learners.batch import Batch
@@ -64,6 +65,10 @@ class InnerLoop:
     def policy(self, params_M: Mapping[str, Tensor], obs_MNO: Tensor) -> Distribution:
         """The policy, under parameters that may include learned step sizes."""
         return self._policy(policy_parameters(params_M), obs_MNO)
+
+    def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
+        """Chooses actions with these parameters."""
+        return self._policy.actor(policy_parameters(params_M))
 
     def surrogate(self, params_M: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The inner objective of every task: shape (M,)."""

@@ -14,7 +14,6 @@ import torch
 from pydantic import Field
 
 from metarl.learners.gradient_based import (
-    AdaptedParameters,
     GradientBasedConfig,
     ThroughAdaptation,
 )
@@ -105,8 +104,7 @@ class CAVIA(ThroughAdaptation):
         self.policy = policy
         return InnerLoop(policy, self.config.inner, lambda name: name == CONTEXT)
 
-    def begin(self, num_tasks: int, episodes: int) -> AdaptedParameters:
-        state = super().begin(num_tasks, episodes)
+    def _start(self, num_tasks: int) -> Params:
         shape = (num_tasks, self.config.context_size)
-        state.params_M[CONTEXT] = torch.zeros(shape, device=self.device, dtype=self.dtype)
-        return state
+        context = torch.zeros(shape, device=self.device, dtype=self.dtype)
+        return {**super()._start(num_tasks), CONTEXT: context}

@@ -20,15 +20,14 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from metarl.acting import ActionStep, action_step
 from metarl.baselines import require_enough_samples
 from metarl.errors import ConfigError
 from metarl.learners.base import (
-    ActionStep,
     Collect,
     MetaLearner,
     Metrics,
     Spec,
-    action_step,
 )
 from metarl.learners.batch import AdvantageConfig, make_batch
 from metarl.learners.recurrent_network import RecurrentNetwork
@@ -118,9 +117,12 @@ class RL2(MetaLearner):
             p if p.shape[1] == shape[1] else p[:, :1].expand(*shape, -1)
             for p in state.parts.values()
         ]
-        obs_MEO = self.normalizer.obs(obs_MEO)
-        previous_rewards_ME = self.normalizer.reward(previous_rewards_ME)
-        inputs = self._inputs(obs_MEO, previous_actions_MEA, previous_rewards_ME, first_ME)
+        inputs = self._inputs(
+            self.normalizer.obs(obs_MEO.to(self.device)),
+            previous_actions_MEA.to(self.device),
+            self.normalizer.reward(previous_rewards_ME.to(self.device)),
+            first_ME.to(self.device),
+        )
         memory = [part.reshape(1, -1, part.shape[-1]) for part in parts]
         outputs, memory = self.network(inputs.reshape(1, -1, inputs.shape[-1]), memory)
         distribution = self.network.distribution(outputs.view(*shape, -1))

@@ -110,7 +110,6 @@ class PluginEnv(TaskVectorEnv):
             self._observe(),
             views["rewards"].copy(),
             views["terminated"] > 0,
-            np.zeros(self.num_envs, bool),
             info,
             views["truncated"] > 0,
         )
