@@ -108,14 +108,16 @@ class Ant(MujocoTaskEnv):
         # the world's own row is left out of the observation, and is zero in the cost
         return np.clip(self._contact, -1.0, 1.0).reshape(self.num_envs, -1)
 
-    def _outcome(self, before: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _outcome(
+        self, before: np.ndarray, control: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         velocity = (self._torso[:, :2] - before) / self.dt
         rewards = self._goal_reward(velocity) + self._alive_reward
         rewards -= self._ctrl_cost_weight * np.square(control).sum(axis=1)
         if self._contact_cost_weight:
             rewards -= self._contact_cost_weight * np.square(self._contact_forces()).sum(axis=1)
         if self._z_range is None:
-            return rewards, np.zeros(self.num_envs, bool)
+            return rewards, None
         height = self.qpos[:, 2]
         return rewards, (height < self._z_range[0]) | (height > self._z_range[1])
 

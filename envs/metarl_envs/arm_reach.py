@@ -73,9 +73,9 @@ class ArmReach(MujocoTaskEnv):
     def _robot_observation(self) -> np.ndarray:
         return np.concatenate([self.qpos, self.qvel, self._tip], axis=1)
 
-    def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
-        return -self._distance() - cost, np.zeros(self.num_envs, bool)
+        return -self._distance() - cost, None
 
     def _info(self) -> dict[str, np.ndarray]:
         return {"success": self._distance() < _SUCCESS_M}

@@ -77,11 +77,13 @@ class HalfCheetah(MujocoTaskEnv):
             parts.append(self._torso)
         return np.concatenate(parts, axis=1)
 
-    def _outcome(self, before: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _outcome(
+        self, before: np.ndarray, control: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         velocity = (self.qpos[:, 0] - before) / self.dt
         cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
         gain = velocity if self._goal is None else self._goal.reward(velocity)
-        return gain - cost, np.zeros(self.num_envs, bool)
+        return gain - cost, None
 
 
 class HalfCheetahVel(HalfCheetah):

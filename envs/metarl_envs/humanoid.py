@@ -87,7 +87,9 @@ class HumanoidDir(MujocoTaskEnv):
         derived = [part.reshape(self.num_envs, -1) for part in self._derived]
         return np.concatenate([self.qpos[:, 2:], self.qvel, *derived], axis=1)
 
-    def _outcome(self, before: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _outcome(
+        self, before: np.ndarray, control: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         displacement = (self._centre_of_mass() - before) / self.model.opt.timestep
         contact = self._contact_weight * np.square(self._derived[-1]).sum(axis=(1, 2))
         rewards = self._forward_weight * self._goal.reward(displacement) + self._alive_reward

@@ -268,5 +268,8 @@ class MujocoTaskEnv(TaskVectorEnv):
         return {}
 
     @abstractmethod
-    def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rewards and terminated flags of all rows, from the state after the step."""
+    def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Rewards and terminated flags of all rows, from the state after the step.
+
+        None for flags where no episode ends by itself.
+        """

@@ -91,8 +91,7 @@ class PointCorners(TaskVectorEnv):
             self._position[everyone] += self._velocity[everyone]
         else:
             self._position[everyone] += control[everyone]
-        never = np.zeros(self.num_envs, bool)
-        return Transition(self._observe(), self._rewards(goal, before), never, {})
+        return Transition(self._observe(), self._rewards(goal, before), None, {})
 
     def _rewards(self, goal: np.ndarray, before: np.ndarray) -> np.ndarray:
         distance = np.linalg.norm(self._position - goal, axis=1)

@@ -121,7 +121,7 @@ class PointNavigation(TaskVectorEnv):
         near = np.asarray(distance <= self._sparse_radius)
         rewards = np.where(near, 1.0 - distance, 0.0) if self._sparse else -distance
         reached = np.asarray((np.abs(offset) < 0.01).all(axis=1))
-        terminated = reached if self._terminate else np.zeros(self.num_envs, bool)
+        terminated = reached if self._terminate else None
         info = {"success": near} if self._sparse else {}
         return Transition(self._observe(), rewards, terminated, info)
 

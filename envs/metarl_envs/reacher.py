@@ -89,7 +89,7 @@ class ReacherGoal(MujocoTaskEnv):
         parts = (np.cos(angles), np.sin(angles), self.qvel[:, :2], self._fingertip[:, :2])
         return np.concatenate(parts, axis=1)
 
-    def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         distance = np.linalg.norm(self._fingertip - self._target, axis=1)
         cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
-        return -distance - cost, np.zeros(self.num_envs, bool)
+        return -distance - cost, None

@@ -56,7 +56,9 @@ class SwimmerVel(MujocoTaskEnv):
     def _robot_observation(self) -> np.ndarray:
         return np.concatenate([self.qpos[:, 2:], self.qvel], axis=1)
 
-    def _outcome(self, before: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _outcome(
+        self, before: np.ndarray, control: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         velocity = (self.qpos[:, 0] - before) / self.dt
         cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
-        return self._goal.reward(velocity) - cost, np.zeros(self.num_envs, bool)
+        return self._goal.reward(velocity) - cost, None

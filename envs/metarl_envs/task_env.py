@@ -22,10 +22,10 @@ class Transition(NamedTuple):
 
     observations: np.ndarray
     rewards: np.ndarray
-    terminated: np.ndarray
+    terminated: np.ndarray | None  # None for flags: of no sub-environment
     info: dict[str, np.ndarray]
     truncated: np.ndarray | None = None  # by the environment itself, before the horizon
-    diverged: np.ndarray | None = None  # None where no simulation reports it
+    diverged: np.ndarray | None = None
 
 
 class TaskVectorEnv(VectorEnv):
@@ -199,31 +199,43 @@ class TaskVectorEnv(VectorEnv):
             ActionError: for a wrong shape or a value that is not finite; nothing moves then.
         """
         control = self._control(actions)
-        ended = self._ended
-        running = True if ended is None else ~ended
+        running = True if self._ended is None else ~self._ended
         self._elapsed += running
         self._oldest += 1
-        step = self._advance(control, None if ended is None else np.flatnonzero(running))
-        diverged = self._diverged(step)
-        rewards = step.rewards if ended is None else np.where(ended, 0.0, step.rewards)
-        terminated = step.terminated & running | self._terminated
-        truncated = self._truncated.copy()
-        if step.truncated is not None:
-            truncated |= step.truncated & ~terminated & running
-        if self.max_episode_steps is not None and self._oldest >= self.max_episode_steps:
-            truncated |= (self._elapsed >= self.max_episode_steps) & ~terminated
+        step = self._advance(control, None if running is True else np.flatnonzero(running))
+        observations, rewards, diverged = step.observations, step.rewards, self._diverged(step)
+        if diverged is not None:
+            rewards = np.where(diverged, 0.0, rewards)
+            observations = self._held(observations, diverged)
+        if self._ended is not None:
+            rewards = np.where(self._ended, 0.0, rewards)
+            observations = self._held(observations, self._ended)
+        self._end(step, diverged, running)
+        self._observations = observations
         info: dict[str, Any] = {}
         for key, values in step.info.items():
             info |= {key: values, f"_{key}": np.full(self.num_envs, running)}
         if diverged is not None:
-            rewards = np.where(diverged, 0.0, rewards)
-            terminated &= ~diverged
-            truncated |= diverged
             info |= {"diverged": diverged, "_diverged": diverged.copy()}
-        observations = self._held(self._held(step.observations, ended), diverged)
-        self._observations, self._terminated, self._truncated = observations, terminated, truncated
-        self._ended = _unless_empty(terminated | truncated)
-        return observations.copy(), rewards, terminated.copy(), truncated.copy(), info
+        return observations.copy(), rewards, self._terminated.copy(), self._truncated.copy(), info
+
+    def _end(self, step: Transition, diverged: np.ndarray | None, running: Any) -> None:
+        """End the episodes that this step ends."""
+        limit = self.max_episode_steps or 0
+        late = 0 < limit <= self._oldest
+        terminated = None if step.terminated is None else _unless_empty(step.terminated)
+        if terminated is None and step.truncated is None and diverged is None and not late:
+            return
+        sound = running if diverged is None else running & ~diverged
+        if terminated is not None:
+            self._terminated = self._terminated | terminated & sound
+        if step.truncated is not None:
+            self._truncated = self._truncated | step.truncated & sound & ~self._terminated
+        if late:
+            self._truncated = self._truncated | (self._elapsed >= limit) & ~self._terminated
+        if diverged is not None:
+            self._truncated = self._truncated | diverged
+        self._ended = _unless_empty(self._terminated | self._truncated)
 
     def _diverged(self, step: Transition) -> np.ndarray | None:
         """Running sub-environments that diverged in this step, or None."""

@@ -75,7 +75,9 @@ class PlanarWalker(MujocoTaskEnv):
     def _robot_observation(self) -> np.ndarray:
         return np.concatenate([self.qpos[:, 1:], np.clip(self.qvel, -10, 10)], axis=1)
 
-    def _outcome(self, before: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _outcome(
+        self, before: np.ndarray, control: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         velocity = (self.qpos[:, 0] - before) / self.dt
         gain = velocity if self._goal is None else self._goal.reward(velocity)
         cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)

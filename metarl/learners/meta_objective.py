@@ -14,6 +14,7 @@ Shapes: M tasks, E episodes per task, H steps, N = E H.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise, starmap
 
 import torch
 from torch import Tensor
@@ -208,10 +209,12 @@ class MetaObjective:
         return self._inner.policy(params_M, batch.obs_MEHO.flatten(1, 2))
 
     def _chunks(self, stride: int = 1) -> Iterator[slice]:
-        """Slices of tasks; as many states in each if only every `stride`-th is used."""
-        size = self._task_chunk * stride
-        for first in range(0, self._num_tasks, size):
-            yield slice(first, min(first + size, self._num_tasks))
+        """Slices of tasks; about as many states in each if only every `stride`-th is used."""
+        count = -(-self._num_tasks // self._task_chunk)
+        if stride > 1:
+            count = max(1, round(self._num_tasks / (self._task_chunk * stride)))
+        bounds = [self._num_tasks * index // count for index in range(count + 1)]
+        return starmap(slice, pairwise(bounds))
 
     def _chunk_curvature(self, chunk: slice) -> "_ChunkCurvature":
         stride = self._stride if self._inner.separable else 1
