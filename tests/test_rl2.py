@@ -138,14 +138,40 @@ def test_threads_do_not_change_the_update(memory):
         assert torch.equal(value, results[1][name]), name
 
 
-def test_slices_of_a_minibatch_add_up_to_its_gradient(float64):
-    world = recurrent()
-    ppo, length, count = world.learner._ppo, 24, 6
+@pytest.mark.parametrize("memory", ["gru", "lstm"])
+@pytest.mark.parametrize("env_id", ["metarl/PointNavigation-v0", "metarl/HopperRandParams-v0"])
+def test_a_piece_starts_from_the_memory_that_acting_had(memory, env_id):
+    world = recurrent(memory, env_id, h=30)
+    ppo = world.learner._ppo
+    ppo._config = ppo._config.model_copy(update={"bptt_steps": 7})
+    seen = []
+    ppo.update = lambda data: seen.append(data) or {}
+    world.iterate(1)
+    (data,) = seen
+    length, count = data["inputs"].shape[:2]
+    with _pool() as pool, torch.no_grad():
+        pieces = ppo._pieces(data, pool)
+        outputs, _ = ppo._network(pieces["inputs"], list(pieces["memory"].split(1)))
+    assert pieces["inputs"].shape[:2] == (7, count * -(-length // 7))
+    assert pieces["valid"].sum() == data["valid"].sum()
+    log_probs = ppo._network.distribution(outputs).log_prob(pieces["actions"])
+    valid, expected = pieces["valid"].squeeze(-1) == 1, pieces["log_probs"].squeeze(-1)
+    torch.testing.assert_close(log_probs[valid], expected[valid], atol=1e-4, rtol=1e-4)
+
+
+def pieces_of(world, count, length):
+    """Random pieces in float64, without memory."""
     world.learner.network.double()
     generator = torch.Generator().manual_seed(0)
     sizes = {"inputs": 6, "actions": 2, "log_probs": 1, "advantages": 1}
     data = {n: torch.randn(length, count, size, generator=generator) for n, size in sizes.items()}
-    data["valid"] = torch.ones(length, count, 1)
+    memory = torch.cat(world.learner.network.empty_memory(count))
+    return {**data, "valid": torch.ones(length, count, 1), "memory": memory}
+
+
+def test_slices_of_a_minibatch_add_up_to_its_gradient(float64):
+    world = recurrent()
+    ppo, data = world.learner._ppo, pieces_of(world, 6, 24)
     total = data["valid"].sum()
     whole, kl = ppo._gradient(data, total)
     halves = [
@@ -157,14 +183,10 @@ def test_slices_of_a_minibatch_add_up_to_its_gradient(float64):
     assert kl == pytest.approx(halves[0][1] + halves[1][1])
 
 
-def test_a_minibatch_steps_along_the_gradient_of_all_its_trials(float64):
+def test_a_minibatch_steps_along_the_gradient_of_all_its_pieces(float64):
     world = recurrent()
-    ppo, generator = world.learner._ppo, torch.Generator().manual_seed(0)
-    world.learner.network.double()
+    ppo, data = world.learner._ppo, pieces_of(world, 7, 24)
     ppo._config = ppo._config.model_copy(update={"max_gradient_norm": 1e9})
-    sizes = {"inputs": 6, "actions": 2, "log_probs": 1, "advantages": 1}
-    data = {n: torch.randn(24, 7, size, generator=generator) for n, size in sizes.items()}
-    data["valid"] = torch.ones(24, 7, 1)
     rows = torch.tensor([4, 0, 6, 3, 1])
     chosen = {n: v[:, rows] for n, v in data.items()}
     expected, _ = ppo._gradient(chosen, chosen["valid"].sum())

@@ -3,8 +3,8 @@
 Duan et al. 2016, arXiv 1611.02779; Wang et al. 2016, arXiv 1611.05763. The policy sees
 (observation, previous action, previous reward, first flag); its hidden state is carried across the
 episodes of a trial and starts at zero in every new task. PPO maximises the return of whole
-trials, with backpropagation through time truncated to `bptt_steps`. Adaptation costs no gradient:
-adaptation step k is the state after k episodes.
+trials, with backpropagation through time cut into pieces of `bptt_steps`. Adaptation costs no
+gradient: adaptation step k is the state after k episodes.
 
 Advantages use the linear baseline, fitted per task over whole trials.
 Shapes: M tasks, E trials per task, T steps of a trial (its episodes one after the other), N = M E,

@@ -1,6 +1,8 @@
 """PPO on whole trials of a recurrent policy, with backpropagation through time.
 
 Schulman et al. 2017, arXiv 1707.06347, eq. 7, on sequences (Duan et al. 2016, arXiv 1611.02779).
+Backpropagation through time is cut into pieces, which are trained side by side: few long products
+in place of many short ones.
 Shapes: T steps of a trial, N trials.
 """
 
@@ -27,7 +29,11 @@ class TrialPPOConfig(LearnerConfig):
     """Base of the configs of memory-based learners that PPO trains."""
 
     bptt_steps: PositiveInt = 100
-    """Steps of backpropagation through time; must divide the trial's length."""
+    """Steps of backpropagation through time; must divide the trial's length.
+
+    Trials are cut into pieces of that length, trained side by side, each from the memory that the
+    sampling policy had at its start.
+    """
     epochs: PositiveInt = 5
     minibatches: PositiveInt = 4
     clip: float = Field(0.2, gt=0.0, lt=1.0)
@@ -50,20 +56,21 @@ class TrialPPO:
         self._updates = 0
 
     def update(self, data_TN: dict[str, Tensor]) -> Metrics:
-        """Several epochs of Adam steps on minibatches of trials.
+        """Several epochs of Adam steps on minibatches of pieces of trials.
 
         Args:
             data_TN: "inputs" of the network and "actions", and with a last axis of length one
                 "log_probs", "advantages" and "valid" (0 or 1): shapes (T, N, ...).
         """
-        count = data_TN["inputs"].shape[1]
         generator = torch.Generator().manual_seed(self._updates)
         norms, kls = [], []
         with _pool() as pool:
+            data = self._pieces(data_TN, pool)
+            count = data["inputs"].shape[1]
             for _ in range(self._config.epochs):
                 order = torch.randperm(count, generator=generator)
                 for rows in order.tensor_split(min(self._config.minibatches, count)):
-                    norm, kl = self._minibatch(data_TN, rows, pool)
+                    norm, kl = self._minibatch(data, rows, pool)
                     norms.append(norm)
                     kls.append(kl)
         self._updates += 1
@@ -74,14 +81,43 @@ class TrialPPO:
             "train/kl": kls[-1],
         }
 
+    def _pieces(self, data_TN: dict[str, Tensor], pool: ThreadPoolExecutor) -> dict[str, Tensor]:
+        """Trials cut into pieces of `bptt_steps`, side by side, each with its first memory.
+
+        Shapes (steps of a piece, pieces of all trials, ...), and (parts, pieces, hidden) for
+        "memory": what the sampling policy had there.
+        """
+        length, count = data_TN["inputs"].shape[:2]
+        steps = min(self._config.bptt_steps, length)
+        pieces = -(-length // steps)
+        missing = pieces * steps - length  # only where episodes end early
+
+        def cut(values: Tensor) -> Tensor:
+            padded = nn.functional.pad(values, (0, 0, 0, 0, 0, missing))
+            return padded.view(pieces, steps, count, -1).transpose(0, 1).flatten(1, 2)
+
+        def memories(rows: Tensor) -> Tensor:
+            memory = self._network.empty_memory(len(rows))
+            starts = [torch.cat(memory)]
+            with torch.no_grad():
+                for first in range(0, (pieces - 1) * steps, steps):
+                    inputs = data_TN["inputs"][first : first + steps, rows]
+                    memory = self._network(inputs, memory)[1]
+                    starts.append(torch.cat(memory))
+            return torch.stack(starts, dim=1)
+
+        halves = torch.arange(count).tensor_split(min(_SLICES, count))
+        memory = torch.cat(list(pool.map(memories, halves)), dim=2).flatten(1, 2)
+        return {"memory": memory} | {name: cut(values) for name, values in data_TN.items()}
+
     def _minibatch(
-        self, data_TN: dict[str, Tensor], rows: Tensor, pool: ThreadPoolExecutor
+        self, data: dict[str, Tensor], rows: Tensor, pool: ThreadPoolExecutor
     ) -> tuple[float, float]:
         """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
-        total = data_TN["valid"][:, rows].sum().clamp(min=1.0)
+        total = data["valid"][:, rows].sum().clamp(min=1.0)
 
         def differentiate(part: Tensor) -> tuple[list[Tensor], float]:
-            return self._gradient({n: v[:, part] for n, v in data_TN.items()}, total)
+            return self._gradient({n: v[:, part] for n, v in data.items()}, total)
 
         parts = rows.tensor_split(min(_SLICES, len(rows)))
         gradients, kls = zip(*pool.map(differentiate, parts), strict=True)
@@ -94,29 +130,22 @@ class TrialPPO:
         return norm, sum(kls)
 
     def _gradient(self, data: dict[str, Tensor], total: Tensor) -> tuple[list[Tensor], float]:
-        """Gradient of the loss of some trials, and their share of the KL.
+        """Gradient of the loss of some pieces, and their share of the KL.
 
-        Backpropagation is cut every `bptt_steps`. `total` is the number of steps of all trials.
+        `total` is the number of steps of all pieces of the minibatch.
         """
-        length, count = data["inputs"].shape[:2]
-        memory = self._network.empty_memory(count)
-        parameters = list(self._network.parameters())
-        gradient, kl = [torch.zeros_like(parameter) for parameter in parameters], 0.0
-        for first in range(0, length, self._config.bptt_steps):
-            part = {n: v[first : first + self._config.bptt_steps] for n, v in data.items()}
-            outputs, memory = self._network(part["inputs"], [m.detach() for m in memory])
-            distribution = self._network.distribution(outputs)
-            valid = part["valid"].squeeze(-1)
-            log_ratios = distribution.log_prob(part["actions"]) - part["log_probs"].squeeze(-1)
-            log_ratios = log_ratios.masked_fill(valid == 0, 0.0)
-            ratios, advantages = log_ratios.exp(), part["advantages"].squeeze(-1)
-            clipped = ratios.clamp(1.0 - self._config.clip, 1.0 + self._config.clip)
-            gain = torch.minimum(ratios * advantages, clipped * advantages)
-            gain = gain + self._config.entropy_bonus * distribution.entropy()
-            loss = -(gain * valid).sum() / total
-            for whole, share in zip(gradient, torch.autograd.grad(loss, parameters), strict=True):
-                whole += share
-            kl += float(((ratios - 1.0 - log_ratios) * valid).sum().detach() / total)
+        outputs, _ = self._network(data["inputs"], list(data["memory"].split(1)))
+        distribution = self._network.distribution(outputs)
+        valid, advantages = data["valid"].squeeze(-1), data["advantages"].squeeze(-1)
+        log_ratios = distribution.log_prob(data["actions"]) - data["log_probs"].squeeze(-1)
+        log_ratios = log_ratios.masked_fill(valid == 0, 0.0)
+        ratios = log_ratios.exp()
+        clipped = ratios.clamp(1.0 - self._config.clip, 1.0 + self._config.clip)
+        gain = torch.minimum(ratios * advantages, clipped * advantages)
+        gain = gain + self._config.entropy_bonus * distribution.entropy()
+        loss = -(gain * valid).sum() / total
+        gradient = list(torch.autograd.grad(loss, list(self._network.parameters())))
+        kl = float(((ratios - 1.0 - log_ratios) * valid).sum().detach() / total)
         return gradient, kl
 
     def state(self) -> Params:
