@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from metarl.acting import array_dtype
 from metarl.environments import require_fit
 from metarl.errors import ConfigError
 from metarl.learners.base import MetaLearner, State
@@ -24,7 +25,7 @@ class AdaptedPolicy:
 
     def __init__(self, learner: MetaLearner, state: State, action_space: spaces.Box) -> None:
         self.learner, self.state, self.action_space = learner, state, action_space
-        self._generator = torch.Generator().manual_seed(0)
+        self._generator = np.random.default_rng(0)
 
     def predict(
         self,
@@ -45,20 +46,20 @@ class AdaptedPolicy:
             Actions, shape (A,) or (N, A), and the state for the next call.
         """
         learner, several = self.learner, np.ndim(obs) > 1
-        obs_MEO = torch.as_tensor(np.atleast_2d(obs)[None]).to(learner.dtype)
+        dtype = array_dtype(learner.dtype)
+        obs_MEO = np.asarray(np.atleast_2d(obs)[None], dtype)
         shape = (*obs_MEO.shape[:2], learner.spec.action_size)
         inner, action, reward = state if state is not None else (self.state, None, None)
-        started = state is None if episode_start is None else torch.as_tensor(episode_start)
-        first = torch.zeros(shape[:2], dtype=torch.bool) | started
-        action = torch.zeros(shape).to(obs_MEO) if action is None else action
-        reward = torch.zeros(shape[:2]).to(obs_MEO) if reward is None else reward
-        noise = None if deterministic else torch.randn(shape, generator=self._generator)
+        started = state is None if episode_start is None else episode_start
+        first = np.zeros(shape[:2], bool) | started
+        action = np.zeros(shape, dtype) if action is None else action
+        reward = np.zeros(shape[:2], dtype) if reward is None else reward
+        noise = None if deterministic else self._generator.standard_normal(shape).astype(dtype)
         with torch.no_grad():
             step, inner = learner.act(inner, obs_MEO, action, reward, first, noise)
-        chosen = step.actions_MEA.cpu()
-        actions = chosen[0].numpy()
+        actions = step.actions_MEA[0]
         clipped = np.clip(actions, self.action_space.low, self.action_space.high)
-        return (clipped if several else clipped[0]), (inner, chosen, reward)
+        return (clipped if several else clipped[0]), (inner, step.actions_MEA, reward)
 
 
 def adapt(

@@ -8,9 +8,11 @@ parameters and no task is told apart by its own scale. They are saved with the p
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from metarl.acting import to_array
 from metarl.params import Params
 from metarl.rollouts import Rollouts
 
@@ -44,8 +46,14 @@ class Normalizer:
         if not self.observations or not self._moments["count"]:
             return obs
         mean, std = self._mean_std()
-        scaled = (obs - mean[:-1].to(obs)) / std[:-1].to(obs)
+        scaled = (obs - mean[:-1].to(obs.dtype)) / std[:-1].to(obs.dtype)
         return scaled.clamp(-_CLIP, _CLIP)
+
+    def obs_seen(self, obs: np.ndarray) -> np.ndarray:
+        """`obs` of an array, for acting."""
+        if not self.observations:
+            return obs
+        return to_array(self.obs(torch.as_tensor(obs, device=self._moments["mean"].device)))
 
     def reward(self, rewards: Tensor) -> Tensor:
         """Rewards as the policy and the baseline see them: scaled, not shifted."""

@@ -7,11 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from metarl.acting import ActionStep, Actor, GaussianTanhActor, PolicyActor
+from metarl.acting import ActionStep, Actor, GaussianTanhActor, PolicyActor, to_array
 from metarl.config_model import ConfigModel
 from metarl.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl.params import Params
@@ -133,11 +134,11 @@ class ContextPolicy:
     def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
         """Acts with these parameters."""
         inner = self._policy.actor({n: v for n, v in params_M.items() if n != CONTEXT})
-        context_M1C = params_M[CONTEXT].detach().cpu().unsqueeze(1)
+        context_M1C = to_array(params_M[CONTEXT].unsqueeze(1))
 
-        def act(obs_MEO: Tensor, noise_MEA: Tensor | None) -> ActionStep:
-            context = context_M1C.expand(-1, obs_MEO.shape[1], -1)
-            return inner(torch.cat([obs_MEO, context], dim=-1), noise_MEA)
+        def act(obs_MEO: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:
+            context = np.repeat(context_M1C, obs_MEO.shape[1], axis=1)
+            return inner(np.concatenate([obs_MEO, context], axis=-1), noise_MEA)
 
         return act
 

@@ -15,10 +15,10 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
+from metarl.acting import ActionStep, array_dtype
 from metarl.seeding import Path, action_noise, reset_seeds
 
 if TYPE_CHECKING:
-    from metarl.acting import ActionStep
     from metarl.learners.base import MetaLearner
     from metarl_envs.task_env import TaskVectorEnv
 
@@ -148,6 +148,7 @@ def collect(
     # no thread that waits for arithmetic takes a core from the physics
     with torch_threads(1), _blas().limit(limits=1, user_api="blas"), torch.no_grad():
         noise_MHEA = action_noise(path, task_keys, episodes, horizon, learner.spec.noise_size)
+        noise_MHEA = noise_MHEA.astype(array_dtype(learner.dtype), copy=False)
         recorder = _Recorder(num_tasks, episodes, horizon, learner)
         start, physics_before = time.perf_counter(), _physics_s(env)
         obs, _ = env.reset(seed=reset_seeds(path, task_keys, episodes))
@@ -179,12 +180,12 @@ def _physics_s(env: Any) -> float:
 
 
 class _Recorder:
-    """Buffers of one `collect`, written in place; the only code that knows NumPy and torch."""
+    """Buffers of one `collect`, written in place; `finish` makes tensors of them."""
 
     def __init__(self, num_tasks: int, episodes: int, horizon: int, learner: "MetaLearner") -> None:
         shape, spec = (num_tasks, episodes), learner.spec
         self._shape, self._horizon, self._device = shape, horizon, learner.device
-        self._dtype = torch.empty(0, dtype=learner.dtype).numpy().dtype
+        self._dtype = array_dtype(learner.dtype)
         self._obs = np.zeros((*shape, horizon, spec.obs_size), self._dtype)
         self._actions = np.zeros((*shape, horizon, spec.action_size), self._dtype)
         self._rewards = np.zeros((*shape, horizon), self._dtype)
@@ -194,26 +195,22 @@ class _Recorder:
         self._terminated = np.zeros(shape, bool)
         self._diverged = np.zeros(shape, bool)
         self._success: np.ndarray | None = None
-        self._later = torch.zeros(shape, dtype=torch.bool)
+        self._later = np.zeros(shape, bool)
         self.all_ended = False
 
-    def first_inputs(self) -> tuple[Tensor, Tensor, Tensor]:
+    def first_inputs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Previous action, previous reward and first flag at the start of an episode."""
-        actions, rewards = self._actions[:, :, 0], self._rewards[:, :, 0]
-        return torch.from_numpy(actions), torch.from_numpy(rewards), ~self._later
+        return self._actions[:, :, 0], self._rewards[:, :, 0], ~self._later
 
-    def observe(self, t: int, obs: np.ndarray) -> Tensor:
+    def observe(self, t: int, obs: np.ndarray) -> np.ndarray:
         # acting reads a dense copy: rows of the buffer lie far apart
         obs_MEO = np.asarray(obs, self._dtype).reshape(*self._shape, -1)
         self._obs[:, :, t] = obs_MEO
-        return torch.from_numpy(obs_MEO)
+        return obs_MEO
 
-    def act(self, t: int, step: "ActionStep") -> np.ndarray:
-        self._chosen_MEA = step.actions_MEA.cpu()
-        actions = self._chosen_MEA.numpy()
-        self._actions[:, :, t] = actions
-        self._log_probs[:, :, t] = step.log_probs_ME.cpu().numpy()
-        return actions.reshape(-1, actions.shape[-1])
+    def act(self, t: int, step: ActionStep) -> np.ndarray:
+        self._actions[:, :, t], self._log_probs[:, :, t] = self._chosen, _ = step
+        return self._chosen.reshape(-1, self._chosen.shape[-1])
 
     def outcome(
         self,
@@ -222,7 +219,7 @@ class _Recorder:
         terminated: np.ndarray,
         truncated: np.ndarray,
         info: Mapping[str, Any],
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Record what the step gave; return the inputs of the next action."""
         rewards_ME = np.asarray(rewards, self._dtype).reshape(self._shape)
         self._rewards[:, :, t] = rewards_ME
@@ -235,7 +232,7 @@ class _Recorder:
             self._terminated |= terminated.reshape(self._shape) & ends & ~self._diverged
             self._ended |= ends
             self.all_ended = bool(self._ended.all())
-        return self._chosen_MEA, torch.from_numpy(rewards_ME), self._later
+        return self._chosen, rewards_ME, self._later
 
     def _note(self, info: Mapping[str, Any]) -> None:
         """Divergence and success of episodes that have not ended."""

@@ -43,13 +43,13 @@ def reset_seeds(path: Path, task_keys: Sequence[int], episodes: int) -> list[int
 
 def action_noise(
     path: Path, task_keys: Sequence[int], episodes: int, horizon: int, action_size: int
-) -> torch.Tensor:
+) -> np.ndarray:
     """Standard normal noise for all actions, drawn ahead: float32, shape (M, H, E, A)."""
     noise = np.empty((len(task_keys), horizon, episodes, action_size), np.float32)
     for row, key in zip(noise, task_keys, strict=True):
         seed = np.random.SeedSequence((*path, int(key), _NOISE))
         np.random.Generator(np.random.SFC64(seed)).standard_normal(dtype=np.float32, out=row)
-    return torch.from_numpy(noise)
+    return noise
 
 
 def content_keys(tasks: Mapping[str, np.ndarray]) -> list[int]:

@@ -67,17 +67,17 @@ def _speed(env: Any) -> float:
     workload = Workload("metarl/HalfCheetahVel-v0", TASKS, EPISODES, 200)
     spec = spec_of_spaces(single.observation_space, single.action_space, EPISODES, 200)
     learner = build_learner(workload.config(), spec)
-    state, generator = learner.begin(TASKS, EPISODES), torch.Generator().manual_seed(0)
+    state, generator = learner.begin(TASKS, EPISODES), np.random.default_rng(0)
     result = env.reset()
     obs = result[0] if isinstance(result, tuple) else result
     steps, start = 0, time.perf_counter()
     with torch_threads(1), torch.no_grad():
         while time.perf_counter() - start < _SECONDS:
-            obs_MEO = torch.as_tensor(np.asarray(obs, np.float32)).view(TASKS, EPISODES, -1)
-            noise = torch.randn(TASKS, EPISODES, spec.action_size, generator=generator)
-            zeros = torch.zeros(TASKS, EPISODES)
-            step, _ = learner.act(state, obs_MEO, 0.0 * noise, zeros, zeros.bool(), noise)
-            actions = step.actions_MEA.flatten(0, 1).clamp(-1.0, 1.0).numpy()
+            obs_MEO = np.asarray(obs, np.float32).reshape(TASKS, EPISODES, -1)
+            noise = generator.standard_normal((TASKS, EPISODES, spec.action_size), np.float32)
+            zeros = np.zeros((TASKS, EPISODES), np.float32)
+            step, _ = learner.act(state, obs_MEO, 0.0 * noise, zeros, zeros > 0, noise)
+            actions = step.actions_MEA.reshape(NUM_ENVS, -1).clip(-1.0, 1.0)
             obs = env.step(actions)[0]
             steps += TASKS * EPISODES
     speed = steps / (time.perf_counter() - start)

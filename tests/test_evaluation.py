@@ -58,7 +58,7 @@ class DoesNothing(MetaLearner):
         return 0
 
     def act(self, state, obs_MEO, previous_actions, previous_rewards, first, noise):
-        return ActionStep(torch.zeros(*obs_MEO.shape[:2], 1), torch.zeros(obs_MEO.shape[:2])), state
+        return ActionStep(np.zeros((*obs_MEO.shape[:2], 1)), np.zeros(obs_MEO.shape[:2])), state
 
     def adapt(self, state, rollouts):
         return state + 1

@@ -158,11 +158,11 @@ def test_masked_steps_do_not_matter(name):
 
 def test_most_likely_actions_need_no_noise(name):
     world = World(name)
-    obs = torch.zeros(M, E, 2)
-    previous = torch.zeros(M, E, 2), torch.zeros(M, E), torch.ones(M, E, dtype=torch.bool)
+    obs = np.zeros((M, E, 2), np.float32)
+    previous = np.zeros((M, E, 2), np.float32), np.zeros((M, E), np.float32), np.ones((M, E), bool)
     first, _ = world.learner.act(world.begin(), obs, *previous, None)
     second, _ = world.learner.act(world.begin(), obs, *previous, None)
-    assert torch.equal(first.actions_MEA, second.actions_MEA)
+    assert np.array_equal(first.actions_MEA, second.actions_MEA)
     assert first.actions_MEA.shape == (M, E, 2) and first.log_probs_ME.shape == (M, E)
 
 

@@ -78,10 +78,10 @@ def test_an_actor_chooses_what_the_policy_says(float64, kind, sampled):
         params["context"] = torch.randn(M, 1, generator=g)
     obs, noise = torch.randn(M, N, O, generator=g), torch.randn(M, N, A, generator=g)
     distribution = policy(params, obs)
-    step = policy.actor(params)(obs, noise if sampled else None)
+    step = policy.actor(params)(obs.numpy(), noise.numpy() if sampled else None)
     chosen = distribution.sample(noise)[0] if sampled else distribution.mode
-    torch.testing.assert_close(step.actions_MEA, chosen)
-    torch.testing.assert_close(step.log_probs_ME, distribution.log_prob(chosen))
+    torch.testing.assert_close(torch.from_numpy(step.actions_MEA), chosen)
+    torch.testing.assert_close(torch.from_numpy(step.log_probs_ME), distribution.log_prob(chosen))
 
 
 def test_initial_parameters_follow_the_seed():

@@ -107,16 +107,16 @@ class MetaLearner(ABC):
     def act(
         self,
         state: State,
-        obs_MEO: Tensor,
-        previous_actions_MEA: Tensor,
-        previous_rewards_ME: Tensor,
-        first_ME: Tensor,
-        noise_MEA: Tensor | None,
+        obs_MEO: np.ndarray,
+        previous_actions_MEA: np.ndarray,
+        previous_rewards_ME: np.ndarray,
+        first_ME: np.ndarray,
+        noise_MEA: np.ndarray | None,
     ) -> tuple[ActionStep, State]:
         """Choose actions; `noise_MEA` is standard normal, None asks for the most likely ones.
 
         `first_ME` is True in the first step of an episode; previous action and reward are zero
-        then. The tensors given are on the CPU, whatever the learner's device.
+        then. Arrays have the learner's dtype.
         """
 
     @abstractmethod

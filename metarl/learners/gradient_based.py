@@ -144,13 +144,13 @@ class GradientBasedLearner(MetaLearner):
     def act(
         self,
         state: AdaptedParameters,
-        obs_MEO: Tensor,
-        previous_actions_MEA: Tensor,
-        previous_rewards_ME: Tensor,
-        first_ME: Tensor,
-        noise_MEA: Tensor | None,
+        obs_MEO: np.ndarray,
+        previous_actions_MEA: np.ndarray,
+        previous_rewards_ME: np.ndarray,
+        first_ME: np.ndarray,
+        noise_MEA: np.ndarray | None,
     ) -> tuple[ActionStep, AdaptedParameters]:
-        return state.actor(self.normalizer.obs(obs_MEO), noise_MEA), state
+        return state.actor(self.normalizer.obs_seen(obs_MEO), noise_MEA), state
 
     def adapt(self, state: AdaptedParameters, rollouts: Rollouts) -> AdaptedParameters:
         return self._adapt(state, self._batch(rollouts))

@@ -105,11 +105,11 @@ class RL2(MetaLearner):
     def act(
         self,
         state: Memory,
-        obs_MEO: Tensor,
-        previous_actions_MEA: Tensor,
-        previous_rewards_ME: Tensor,
-        first_ME: Tensor,
-        noise_MEA: Tensor | None,
+        obs_MEO: np.ndarray,
+        previous_actions_MEA: np.ndarray,
+        previous_rewards_ME: np.ndarray,
+        first_ME: np.ndarray,
+        noise_MEA: np.ndarray | None,
     ) -> tuple[ActionStep, Memory]:
         shape = obs_MEO.shape[:2]
         # acting in other numbers than adapted in goes on from the first trial's memory
@@ -118,10 +118,10 @@ class RL2(MetaLearner):
             for p in state.parts.values()
         ]
         inputs = self._inputs(
-            self.normalizer.obs(obs_MEO.to(self.device)),
-            previous_actions_MEA.to(self.device),
-            self.normalizer.reward(previous_rewards_ME.to(self.device)),
-            first_ME.to(self.device),
+            self.normalizer.obs(torch.as_tensor(obs_MEO, device=self.device)),
+            torch.as_tensor(previous_actions_MEA, device=self.device),
+            self.normalizer.reward(torch.as_tensor(previous_rewards_ME, device=self.device)),
+            torch.as_tensor(first_ME, device=self.device),
         )
         memory = [part.reshape(1, -1, part.shape[-1]) for part in parts]
         outputs, memory = self.network(inputs.reshape(1, -1, inputs.shape[-1]), memory)
