@@ -30,7 +30,7 @@ def test_whole_trials_give_the_log_probs_of_acting(memory, env_id):
     learner = world.learner
     inputs = torch.cat([learner._episode_inputs(e) for e in episodes], dim=2)
     sequence = inputs.flatten(0, 1).transpose(0, 1)
-    parts = [p.flatten(0, 1)[None] for p in world.begin().parts.values()]
+    parts = world.learner.network.empty_memory(world.begin().parts["hidden"][..., 0].size)
     with torch.no_grad():
         outputs, _ = learner.network(sequence, parts)
         trial = _concatenate(episodes)
@@ -67,7 +67,7 @@ def test_memory_of_one_task_does_not_reach_another():
     rollouts, _ = world.collect(world.begin())
     rollouts.rewards_MEH[1] += 100.0
     inputs = world.learner._episode_inputs(rollouts)
-    parts = [p.flatten(0, 1)[None] for p in world.begin().parts.values()]
+    parts = world.learner.network.empty_memory(world.begin().parts["hidden"][..., 0].size)
     outputs, _ = world.learner.network(inputs.flatten(0, 1).transpose(0, 1), parts)
     outputs = outputs.transpose(0, 1).reshape(3, 4, 12, -1)
     plain = world.learner._episode_inputs(world.collect(world.begin())[0])

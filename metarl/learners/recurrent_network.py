@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metarl.acting import RecurrentActor
 from metarl.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl.learners.base import Spec
 from metarl.policy import PolicyConfig
@@ -55,6 +56,11 @@ class RecurrentNetwork(nn.Module):
         state = tuple(memory) if len(memory) > 1 else memory[0]
         outputs, state = self.memory(inputs_TNF, state)
         return self.head(outputs), list(state) if isinstance(state, tuple) else [state]
+
+    def actor(self) -> RecurrentActor:
+        """Acts with the parameters as they are now."""
+        log_std = None if self._discrete else self.log_std.clamp(min=self._min_log_std)
+        return RecurrentActor(self.memory, self.head, log_std)
 
     def empty_memory(self, count: int) -> list[Tensor]:
         """The memory of `count` sequences before their first step: parts (1, N, hidden)."""

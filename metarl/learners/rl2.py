@@ -20,7 +20,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from metarl.acting import ActionStep, action_step
+from metarl.acting import ActionStep, RecurrentActor, array_dtype, to_array
 from metarl.baselines import require_enough_samples
 from metarl.errors import ConfigError
 from metarl.learners.base import (
@@ -55,9 +55,15 @@ class RL2Config(TrialPPOConfig):
 
 @dataclass(frozen=True)
 class Memory:
-    """Hidden state of every trial: tensors of shape (M, E, hidden_size)."""
+    """Memory of every trial.
 
-    parts: dict[str, Tensor]
+    Attributes:
+        parts: hidden state (and an LSTM's cell), arrays of shape (M, E, hidden_size).
+        actor: acts and remembers.
+    """
+
+    parts: dict[str, np.ndarray]
+    actor: RecurrentActor
 
 
 class RL2(MetaLearner):
@@ -98,9 +104,10 @@ class RL2(MetaLearner):
     # Acting and adapting
 
     def begin(self, num_tasks: int, episodes: int) -> Memory:
-        empty = self.network.empty_memory(num_tasks * episodes)
-        parts = zip(("hidden", "cell"), empty, strict=False)  # a GRU has no cell
-        return Memory({name: part.view(num_tasks, episodes, -1) for name, part in parts})
+        names = ("hidden", "cell") if self.config.memory == "lstm" else ("hidden",)
+        shape = (num_tasks, episodes, self.config.hidden_size)
+        parts = {name: np.zeros(shape, array_dtype(self.dtype)) for name in names}
+        return Memory(parts, self.network.actor())
 
     def act(
         self,
@@ -111,11 +118,11 @@ class RL2(MetaLearner):
         first_ME: np.ndarray,
         noise_MEA: np.ndarray | None,
     ) -> tuple[ActionStep, Memory]:
-        shape = obs_MEO.shape[:2]
+        episodes = obs_MEO.shape[1]
         # acting in other numbers than adapted in goes on from the first trial's memory
-        parts = [
-            p if p.shape[1] == shape[1] else p[:, :1].expand(*shape, -1)
-            for p in state.parts.values()
+        memory = [
+            part if part.shape[1] == episodes else np.repeat(part[:, :1], episodes, axis=1)
+            for part in state.parts.values()
         ]
         inputs = self._inputs(
             self.normalizer.obs(torch.as_tensor(obs_MEO, device=self.device)),
@@ -123,11 +130,8 @@ class RL2(MetaLearner):
             self.normalizer.reward(torch.as_tensor(previous_rewards_ME, device=self.device)),
             torch.as_tensor(first_ME, device=self.device),
         )
-        memory = [part.reshape(1, -1, part.shape[-1]) for part in parts]
-        outputs, memory = self.network(inputs.reshape(1, -1, inputs.shape[-1]), memory)
-        distribution = self.network.distribution(outputs.view(*shape, -1))
-        new = {n: p.view(*shape, -1) for n, p in zip(state.parts, memory, strict=True)}
-        return action_step(distribution, noise_MEA), Memory(new)
+        step, memory = state.actor(to_array(inputs), memory, noise_MEA)
+        return step, replace(state, parts=dict(zip(state.parts, memory, strict=True)))
 
     def adapt(self, state: Memory, rollouts: Rollouts) -> Memory:
         """The memory already holds the rollouts: acting has put them there."""
