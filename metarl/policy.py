@@ -80,15 +80,19 @@ class GaussianPolicy:
     def __call__(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> DiagonalGaussian:
         """The action distributions at all states of all tasks."""
         network_params = {name: value for name, value in params.items() if name != "log_std"}
-        log_std_M1A = params["log_std"].clamp(min=self._min_log_std).unsqueeze(1)
+        log_std_M1A = self.floored(params["log_std"]).unsqueeze(1)
         return DiagonalGaussian(self.network(network_params, obs_MNO), log_std_M1A)
 
     def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
         """Acts with these parameters."""
         if not isinstance(self.network, StackedMLP):
             return PolicyActor(self, params_M)
-        log_std_MA = params_M["log_std"].clamp(min=self._min_log_std)
+        log_std_MA = self.floored(params_M["log_std"])
         return GaussianTanhActor(self.network.layers(params_M), log_std_MA)
+
+    def floored(self, log_std: Tensor) -> Tensor:
+        """`log_std`, but not below that of `min_std`."""
+        return log_std.clamp(min=self._min_log_std)
 
 
 class CategoricalPolicy:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from mdp import ACTIONS, HORIZON, STATES
 
-from metarl.distributions import DiagonalGaussian
+from metarl.distributions import Categorical, DiagonalGaussian
 from metarl.learners.batch import Batch
 from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
 from metarl.learners.meta_objective import MetaObjective
@@ -29,16 +29,8 @@ class TabularPolicy:
 
     def __call__(self, params, obs_MNO):
         table_MSA = params["table"].view(-1, STATES, ACTIONS).log_softmax(-1)
-        return _Table(table_MSA, obs_MNO[..., 0].long())
-
-
-class _Table:
-    def __init__(self, table_MSA, states_MN):
-        self.table, self.states = table_MSA, states_MN
-
-    def log_prob(self, actions_MNA):
-        rows = torch.arange(len(self.table))[:, None]
-        return self.table[rows, self.states, actions_MNA[..., 0].long()]
+        rows = torch.arange(len(table_MSA))[:, None]
+        return Categorical(table_MSA[rows, obs_MNO[..., 0].long()])
 
 
 def tabular_batch(mdps, thetas_M):

@@ -107,8 +107,10 @@ def test_curvature_is_the_explicit_mean_of_jacobian_fisher_jacobian(float64):
 
         def adapt(vector, chunk=chunk):
             params = tile(unflatten_exact(vector, theta), 1)
-            step = inner.gradient(params, support.task_slice(chunk), create_graph=True)
-            return concat({name: params[name] + 0.4 * step[name] for name in params})
+            total = inner.surrogate(params, support.task_slice(chunk)).sum()
+            step = torch.autograd.grad(total, list(params.values()), create_graph=True)
+            pairs = zip(params.items(), step, strict=True)
+            return concat({name: value + 0.4 * change for (name, value), change in pairs})
 
         def kl(vector, chunk=chunk):
             obs = query.obs_MEHO[chunk].flatten(1, 2)

@@ -18,6 +18,7 @@ from torch import Tensor
 from metarl.acting import Actor
 from metarl.config_model import ConfigModel
 from metarl.distributions import Distribution
+from metarl.expansion import Expansion, expand
 from metarl.learners.batch import Batch
 from metarl.objectives import OBJECTIVES
 from metarl.params import Params, detach
@@ -70,24 +71,30 @@ class InnerLoop:
         """Chooses actions with these parameters."""
         return self._policy.actor(policy_parameters(params_M))
 
+    def expand(self, params_M: Mapping[str, Tensor], batch: Batch) -> Expansion:
+        """The policy around these parameters, at the states of a batch."""
+        return expand(self._policy, policy_parameters(params_M), batch.obs_MEHO.flatten(1, 2))
+
     def surrogate(self, params_M: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The inner objective of every task: shape (M,)."""
+        return self.value(self.policy(params_M, batch.obs_MEHO.flatten(1, 2)), batch)
+
+    def value(self, distribution: Distribution, batch: Batch) -> Tensor:
+        """The inner objective for these distributions at the states of a batch: shape (M,)."""
+        log_probs = distribution.log_prob(batch.actions_MEHA.flatten(1, 2))
         return self._objective(
-            batch.log_probs_under(self.policy, params_M),
+            log_probs.view_as(batch.log_probs_MEH),
             batch.log_probs_MEH,
             batch.advantages_MEH,
             batch.weights_MEH,
         )
 
-    def gradient(
-        self, params_M: Mapping[str, Tensor], batch: Batch, create_graph: bool = False
-    ) -> Params:
+    def gradient(self, params_M: Mapping[str, Tensor], batch: Batch) -> Params:
         """Per-task gradient of the surrogate, of all parameters of the policy."""
-        acting = policy_parameters(params_M)
-        leaves = acting if create_graph else detach(acting, requires_grad=True)
+        leaves = detach(policy_parameters(params_M), requires_grad=True)
         with torch.enable_grad():
             total = self.surrogate(leaves, batch).sum()
-            grads = torch.autograd.grad(total, list(leaves.values()), create_graph=create_graph)
+            grads = torch.autograd.grad(total, list(leaves.values()))
         return dict(zip(leaves, grads, strict=True))
 
     def rates(self, params_M: Mapping[str, Tensor], index: int) -> dict[str, Tensor | float]:
@@ -135,11 +142,16 @@ class StepJacobian:
         self._rates = inner.rates(params, index)
         still = all(isinstance(rate, float) and rate == 0.0 for rate in self._rates.values())
         self._flat = inner.config.first_order or still
-        self._leaves = detach(policy_parameters(params), requires_grad=True)
         if self._flat:
             self._gradient = inner.gradient(params, batch)
-        else:
-            self._gradient = inner.gradient(self._leaves, batch, create_graph=True)
+            return
+        self._expansion = inner.expand(params, batch)
+        distribution = self._expansion.distribution
+        self._parameters = tuple(p.requires_grad_() for p in distribution.parameters)
+        with torch.enable_grad():
+            total = inner.value(type(distribution)(*self._parameters), batch).sum()
+            self._first = torch.autograd.grad(total, self._parameters, create_graph=True)
+        self._gradient, self._pulled = self._expansion.pull(tuple(c.detach() for c in self._first))
 
     def push(self, tangent_M: Params) -> Params:
         """J times a tangent per task."""
@@ -150,18 +162,18 @@ class StepJacobian:
                 pushed[name] = pushed[name] + rate * bent[name]
             if f"{STEP_SIZE}{name}" in tangent_M:
                 turn = tangent_M[f"{STEP_SIZE}{name}"]
-                pushed[name] = pushed[name] + turn * self._gradient[name].detach()
+                pushed[name] = pushed[name] + turn * self._gradient[name]
         return pushed
 
     def pull(self, cotangent_M: Params) -> Params:
         """J transposed times a cotangent per task."""
         pulled = dict(cotangent_M)
-        weighted = {name: torch.zeros_like(value) for name, value in self._leaves.items()}
+        weighted = {name: torch.zeros_like(value) for name, value in self._gradient.items()}
         for name, rate in self._rates.items():
             weighted[name] = rate * cotangent_M[name]
             key = f"{STEP_SIZE}{name}"
             if key in cotangent_M:
-                share = self._gradient[name].detach() * cotangent_M[name]
+                share = self._gradient[name] * cotangent_M[name]
                 pulled[key] = pulled[key] + share.sum_to_size(pulled[key].shape)
         bent = self._hessian(weighted)
         if bent is not None:
@@ -172,11 +184,15 @@ class StepJacobian:
     def _hessian(self, vector_M: Params) -> Params | None:
         if self._flat:
             return None
-        products = torch.autograd.grad(
-            list(self._gradient.values()),
-            list(self._leaves.values()),
-            grad_outputs=[vector_M[name] for name in self._leaves],
-            retain_graph=True,
-            materialize_grads=True,
+        return self._expansion.bend(vector_M, self._pulled, self._second)
+
+    def _second(self, changes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Change of the surrogate's gradient in the distributions' parameters."""
+        curved = [(c, u) for c, u in zip(self._first, changes, strict=True) if c.requires_grad]
+        if not curved:
+            return tuple(torch.zeros_like(p) for p in self._parameters)
+        gradients, along = zip(*curved, strict=True)
+        # the Hessian is symmetric: times a vector from either side
+        return torch.autograd.grad(
+            gradients, self._parameters, along, retain_graph=True, materialize_grads=True
         )
-        return dict(zip(self._leaves, products, strict=True))

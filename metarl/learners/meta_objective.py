@@ -241,22 +241,18 @@ class _ChunkCurvature:
         self, inner: InnerLoop, jacobians: list[StepJacobian], params_M: Params, query: Batch
     ) -> None:
         self._jacobians = jacobians
-        self._params = {name: value.contiguous() for name, value in detach(params_M).items()}
         self._weights_MN = query.weights_MEH.flatten(1, 2)
-        obs_MNO = query.obs_MEHO.flatten(1, 2)
-
-        def parameters_of(params: Params) -> tuple[Tensor, ...]:
-            return inner.policy(params, obs_MNO).parameters
-
-        self._parameters_of = parameters_of
-        self._distribution = inner.policy(self._params, obs_MNO)
-        _, self._pull_back, *_ = torch.func.vjp(parameters_of, self._params)
+        self._expansion = inner.expand(params_M, query)
+        self._zeros = {name: torch.zeros_like(value) for name, value in params_M.items()}
 
     def product(self, tangent_M: Params) -> Params:
         for jacobian in self._jacobians:
             tangent_M = jacobian.push(tangent_M)
-        _, pushed, *_ = torch.func.jvp(self._parameters_of, (self._params,), (tangent_M,))
-        (cotangent,) = self._pull_back(self._distribution.fisher(pushed, self._weights_MN))
+        pushed = self._expansion.push(tangent_M)
+        pulled, _ = self._expansion.pull(
+            self._expansion.distribution.fisher(pushed, self._weights_MN)
+        )
+        cotangent = self._zeros | pulled
         for jacobian in reversed(self._jacobians):
             cotangent = jacobian.pull(cotangent)
         return cotangent
