@@ -55,6 +55,12 @@ class Normalizer:
             return obs
         return to_array(self.obs(torch.as_tensor(obs, device=self._moments["mean"].device)))
 
+    def reward_seen(self, rewards: np.ndarray) -> np.ndarray:
+        """`reward` of an array, for acting."""
+        if not self.rewards:
+            return rewards
+        return to_array(self.reward(torch.as_tensor(rewards, device=self._moments["mean"].device)))
+
     def reward(self, rewards: Tensor) -> Tensor:
         """Rewards as the policy and the baseline see them: scaled, not shifted."""
         if not self.rewards or not self._moments["count"]:

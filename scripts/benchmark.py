@@ -76,8 +76,8 @@ def _measure_all(results: dict[str, Any], repeats: int, before: Mapping[str, Any
     _add(results, Workload(_CHEETAH, 1, 20, 200), 5 * repeats, "adaptation")
     _print_ratios(results["workloads"], before)
     results["scaling"] = {
-        "meta_batch": costs([Workload(_CHEETAH, size, 20, 50) for size in META_BATCHES]),
-        "horizon": costs([Workload(_CHEETAH, 10, 20, size) for size in HORIZONS]),
+        "meta_batch": costs([Workload(_CHEETAH, size, 20, 25) for size in META_BATCHES]),
+        "horizon": costs([Workload(_CHEETAH, 5, 20, size) for size in HORIZONS]),
     }
     _print_scaling(results["scaling"])
     results["peers_steps_per_s"] = speeds()

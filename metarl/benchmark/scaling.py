@@ -16,7 +16,7 @@ _benches: list[Bench] = []  # the one of a worker process
 
 
 def costs(workloads: Sequence[Workload], rounds: int = 2) -> list[Figures]:
-    """Seconds of a warm iteration, peak memory in MiB and environment steps of each workload.
+    """Seconds of an iteration, peak memory in MiB and environment steps of each workload.
 
     Every workload has a process of its own. They take turns, so that a machine whose speed changes
     changes it for all; the fastest turn counts.
@@ -29,11 +29,10 @@ def costs(workloads: Sequence[Workload], rounds: int = 2) -> list[Figures]:
             )
             for workload in workloads
         ]
-        for future in [worker.submit(_turn, 0) for worker in workers]:
-            future.result()
+        for future in [worker.submit(peak_rss_mib) for worker in workers]:
+            future.result()  # all have started
         turns = [
-            [worker.submit(_turn, turn).result() for worker in workers]
-            for turn in range(1, rounds + 1)
+            [worker.submit(_turn, turn).result() for worker in workers] for turn in range(rounds)
         ]
         memory: list[Future[float]] = [worker.submit(peak_rss_mib) for worker in workers]
         return [

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from metarl.acting import ActionStep, RecurrentActor, array_dtype, to_array
 from metarl.baselines import require_enough_samples
@@ -125,12 +125,12 @@ class RL2(MetaLearner):
             for part in state.parts.values()
         ]
         inputs = self._inputs(
-            self.normalizer.obs(torch.as_tensor(obs_MEO, device=self.device)),
-            torch.as_tensor(previous_actions_MEA, device=self.device),
-            self.normalizer.reward(torch.as_tensor(previous_rewards_ME, device=self.device)),
-            torch.as_tensor(first_ME, device=self.device),
+            self.normalizer.obs_seen(obs_MEO),
+            previous_actions_MEA,
+            self.normalizer.reward_seen(previous_rewards_ME),
+            first_ME,
         )
-        step, memory = state.actor(to_array(inputs), memory, noise_MEA)
+        step, memory = state.actor(inputs, memory, noise_MEA)
         return step, replace(state, parts=dict(zip(state.parts, memory, strict=True)))
 
     def adapt(self, state: Memory, rollouts: Rollouts) -> Memory:
@@ -138,15 +138,18 @@ class RL2(MetaLearner):
         return replace(state)
 
     def _inputs(
-        self, obs: Tensor, previous_actions: Tensor, previous_rewards: Tensor, first: Tensor
-    ) -> Tensor:
+        self,
+        obs: np.ndarray,
+        previous_actions: np.ndarray,
+        previous_rewards: np.ndarray,
+        first: np.ndarray,
+    ) -> np.ndarray:
         """The policy's inputs, over any leading axes: shape (..., F)."""
         if self.spec.num_actions:
-            chosen = previous_actions.squeeze(-1).long()
-            previous_actions = nn.functional.one_hot(chosen, self.spec.num_actions).to(obs)
-            previous_actions = previous_actions * ~first.unsqueeze(-1)
-        last = torch.stack([previous_rewards, first.to(obs.dtype)], dim=-1)
-        return torch.cat([obs, previous_actions, last], dim=-1)
+            chosen = np.eye(self.spec.num_actions, dtype=obs.dtype)
+            previous_actions = chosen[previous_actions[..., 0].astype(int)] * ~first[..., None]
+        parts = (obs, previous_actions, previous_rewards[..., None], first[..., None])
+        return np.concatenate(parts, axis=-1)
 
     # Meta-training
 
@@ -180,12 +183,15 @@ class RL2(MetaLearner):
 
     def _episode_inputs(self, rollouts: Rollouts) -> Tensor:
         """Inputs of an episode, previous action and reward shifted by exactly one step."""
-        actions, rewards = rollouts.actions_MEHA, rollouts.rewards_MEH
-        previous_actions = torch.cat([torch.zeros_like(actions[:, :, :1]), actions[:, :, :-1]], 2)
-        previous_rewards = torch.cat([torch.zeros_like(rewards[:, :, :1]), rewards[:, :, :-1]], 2)
-        first = torch.zeros_like(rewards, dtype=torch.bool)
+        actions, rewards = (
+            np.roll(to_array(values), 1, axis=2)
+            for values in (rollouts.actions_MEHA, rollouts.rewards_MEH)
+        )
+        actions[:, :, 0] = rewards[:, :, 0] = 0.0
+        first = np.zeros(rewards.shape, bool)
         first[:, :, 0] = True
-        return self._inputs(rollouts.obs_MEHO, previous_actions, previous_rewards, first)
+        inputs = self._inputs(to_array(rollouts.obs_MEHO), actions, rewards, first)
+        return torch.as_tensor(inputs, device=self.device)
 
     # Parameters
 

@@ -114,10 +114,10 @@ class TrialPPO:
         self, data: dict[str, Tensor], rows: Tensor, pool: ThreadPoolExecutor
     ) -> tuple[float, float]:
         """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
-        total = data["valid"][:, rows].sum().clamp(min=1.0)
+        total = data["valid"].index_select(1, rows).sum().clamp(min=1.0)
 
         def differentiate(part: Tensor) -> tuple[list[Tensor], float]:
-            return self._gradient({n: v[:, part] for n, v in data.items()}, total)
+            return self._gradient({n: v.index_select(1, part) for n, v in data.items()}, total)
 
         parts = rows.tensor_split(min(_SLICES, len(rows)))
         gradients, kls = zip(*pool.map(differentiate, parts), strict=True)
