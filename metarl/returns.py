@@ -7,15 +7,23 @@ False after its end; an episode's steps are contiguous from step 0.
 import torch
 from torch import Tensor
 
+_BLOCK = 128  # steps that are summed by one matrix product
+
 
 def discounted_returns(rewards_MEH: Tensor, valid_MEH: Tensor, discount: float) -> Tensor:
     """G_t = r_t + discount * G_{t+1}, zero where not valid: shape (M, E, H)."""
     rewards = rewards_MEH * valid_MEH
     returns = torch.empty_like(rewards)
-    running_ME = torch.zeros_like(rewards[..., 0])
-    for t in reversed(range(rewards.shape[-1])):
-        running_ME = rewards[..., t] + discount * running_ME
-        returns[..., t] = running_ME
+    following_ME1 = torch.zeros_like(rewards[..., :1])
+    for first in reversed(range(0, rewards.shape[-1], _BLOCK)):
+        block = rewards[..., first : first + _BLOCK]
+        steps = torch.arange(block.shape[-1], device=block.device)
+        later = (steps[:, None] - steps).clamp(min=0)  # from the column's step to the row's
+        weights = torch.tril(discount ** later.to(block.dtype))
+        rest = discount ** (len(steps) - steps).to(block.dtype)
+        block_returns = block @ weights + following_ME1 * rest
+        returns[..., first : first + _BLOCK] = block_returns
+        following_ME1 = block_returns[..., :1]
     return returns
 
 

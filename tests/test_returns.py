@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from metarl.returns import discounted_returns, generalized_advantages, normalize, step_weights
@@ -15,6 +16,18 @@ def test_discounted_returns_by_hand():
     valid = torch.tensor([[[True, True, False]]])
     expected = torch.tensor([[[1.0 + 0.5 * 2.0, 2.0, 0.0]]])
     torch.testing.assert_close(discounted_returns(rewards, valid, 0.5), expected)
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.5, 0.99, 1.0])
+@pytest.mark.parametrize("horizon", [1, 128, 300])
+def test_discounted_returns_follow_their_recursion(float64, horizon, discount):
+    rewards = torch.randn(2, 3, horizon, generator=torch.Generator().manual_seed(0))
+    valid = torch.arange(horizon) < torch.tensor([[[horizon], [200], [1]]])
+    returns = discounted_returns(rewards, valid.expand(2, -1, -1), discount)
+    running = torch.zeros(2, 3)
+    for t in reversed(range(horizon)):
+        running = rewards[..., t] * valid[..., t] + discount * running
+        torch.testing.assert_close(returns[..., t], running)
 
 
 def test_truncation_bootstraps_and_constant_value_has_no_advantage(float64):

@@ -113,7 +113,7 @@ class Ant(MujocoTaskEnv):
     ) -> tuple[np.ndarray, np.ndarray | None]:
         velocity = (self._torso[:, :2] - before) / self.dt
         rewards = self._goal_reward(velocity) + self._alive_reward
-        rewards -= self._ctrl_cost_weight * np.square(control).sum(axis=1)
+        rewards -= self._ctrl_cost_weight * np.vecdot(control, control)
         if self._contact_cost_weight:
             rewards -= self._contact_cost_weight * np.square(self._contact_forces()).sum(axis=1)
         if self._z_range is None:

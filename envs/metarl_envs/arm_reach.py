@@ -74,7 +74,7 @@ class ArmReach(MujocoTaskEnv):
         return np.concatenate([self.qpos, self.qvel, self._tip], axis=1)
 
     def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
+        cost = self._ctrl_cost_weight * np.vecdot(control, control)
         return -self._distance() - cost, None
 
     def _info(self) -> dict[str, np.ndarray]:

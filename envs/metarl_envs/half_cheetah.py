@@ -81,7 +81,7 @@ class HalfCheetah(MujocoTaskEnv):
         self, before: np.ndarray, control: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
         velocity = (self.qpos[:, 0] - before) / self.dt
-        cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
+        cost = self._ctrl_cost_weight * np.vecdot(control, control)
         gain = velocity if self._goal is None else self._goal.reward(velocity)
         return gain - cost, None
 

@@ -93,7 +93,7 @@ class HumanoidDir(MujocoTaskEnv):
         displacement = (self._centre_of_mass() - before) / self.model.opt.timestep
         contact = self._contact_weight * np.square(self._derived[-1]).sum(axis=(1, 2))
         rewards = self._forward_weight * self._goal.reward(displacement) + self._alive_reward
-        rewards -= self._ctrl_weight * np.square(control).sum(axis=1)
+        rewards -= self._ctrl_weight * np.vecdot(control, control)
         rewards -= np.minimum(contact, _MAX_CONTACT_COST)
         height = self.qpos[:, 2]
         return rewards, (height < 1.0) | (height > 2.0)

@@ -91,5 +91,5 @@ class ReacherGoal(MujocoTaskEnv):
 
     def _outcome(self, before: Any, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         distance = np.linalg.norm(self._fingertip - self._target, axis=1)
-        cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
+        cost = self._ctrl_cost_weight * np.vecdot(control, control)
         return -distance - cost, None

@@ -60,5 +60,5 @@ class SwimmerVel(MujocoTaskEnv):
         self, before: np.ndarray, control: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
         velocity = (self.qpos[:, 0] - before) / self.dt
-        cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
+        cost = self._ctrl_cost_weight * np.vecdot(control, control)
         return self._goal.reward(velocity) - cost, None

@@ -80,7 +80,7 @@ class PlanarWalker(MujocoTaskEnv):
     ) -> tuple[np.ndarray, np.ndarray | None]:
         velocity = (self.qpos[:, 0] - before) / self.dt
         gain = velocity if self._goal is None else self._goal.reward(velocity)
-        cost = self._ctrl_cost_weight * np.square(control).sum(axis=1)
+        cost = self._ctrl_cost_weight * np.vecdot(control, control)
         return gain + self._alive_reward - cost, ~self._healthy()
 
     @abstractmethod
