@@ -125,6 +125,8 @@ class GaussianTanhActor:
 class RecurrentActor:
     """A GRU or LSTM with a linear head, step by step, by the equations of `torch.nn`.
 
+    Later changes of their parameters are not seen.
+
     Args:
         memory: the GRU or LSTM, of one layer.
         head: from its hidden state to the outputs.
@@ -143,7 +145,7 @@ class RecurrentActor:
         self._gates = list(zip(joined, biases, strict=True))
         # a GRU's candidate sees the hidden state through the reset gate
         self._candidate = tuple(parts[-1] for parts in gates)
-        self._head = to_array(head.weight).T.copy(), to_array(head.bias)
+        self._head = to_array(head.weight).T.copy(), to_array(head.bias).copy()
         self._step = self._lstm if lstm else self._gru
         self._choose = _choose_category if log_std_A is None else GaussianChoice(log_std_A[None])
 

@@ -51,6 +51,18 @@ def test_memory_is_carried_across_episodes_and_starts_at_zero():
     assert not torch.equal(fresh.actions_MEHA[:, :, 0], experienced.actions_MEHA[:, :, 0])
 
 
+@pytest.mark.parametrize("memory", ["gru", "lstm"])
+def test_a_state_acts_with_the_parameters_it_began_with(memory):
+    world = recurrent(memory)
+    state = world.begin()
+    before, _ = world.collect(state)
+    world.iterate(1)
+    after, _ = world.collect(state)
+    fresh, _ = world.collect(world.begin())
+    assert torch.equal(before.actions_MEHA, after.actions_MEHA)
+    assert not torch.equal(before.actions_MEHA, fresh.actions_MEHA)
+
+
 def test_inputs_are_shifted_by_exactly_one():
     world = recurrent()
     rollouts, _ = world.collect(world.begin())

@@ -147,7 +147,7 @@ class StepJacobian:
             return
         self._expansion = inner.expand(params, batch)
         distribution = self._expansion.distribution
-        self._parameters = tuple(p.requires_grad_() for p in distribution.parameters)
+        self._parameters = tuple(p.detach().requires_grad_() for p in distribution.parameters)
         with torch.enable_grad():
             total = inner.value(type(distribution)(*self._parameters), batch).sum()
             self._first = torch.autograd.grad(total, self._parameters, create_graph=True)
