@@ -1,5 +1,8 @@
+import importlib
 import time
+from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -70,3 +73,16 @@ def test_repetitions_are_no_part_of_the_time():
     elapsed_s = time.perf_counter() - start
     assert 0 < limit.extra_s < elapsed_s
     assert limit.engine_s <= elapsed_s - limit.extra_s
+
+
+def test_a_peer_that_does_not_start_is_left_out(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    peers = importlib.import_module("benchmark_peers")
+    monkeypatch.setattr(peers, "_SECONDS", 0.05)
+
+    def whole():
+        return gymnasium.make_vec("metarl/HalfCheetahVel-v0", num_envs=40, torso_position=False)
+
+    monkeypatch.setattr(peers, "_makers", lambda: {"broken": lambda: 1 / 0, "whole": whole})
+    assert set(peers.speeds()) == {"whole"}
+    assert "broken is left out: division by zero" in capsys.readouterr().out
