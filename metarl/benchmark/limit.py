@@ -37,6 +37,8 @@ class PhysicsLimit:
     @property
     def alone_s(self) -> float:
         """Seconds that all steps so far would have taken with nothing between them."""
+        if not self._repeated_s:  # too few steps to have repeated one
+            return self.engine_s
         return self.engine_s * self._alone_s / self._repeated_s
 
     def reset(self, *args: Any, **kwargs: Any) -> None:
