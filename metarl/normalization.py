@@ -5,7 +5,7 @@ rollout of every task is seen through the same numbers, so that ratios stay one 
 parameters and no task is told apart by its own scale. They are saved with the policy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -51,15 +51,14 @@ class Normalizer:
 
     def obs_seen(self, obs: np.ndarray) -> np.ndarray:
         """`obs` of an array, for acting."""
-        if not self.observations:
-            return obs
-        return to_array(self.obs(torch.as_tensor(obs, device=self._moments["mean"].device)))
+        return self._of_array(self.obs, obs) if self.observations else obs
 
     def reward_seen(self, rewards: np.ndarray) -> np.ndarray:
         """`reward` of an array, for acting."""
-        if not self.rewards:
-            return rewards
-        return to_array(self.reward(torch.as_tensor(rewards, device=self._moments["mean"].device)))
+        return self._of_array(self.reward, rewards) if self.rewards else rewards
+
+    def _of_array(self, function: Callable[[Tensor], Tensor], values: np.ndarray) -> np.ndarray:
+        return to_array(function(torch.as_tensor(values, device=self._moments["mean"].device)))
 
     def reward(self, rewards: Tensor) -> Tensor:
         """Rewards as the policy and the baseline see them: scaled, not shifted."""

@@ -40,9 +40,13 @@ def clipped_ratio(
     Schulman et al. 2017, arXiv 1707.06347, eq. 7; r = pi/pi_sampled.
     """
     ratios = _log_ratios(log_probs_MEH, sampled_log_probs_MEH, weights_MEH).exp()
+    return (weights_MEH * clipped_gains(ratios, advantages_MEH, clip)).sum((1, 2))
+
+
+def clipped_gains(ratios: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """min(r A, clip(r, 1 - clip, 1 + clip) A) of every step, whatever the shape."""
     clipped = ratios.clamp(1.0 - clip, 1.0 + clip)
-    lower = torch.minimum(ratios * advantages_MEH, clipped * advantages_MEH)
-    return (weights_MEH * lower).sum((1, 2))
+    return torch.minimum(ratios * advantages, clipped * advantages)
 
 
 def score_function(

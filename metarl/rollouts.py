@@ -104,20 +104,24 @@ class Clock:
     env_steps: int = 0
 
 
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 @contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """So many torch threads, also in Python threads that start inside; restored afterwards."""
+def arithmetic_threads(count: int) -> Iterator[None]:
+    """So many threads of torch, also in Python threads that start inside, and of NumPy's BLAS.
+
+    Restored afterwards.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        yield
+        with _thread_pools().limit(limits=count, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(threads)
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def collect(
@@ -146,10 +150,10 @@ def collect(
     clock = clock or Clock()
     num_tasks, episodes = len(task_keys), env.num_envs // len(task_keys)
     # no thread that waits for arithmetic takes a core from the physics
-    with torch_threads(1), _blas().limit(limits=1, user_api="blas"), torch.no_grad():
-        noise_MHEA = action_noise(path, task_keys, episodes, horizon, learner.spec.noise_size)
-        noise_MHEA = noise_MHEA.astype(array_dtype(learner.dtype), copy=False)
+    with arithmetic_threads(1), torch.no_grad():
         recorder = _Recorder(num_tasks, episodes, horizon, learner)
+        noise_MHEA = action_noise(path, task_keys, episodes, horizon, learner.spec.noise_size)
+        noise_MHEA = noise_MHEA.astype(recorder.dtype, copy=False)
         start, physics_before = time.perf_counter(), _physics_s(env)
         obs, _ = env.reset(seed=reset_seeds(path, task_keys, episodes))
         clock.env_s += time.perf_counter() - start
@@ -185,11 +189,11 @@ class _Recorder:
     def __init__(self, num_tasks: int, episodes: int, horizon: int, learner: "MetaLearner") -> None:
         shape, spec = (num_tasks, episodes), learner.spec
         self._shape, self._horizon, self._device = shape, horizon, learner.device
-        self._dtype = array_dtype(learner.dtype)
-        self._obs = np.zeros((*shape, horizon, spec.obs_size), self._dtype)
-        self._actions = np.zeros((*shape, horizon, spec.action_size), self._dtype)
-        self._rewards = np.zeros((*shape, horizon), self._dtype)
-        self._log_probs = np.zeros((*shape, horizon), self._dtype)
+        self.dtype = array_dtype(learner.dtype)
+        self._obs = np.zeros((*shape, horizon, spec.obs_size), self.dtype)
+        self._actions = np.zeros((*shape, horizon, spec.action_size), self.dtype)
+        self._rewards = np.zeros((*shape, horizon), self.dtype)
+        self._log_probs = np.zeros((*shape, horizon), self.dtype)
         self._lengths = np.full(shape, horizon)
         self._ended = np.zeros(shape, bool)
         self._terminated = np.zeros(shape, bool)
@@ -204,7 +208,7 @@ class _Recorder:
 
     def observe(self, t: int, obs: np.ndarray) -> np.ndarray:
         # acting reads a dense copy: rows of the buffer lie far apart
-        obs_MEO = np.asarray(obs, self._dtype).reshape(*self._shape, -1)
+        obs_MEO = np.asarray(obs, self.dtype).reshape(*self._shape, -1)
         self._obs[:, :, t] = obs_MEO
         return obs_MEO
 
@@ -221,7 +225,7 @@ class _Recorder:
         info: Mapping[str, Any],
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Record what the step gave; return the inputs of the next action."""
-        rewards_ME = np.asarray(rewards, self._dtype).reshape(self._shape)
+        rewards_ME = np.asarray(rewards, self.dtype).reshape(self._shape)
         self._rewards[:, :, t] = rewards_ME
         if info:
             self._note(info)
@@ -256,7 +260,7 @@ class _Recorder:
             "valid_MEH": valid_MEH,
             "terminated_ME": self._terminated,
             "diverged_ME": self._diverged,
-            "last_obs_MEO": np.array(last_obs, self._dtype).reshape(*self._shape, -1),
+            "last_obs_MEO": np.array(last_obs, self.dtype).reshape(*self._shape, -1),
         }
         if self._success is not None:
             arrays["success_ME"] = self._success

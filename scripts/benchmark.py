@@ -1,6 +1,6 @@
 """Measure how far from the speed of physics alone this machine runs.
 
-python scripts/benchmark.py --json now.json            # every row, in about four minutes
+python scripts/benchmark.py --json now.json            # every row, in about three minutes
 python scripts/benchmark.py --compare before.json      # and what has changed since
 python scripts/benchmark.py --env metarl/AntDir-v0 --learner promp
 

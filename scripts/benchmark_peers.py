@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import SubprocVecEnv
 from metarl.benchmark import Workload
 from metarl.building import build_learner
 from metarl.environments import spec_of_spaces
-from metarl.rollouts import torch_threads
+from metarl.rollouts import arithmetic_threads
 
 TASKS, EPISODES = 2, 20
 NUM_ENVS = TASKS * EPISODES
@@ -81,7 +81,7 @@ def _speed(env: Any) -> float:
     result = env.reset()
     obs = result[0] if isinstance(result, tuple) else result
     steps, start = 0, time.perf_counter()
-    with torch_threads(1), torch.no_grad():
+    with arithmetic_threads(1), torch.no_grad():
         while time.perf_counter() - start < _SECONDS:
             obs_MEO = np.asarray(obs, np.float32).reshape(TASKS, EPISODES, -1)
             noise = generator.standard_normal((TASKS, EPISODES, spec.action_size), np.float32)

@@ -28,7 +28,6 @@ from metarl_envs.mujoco_env import MujocoTaskEnv
 from metarl_envs.tasks import repeat
 
 Figures = dict[str, float]
-_ACTION_SCALE = 10.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Workload:
         """The experiment of this workload."""
         return parse_config(
             {
-                "env": {"id": self.env, "kwargs": {"action_scale": _ACTION_SCALE}},
+                "env": {"id": self.env, "kwargs": {"action_scale": 10.0}},
                 "learner": {"name": self.learner},
                 "meta_batch": self.meta_batch,
                 "episodes": self.episodes,

@@ -42,7 +42,10 @@ class Batch:
         params_M: Mapping[str, Tensor],
     ) -> Tensor:
         """Log-probabilities of the actions under other parameters: shape (M, E, H)."""
-        distribution = policy(params_M, self.obs_MEHO.flatten(1, 2))
+        return self.log_probs_of(policy(params_M, self.obs_MEHO.flatten(1, 2)))
+
+    def log_probs_of(self, distribution: Distribution) -> Tensor:
+        """Log-probabilities of the actions under distributions at the states: shape (M, E, H)."""
         return distribution.log_prob(self.actions_MEHA.flatten(1, 2)).view_as(self.log_probs_MEH)
 
     def task_slice(self, tasks: slice) -> "Batch":

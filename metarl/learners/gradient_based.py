@@ -19,13 +19,7 @@ from torch import Tensor
 
 from metarl.acting import ActionStep, Actor
 from metarl.baselines import require_enough_samples
-from metarl.learners.base import (
-    Collect,
-    LearnerConfig,
-    MetaLearner,
-    Metrics,
-    Spec,
-)
+from metarl.learners.base import Collect, LearnerConfig, MetaLearner, Metrics, Spec
 from metarl.learners.batch import AdvantageConfig, Batch, make_batch
 from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
 from metarl.learners.meta_objective import LocalTerms, MetaObjective

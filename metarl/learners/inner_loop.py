@@ -81,9 +81,8 @@ class InnerLoop:
 
     def value(self, distribution: Distribution, batch: Batch) -> Tensor:
         """The inner objective for these distributions at the states of a batch: shape (M,)."""
-        log_probs = distribution.log_prob(batch.actions_MEHA.flatten(1, 2))
         return self._objective(
-            log_probs.view_as(batch.log_probs_MEH),
+            batch.log_probs_of(distribution),
             batch.log_probs_MEH,
             batch.advantages_MEH,
             batch.weights_MEH,

@@ -13,10 +13,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from metarl.learners.gradient_based import (
-    GradientBasedConfig,
-    ThroughAdaptation,
-)
+from metarl.learners.gradient_based import GradientBasedConfig, ThroughAdaptation
 from metarl.learners.inner_loop import STEP_SIZE, InnerLoop
 from metarl.learners.outer import OuterConfig
 from metarl.learners.trpo import TRPOConfig

@@ -167,9 +167,8 @@ class MetaObjective:
         return {name: params[name] for name in start}
 
     def _surrogate(self, new: Distribution, query: Batch, surrogate: Objective) -> Tensor:
-        log_probs = new.log_prob(query.actions_MEHA.flatten(1, 2)).view_as(query.log_probs_MEH)
         weights, advantages = query.weights_MEH, query.advantages_MEH
-        value_M = surrogate(log_probs, query.log_probs_MEH, advantages, weights)
+        value_M = surrogate(query.log_probs_of(new), query.log_probs_MEH, advantages, weights)
         if self._entropy_bonus:
             entropy = new.entropy().expand(weights.flatten(1).shape)
             value_M = value_M + self._entropy_bonus * (weights.flatten(1) * entropy).sum(1)

@@ -20,15 +20,10 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from metarl.acting import ActionStep, RecurrentActor, array_dtype, to_array
+from metarl.acting import ActionStep, RecurrentActor, to_array
 from metarl.baselines import require_enough_samples
 from metarl.errors import ConfigError
-from metarl.learners.base import (
-    Collect,
-    MetaLearner,
-    Metrics,
-    Spec,
-)
+from metarl.learners.base import Collect, MetaLearner, Metrics, Spec
 from metarl.learners.batch import AdvantageConfig, make_batch
 from metarl.learners.recurrent_network import RecurrentNetwork
 from metarl.learners.trial_ppo import TrialPPO, TrialPPOConfig
@@ -104,10 +99,12 @@ class RL2(MetaLearner):
     # Acting and adapting
 
     def begin(self, num_tasks: int, episodes: int) -> Memory:
-        names = ("hidden", "cell") if self.config.memory == "lstm" else ("hidden",)
-        shape = (num_tasks, episodes, self.config.hidden_size)
-        parts = {name: np.zeros(shape, array_dtype(self.dtype)) for name in names}
-        return Memory(parts, self.network.actor())
+        empty = self.network.empty_memory(num_tasks * episodes)
+        parts = zip(("hidden", "cell"), empty, strict=False)  # a GRU has no cell
+        return Memory(
+            {name: to_array(part).reshape(num_tasks, episodes, -1) for name, part in parts},
+            self.network.actor(),
+        )
 
     def act(
         self,

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from metarl.learners.base import LearnerConfig, Metrics
 from metarl.learners.recurrent_network import RecurrentNetwork
+from metarl.objectives import clipped_gains
 from metarl.params import Params
-from metarl.rollouts import torch_threads
+from metarl.rollouts import arithmetic_threads
 
 # Parts of a minibatch that are differentiated at once: the steps of a recurrent network are too
 # small for more than one thread. Fixed, so that results do not depend on the number of threads
@@ -140,8 +141,7 @@ class TrialPPO:
         log_ratios = distribution.log_prob(data["actions"]) - data["log_probs"].squeeze(-1)
         log_ratios = log_ratios.masked_fill(valid == 0, 0.0)
         ratios = log_ratios.exp()
-        clipped = ratios.clamp(1.0 - self._config.clip, 1.0 + self._config.clip)
-        gain = torch.minimum(ratios * advantages, clipped * advantages)
+        gain = clipped_gains(ratios, advantages, self._config.clip)
         gain = gain + self._config.entropy_bonus * distribution.entropy()
         loss = -(gain * valid).sum() / total
         gradient = list(torch.autograd.grad(loss, list(self._network.parameters())))
@@ -172,5 +172,5 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
     """A thread per slice, between which torch's threads are shared out."""
     threads = torch.get_num_threads()
     workers = ThreadPoolExecutor(min(threads, _SLICES))
-    with torch_threads(max(1, threads // _SLICES)), workers as pool:
+    with arithmetic_threads(max(1, threads // _SLICES)), workers as pool:
         yield pool
