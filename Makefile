@@ -45,7 +45,7 @@ build: $(INSTALLED)  ## build the wheel, install it in a clean environment, use 
 	cd $(WHEEL_VENV) && bin/python -P smoke_test.py
 
 bench: $(INSTALLED)  ## speed against physics alone
-	$(BIN)/python scripts/benchmark.py
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache

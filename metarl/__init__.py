@@ -8,10 +8,10 @@ Importing it registers the environments of `metarl_envs` with Gymnasium.
 """
 
 from metarl.adapted_policy import AdaptedPolicy, adapt
-from metarl.building import load
-from metarl.config import ExperimentConfig, load_config
 from metarl.errors import CheckpointError, ConfigError, EnvironmentFitError, UserError
 from metarl.evaluation import EvaluationResult, evaluate
+from metarl.experiment.building import load
+from metarl.experiment.config import ExperimentConfig, load_config
 from metarl.training import train
 
 __version__ = "0.1.0"

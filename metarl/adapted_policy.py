@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from metarl.acting import array_dtype
-from metarl.environments import require_fit
+from metarl.environments.make import require_fit
 from metarl.errors import ConfigError
+from metarl.interaction.rollouts import Rollouts, collect
 from metarl.learners.base import MetaLearner, State
-from metarl.rollouts import Rollouts, collect
+from metarl.policies.actors import array_dtype
 from metarl.seeding import Purpose
 from metarl_envs.single_env import SingleTaskEnv
 from metarl_envs.task_env import TaskVectorEnv

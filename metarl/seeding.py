@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 import torch
 
-from metarl_envs.tasks import num_tasks, take, to_json
+from metarl_envs.tasks.batches import num_tasks, take, to_json
 
 
 class Purpose(IntEnum):

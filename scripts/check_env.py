@@ -11,7 +11,7 @@ from pathlib import Path
 import metarl
 from metarl.command_line import run
 from metarl.config_model import EnvConfig
-from metarl.environments import check_env
+from metarl.environments.make import check_env
 
 
 def main() -> None:

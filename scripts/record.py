@@ -12,7 +12,7 @@ from pathlib import Path
 import metarl
 from metarl.command_line import run
 from metarl.errors import ConfigError
-from metarl.video import record
+from metarl.reports.video import record
 
 
 def main() -> None:

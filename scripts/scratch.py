@@ -19,7 +19,7 @@ from stable_baselines3.common.monitor import Monitor
 
 import metarl
 from metarl.command_line import run
-from metarl_envs.tasks import take
+from metarl_envs.tasks.batches import take
 
 
 def main() -> None:

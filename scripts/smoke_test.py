@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 
 import metarl
-from metarl.config import parse_config
+from metarl.experiment.config import parse_config
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import metarl
-from metarl.config import ExperimentConfig, parse_config
+from metarl.experiment.config import ExperimentConfig, parse_config
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl_envs import register_task_env
-from metarl_envs.mujoco_env import MujocoTaskEnv
-from metarl_envs.task_distributions import UniformTasks
-from metarl_envs.task_parts import TargetVelocity
+from metarl_envs.parts.goals import TargetVelocity
+from metarl_envs.robots.base import MujocoTaskEnv
+from metarl_envs.tasks.distributions import UniformTasks
 
 
 class Point(gymnasium.Env):

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from mdp import ACTIONS, HORIZON, STATES
 
-from metarl.distributions import Categorical, DiagonalGaussian
-from metarl.learners.batch import Batch
-from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
-from metarl.learners.meta_objective import MetaObjective
+from metarl.estimators.advantages import Batch
+from metarl.learners.gradient.inner_loop import InnerLoop, InnerLoopConfig
+from metarl.learners.gradient.meta_objective import MetaObjective
 from metarl.params import tile, unflatten
-from metarl.policy import PolicyConfig, make_policy
+from metarl.policies.distributions import Categorical, DiagonalGaussian
+from metarl.policies.policy import PolicyConfig, make_policy
 
 EXACT = {"atol": 1e-10, "rtol": 1e-9}
 M, E, H, O, A = 3, 4, 5, 3, 2  # noqa: E741

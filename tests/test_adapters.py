@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import metarl
-from metarl.config import parse_config
+from metarl.experiment.config import parse_config
 from metarl_envs.checker import check_task_env
 from metarl_envs.errors import EnvironmentConfigError
 

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from metarl.baselines import (
+from metarl.errors import ConfigError
+from metarl.estimators.value_baselines import (
     LinearBaseline,
     MLPBaseline,
     linear_features,
     num_features,
     require_enough_samples,
 )
-from metarl.errors import ConfigError
 
 M, E, H, O = 2, 6, 20, 3  # noqa: E741
 VALID = torch.ones(M, E, H, dtype=torch.bool)

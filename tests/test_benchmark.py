@@ -1,16 +1,15 @@
 import importlib
 import time
-from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
 
-from metarl.benchmark import Bench, Workload, costs, deviation_from_line
-from metarl.benchmark.limit import PhysicsLimit
-from metarl.benchmark.workloads import peak_rss_mib
+from benchmarks import Bench, Workload, costs, deviation_from_line
+from benchmarks.limit import PhysicsLimit
+from benchmarks.workloads import peak_rss_mib
 from metarl.errors import UserError
-from metarl_envs.half_cheetah import HalfCheetahVel
+from metarl_envs.robots.half_cheetah import HalfCheetahVel
 
 TINY = Workload("metarl/HalfCheetahVel-v0", 2, 2, 40)
 
@@ -76,8 +75,8 @@ def test_repetitions_are_no_part_of_the_time():
 
 
 def test_a_peer_that_does_not_start_is_left_out(monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
-    peers = importlib.import_module("benchmark_peers")
+
+    peers = importlib.import_module("benchmarks.peers")
     monkeypatch.setattr(peers, "_SECONDS", 0.05)
 
     def whole():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import metarl
-from metarl.checkpoint import read_checkpoint
+from metarl.experiment.checkpoint import read_checkpoint
 from metarl.params import flatten
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import metarl
-from metarl.config import load_config, parse_config, to_yaml
+from metarl.experiment.config import load_config, parse_config, to_yaml
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -12,7 +12,7 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_shipped_configs_load(path):
     config = load_config(path)
-    assert config.env.id in metarl.config.LEARNERS or config.env.id.startswith("metarl/")
+    assert config.env.id in metarl.experiment.config.LEARNERS or config.env.id.startswith("metarl/")
     assert len(path.read_text().splitlines()) <= 30
 
 

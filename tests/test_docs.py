@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from metarl.config_model import EnvConfig
-from metarl_envs.variations import VARIATIONS
+from metarl_envs.parts.variations import VARIATIONS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [*sorted(DOCS.glob("*.md")), DOCS.parent / "README.md"]

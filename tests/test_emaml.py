@@ -7,9 +7,9 @@ from mdp import HORIZON, TabularMDP
 from surrogate_problems import TabularPolicy, finite_differences, tabular_batch
 from test_learners import World
 
-from metarl.learners.emaml import sampling_weights
-from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
-from metarl.learners.meta_objective import LocalTerms, MetaObjective
+from metarl.learners.gradient.emaml import sampling_weights
+from metarl.learners.gradient.inner_loop import InnerLoop, InnerLoopConfig
+from metarl.learners.gradient.meta_objective import LocalTerms, MetaObjective
 
 
 def test_sampling_term_makes_the_sampled_meta_gradient_exact(float64):

@@ -7,14 +7,14 @@ import torch
 from gymnasium import spaces
 
 import metarl
-from metarl.acting import ActionStep
 from metarl.evaluation import EvaluationResult, evaluate_tasks
 from metarl.evaluation.statistics import interquartile_interval, interquartile_mean, summarize
 from metarl.learners.base import MetaLearner, Spec
 from metarl.params import flatten
-from metarl_envs import tasks as task_batches
-from metarl_envs.task_distributions import ListTasks
+from metarl.policies.actors import ActionStep
 from metarl_envs.task_env import TaskVectorEnv, Transition
+from metarl_envs.tasks import batches as task_batches
+from metarl_envs.tasks.distributions import ListTasks
 
 
 class SolvableGoals(TaskVectorEnv):

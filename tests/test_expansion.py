@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from metarl.distributions import DiagonalGaussian
-from metarl.expansion import AutogradExpansion, GaussianTanhExpansion, expand
-from metarl.policy import PolicyConfig, make_policy
+from metarl.policies.derivatives import AutogradExpansion, GaussianTanhExpansion, expand
+from metarl.policies.distributions import DiagonalGaussian
+from metarl.policies.policy import PolicyConfig, make_policy
 
 M, N, O, A = 3, 7, 4, 2  # noqa: E741
 

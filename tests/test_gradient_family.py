@@ -13,13 +13,13 @@ from surrogate_problems import (
     neural_objective,
 )
 
-from metarl.learners.inner_loop import STEP_SIZE, InnerLoop, InnerLoopConfig
-from metarl.learners.meta_objective import LocalTerms, MetaObjective
-from metarl.learners.outer import Adam, AdamConfig, PPOConfig
-from metarl.learners.promp import adapted_coefficient
-from metarl.objectives import clipped_ratio, likelihood_ratio
+from metarl.estimators.objectives import clipped_ratio, likelihood_ratio
+from metarl.learners.gradient.inner_loop import STEP_SIZE, InnerLoop, InnerLoopConfig
+from metarl.learners.gradient.meta_objective import LocalTerms, MetaObjective
+from metarl.learners.gradient.outer import Adam, AdamConfig, PPOConfig
+from metarl.learners.gradient.promp import adapted_coefficient
 from metarl.params import flatten, tile, unflatten
-from metarl.policy import CONTEXT, ContextPolicy, PolicyConfig, make_policy
+from metarl.policies.policy import CONTEXT, ContextPolicy, PolicyConfig, make_policy
 
 M, E, H, O, A = 3, 4, 5, 3, 2  # noqa: E741
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-import metarl_envs.tasks as task_batches
-from metarl.building import build_learner, from_checkpoint
-from metarl.checkpoint import read_checkpoint, save_checkpoint
-from metarl.config import parse_config
-from metarl.environments import make_env, spec_of_spaces
+import metarl_envs.tasks.batches as task_batches
+from metarl.environments.make import make_env, spec_of_spaces
+from metarl.experiment.building import build_learner, from_checkpoint
+from metarl.experiment.checkpoint import read_checkpoint, save_checkpoint
+from metarl.experiment.config import parse_config
+from metarl.interaction.rollouts import collect
 from metarl.learners import LEARNERS
 from metarl.params import flatten
-from metarl.rollouts import collect
 
 M, E, H = 3, 4, 12
 NEVER_LEARN = {"random_init"}

@@ -21,9 +21,9 @@ from surrogate_problems import (
     unflatten_exact,
 )
 
-from metarl.distributions import DiagonalGaussian
-from metarl.learners.inner_loop import InnerLoop, InnerLoopConfig
+from metarl.learners.gradient.inner_loop import InnerLoop, InnerLoopConfig
 from metarl.params import flatten, tile
+from metarl.policies.distributions import DiagonalGaussian
 
 
 @pytest.mark.parametrize("steps", [1, 2])

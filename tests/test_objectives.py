@@ -6,7 +6,7 @@ import torch
 from mdp import HORIZON, TabularMDP
 from torch.autograd.functional import hessian, jacobian
 
-from metarl.objectives import dice, likelihood_ratio, loaded_dice, score_function
+from metarl.estimators.objectives import dice, likelihood_ratio, loaded_dice, score_function
 
 THETA = torch.tensor([0.3, -0.5, 0.8, 0.1], dtype=torch.float64)
 EXACT = {"atol": 1e-10, "rtol": 1e-10}

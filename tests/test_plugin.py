@@ -10,11 +10,11 @@ import plugged
 import pytest
 
 import metarl
-from metarl.config import parse_config
 from metarl.config_model import EnvConfig
-from metarl.environments import make_env, spec_of_spaces
+from metarl.environments.make import make_env, spec_of_spaces
+from metarl.experiment.config import parse_config
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.plugin import WorkerError
+from metarl_envs.gymnasium_envs import WorkerError
 
 TASKS = {"goal": {"low": -1.0, "high": 1.0}}
 
@@ -144,7 +144,7 @@ def test_model_fields_scale_and_set():
     shapes = {key: space.shape for key, space in env.task_space.items()}
     assert shapes["body_mass_scale"] == (1,) and len(shapes["geom_friction"]) == 1
     nominal = gymnasium.make("InvertedPendulum-v5").unwrapped
-    from metarl_envs.plugin.model_fields import FieldRange, ModelFields
+    from metarl_envs.gymnasium_envs.model_fields import FieldRange, ModelFields
 
     single = gymnasium.make("InvertedPendulum-v5")
     model = single.unwrapped.model

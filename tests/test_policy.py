@@ -4,9 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from metarl.distributions import Categorical, DiagonalGaussian
 from metarl.params import flatten, tile, unflatten
-from metarl.policy import ContextPolicy, GaussianPolicy, ModuleNetwork, PolicyConfig, make_policy
+from metarl.policies.distributions import Categorical, DiagonalGaussian
+from metarl.policies.policy import (
+    ContextPolicy,
+    GaussianPolicy,
+    ModuleNetwork,
+    PolicyConfig,
+    make_policy,
+)
 
 O, A, M, N = 3, 2, 4, 6  # noqa: E741
 

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.returns import discounted_returns, generalized_advantages, normalize, step_weights
+from metarl.estimators.returns import (
+    discounted_returns,
+    generalized_advantages,
+    normalize,
+    step_weights,
+)
 
 GAMMA, LAMBDA, H = 0.9, 0.95, 6
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from test_learners import World
 
-from metarl.building import build_learner
-from metarl.config import parse_config
 from metarl.errors import ConfigError
-from metarl.learners.rl2 import _advantages, _concatenate, _without_padding
-from metarl.learners.trial_ppo import _pool
-from metarl.returns import discounted_returns
+from metarl.estimators.returns import discounted_returns
+from metarl.experiment.building import build_learner
+from metarl.experiment.config import parse_config
+from metarl.learners.memory.rl2 import _advantages, _concatenate, _without_padding
+from metarl.learners.memory.trial_ppo import _pool
 
 
 def recurrent(memory="gru", env_id="metarl/PointNavigation-v0", h=12):

@@ -3,13 +3,13 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-import metarl_envs.tasks as task_batches
-from metarl.building import build_learner
-from metarl.config import parse_config
-from metarl.environments import make_env, spec_of_spaces
-from metarl.learners.batch import make_batch
+import metarl_envs.tasks.batches as task_batches
+from metarl.environments.make import make_env, spec_of_spaces
+from metarl.estimators.advantages import make_batch
+from metarl.experiment.building import build_learner
+from metarl.experiment.config import parse_config
+from metarl.interaction.rollouts import Clock, collect
 from metarl.params import tile
-from metarl.rollouts import Clock, collect
 
 PATH, H = (0, 2, 5, 0), 12
 

@@ -49,7 +49,7 @@ def test_train_then_evaluate(tmp_path):
         ("train.py", [POINT, "episodes=1", "horizon=5"], "too few for the baseline"),
         ("train.py", [POINT, "--resume"], "--resume needs --run-dir"),
         ("evaluate.py", ["nowhere"], "no run or checkpoint folder at nowhere"),
-        ("benchmark.py", ["--env", "metarl/Nothing-v0"], "unknown environment"),
+        ("../benchmarks/__main__.py", ["--env", "metarl/Nothing-v0"], "unknown environment"),
     ],
 )
 def test_mistakes_are_one_sentence_and_status_two(tmp_path, script, arguments, message):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from metarl.params import tile
-from metarl.stacked_mlp import StackedMLP
+from metarl.policies.networks.tanh_mlp import StackedMLP
 
 M, N = 3, 7
 

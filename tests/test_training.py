@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 import metarl
-from metarl.checkpoint import read_checkpoint
-from metarl.config import load_config, parse_config
+from metarl.experiment.checkpoint import read_checkpoint
+from metarl.experiment.config import load_config, parse_config
 from metarl.params import flatten
 
 
@@ -68,7 +68,7 @@ def test_resumed_run_equals_the_uninterrupted_one_to_the_bit(tiny_config, tiny_r
 
 def test_meta_parameters_change_in_training(tiny_config, tiny_run):
     learner = metarl.load(tiny_run)
-    initial = metarl.building.build_learner(tiny_config, learner.spec)
+    initial = metarl.experiment.building.build_learner(tiny_config, learner.spec)
     assert not torch.equal(flatten(initial.meta_parameters), flatten(learner.meta_parameters))
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from surrogate_problems import BanditPolicy, bandit_objective, neural_objective
 
-from metarl.learners.inner_loop import InnerLoopConfig
-from metarl.learners.trpo import TRPOConfig, conjugate_gradient, trust_region_step
+from metarl.learners.gradient.inner_loop import InnerLoopConfig
+from metarl.optimization.trust_region import TRPOConfig, conjugate_gradient, trust_region_step
 from metarl.params import flatten
 
 
@@ -116,13 +116,13 @@ def test_curvature_on_some_states_changes_the_direction_little(float64):
 
 
 def cheetah_objective(fisher_states):
-    from metarl.building import build_learner
-    from metarl.config import parse_config
-    from metarl.environments import make_env, spec_of_spaces
-    from metarl.learners.batch import make_batch
-    from metarl.learners.meta_objective import MetaObjective
-    from metarl.rollouts import collect
-    from metarl_envs.tasks import repeat
+    from metarl.environments.make import make_env, spec_of_spaces
+    from metarl.estimators.advantages import make_batch
+    from metarl.experiment.building import build_learner
+    from metarl.experiment.config import parse_config
+    from metarl.interaction.rollouts import collect
+    from metarl.learners.gradient.meta_objective import MetaObjective
+    from metarl_envs.tasks.batches import repeat
 
     num_tasks, episodes, horizon = 4, 10, 50
     config = parse_config(

@@ -7,11 +7,11 @@ import numpy as np
 from gymnasium import spaces
 
 import metarl
-from metarl.config import parse_config
+from metarl.experiment.config import parse_config
 from metarl_envs import register_task_env
-from metarl_envs.half_cheetah import HalfCheetah
-from metarl_envs.task_distributions import UniformTasks
-from metarl_envs.task_parts import Goal
+from metarl_envs.parts.goals import Goal
+from metarl_envs.robots.half_cheetah import HalfCheetah
+from metarl_envs.tasks.distributions import UniformTasks
 
 
 class HalfCheetahHeight(HalfCheetah):

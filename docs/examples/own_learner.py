@@ -11,16 +11,16 @@ from typing import Literal
 import torch
 
 import metarl
-from metarl.config import parse_config
+from metarl.estimators.advantages import Batch
+from metarl.experiment.config import parse_config
 from metarl.learners import LEARNERS
-from metarl.learners.batch import Batch
-from metarl.learners.gradient_based import (
+from metarl.learners.gradient.base import (
     Experience,
     GradientBasedConfig,
     GradientBasedLearner,
 )
-from metarl.learners.inner_loop import InnerLoop
-from metarl.learners.outer import OuterResult
+from metarl.learners.gradient.inner_loop import InnerLoop
+from metarl.learners.gradient.outer import OuterResult
 
 
 class EliteConfig(GradientBasedConfig):

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 import metarl
-from metarl.config import parse_config
+from metarl.experiment.config import parse_config
 from metarl_envs import register_task_env
-from metarl_envs.mujoco_env import MujocoTaskEnv
-from metarl_envs.task_parts import TargetVelocity
+from metarl_envs.parts.goals import TargetVelocity
+from metarl_envs.robots.base import MujocoTaskEnv
 
 CART = """
 <mujoco>

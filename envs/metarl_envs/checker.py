@@ -8,9 +8,9 @@ import gymnasium
 import numpy as np
 
 from metarl_envs.errors import UserError
-from metarl_envs.plugin.definition import PluginDefinition, SubEnv
-from metarl_envs.task_distributions import TaskDistribution
-from metarl_envs.tasks import num_tasks, take
+from metarl_envs.gymnasium_envs.definition import PluginDefinition, SubEnv
+from metarl_envs.tasks.batches import num_tasks, take
+from metarl_envs.tasks.distributions import TaskDistribution
 
 _STEPS = 20
 _TASKS = 8

@@ -23,34 +23,34 @@ class Registration(NamedTuple):
 
 
 ENVIRONMENTS: dict[str, Registration] = {
-    "metarl/PointNavigation-v0": Registration("point_navigation:PointNavigation", 100),
-    "metarl/PointNavigationSparse-v0": Registration("point_navigation:PointNavigationSparse", 100),
-    "metarl/PointCorners-v0": Registration("point_corners:PointCorners", 100),
-    "metarl/ReacherGoal-v0": Registration("reacher:ReacherGoal", 50),
-    "metarl/ArmReach-v0": Registration("arm_reach:ArmReach", 100),
-    "metarl/SwimmerVel-v0": Registration("swimmer:SwimmerVel", 200),
-    "metarl/HalfCheetah-v0": Registration("half_cheetah:HalfCheetah", 200),
-    "metarl/HalfCheetahVel-v0": Registration("half_cheetah:HalfCheetahVel", 200),
-    "metarl/HalfCheetahDir-v0": Registration("half_cheetah:HalfCheetahDir", 200),
-    "metarl/Ant-v0": Registration("ant:Ant", 200),
-    "metarl/AntDir-v0": Registration("ant:AntDir", 200),
-    "metarl/AntVel-v0": Registration("ant:AntVel", 200),
-    "metarl/AntGoal-v0": Registration("ant:AntGoal", 200),
-    "metarl/HumanoidDir-v0": Registration("humanoid:HumanoidDir", 200),
-    "metarl/Walker2d-v0": Registration("walkers:Walker2d", 200),
-    "metarl/Walker2dVel-v0": Registration("walkers:Walker2dVel", 200),
-    "metarl/Walker2dDir-v0": Registration("walkers:Walker2dDir", 200),
-    "metarl/Walker2dRandParams-v0": Registration("walkers:Walker2dRandParams", 200),
-    "metarl/Hopper-v0": Registration("walkers:Hopper", 200),
-    "metarl/HopperVel-v0": Registration("walkers:HopperVel", 200),
-    "metarl/HopperRandParams-v0": Registration("walkers:HopperRandParams", 200),
+    "metarl/PointNavigation-v0": Registration("points.navigation:PointNavigation", 100),
+    "metarl/PointNavigationSparse-v0": Registration("points.navigation:PointNavigationSparse", 100),
+    "metarl/PointCorners-v0": Registration("points.corners:PointCorners", 100),
+    "metarl/ReacherGoal-v0": Registration("robots.reacher:ReacherGoal", 50),
+    "metarl/ArmReach-v0": Registration("robots.arm_reach:ArmReach", 100),
+    "metarl/SwimmerVel-v0": Registration("robots.swimmer:SwimmerVel", 200),
+    "metarl/HalfCheetah-v0": Registration("robots.half_cheetah:HalfCheetah", 200),
+    "metarl/HalfCheetahVel-v0": Registration("robots.half_cheetah:HalfCheetahVel", 200),
+    "metarl/HalfCheetahDir-v0": Registration("robots.half_cheetah:HalfCheetahDir", 200),
+    "metarl/Ant-v0": Registration("robots.ant:Ant", 200),
+    "metarl/AntDir-v0": Registration("robots.ant:AntDir", 200),
+    "metarl/AntVel-v0": Registration("robots.ant:AntVel", 200),
+    "metarl/AntGoal-v0": Registration("robots.ant:AntGoal", 200),
+    "metarl/HumanoidDir-v0": Registration("robots.humanoid:HumanoidDir", 200),
+    "metarl/Walker2d-v0": Registration("robots.walkers:Walker2d", 200),
+    "metarl/Walker2dVel-v0": Registration("robots.walkers:Walker2dVel", 200),
+    "metarl/Walker2dDir-v0": Registration("robots.walkers:Walker2dDir", 200),
+    "metarl/Walker2dRandParams-v0": Registration("robots.walkers:Walker2dRandParams", 200),
+    "metarl/Hopper-v0": Registration("robots.walkers:Hopper", 200),
+    "metarl/HopperVel-v0": Registration("robots.walkers:HopperVel", 200),
+    "metarl/HopperRandParams-v0": Registration("robots.walkers:HopperRandParams", 200),
 }
 
 
 # Environments of other packages, stepped one by one in worker processes
 ADAPTERS: dict[str, Registration] = {
-    "metarl/MetaWorld-v0": Registration("adapters.meta_world:MetaWorld", 500),
-    "metarl/Fetch-v0": Registration("adapters.fetch:Fetch", 50),
+    "metarl/MetaWorld-v0": Registration("gymnasium_envs.meta_world:MetaWorld", 500),
+    "metarl/Fetch-v0": Registration("gymnasium_envs.fetch:Fetch", 50),
 }
 
 

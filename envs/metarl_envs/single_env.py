@@ -13,9 +13,9 @@ import numpy as np
 from gymnasium.utils import EzPickle
 
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.task_distributions import TaskDistribution
 from metarl_envs.task_env import TaskVectorEnv
-from metarl_envs.tasks import batch_of_one, take
+from metarl_envs.tasks.batches import batch_of_one, take
+from metarl_envs.tasks.distributions import TaskDistribution
 
 
 class SingleTaskEnv(gymnasium.Env, EzPickle):

@@ -11,8 +11,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from metarl_envs.errors import ActionError, EnvironmentConfigError, TaskError, did_you_mean
-from metarl_envs.task_distributions import TaskDistribution
-from metarl_envs.tasks import Tasks, batch_of_one, check_tasks, take
+from metarl_envs.tasks.batches import Tasks, batch_of_one, check_tasks, take
+from metarl_envs.tasks.distributions import TaskDistribution
 
 Rows = np.ndarray | None  # indices of sub-environments; None means all of them
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from metarl.config_model import EnvConfig
-from metarl.environments import make_env, registered_horizon, require_fit
+from metarl.environments.make import make_env, registered_horizon, require_fit
 from metarl.errors import ConfigError
 from metarl.evaluation.result import EvaluationResult
+from metarl.interaction.rollouts import Clock, collect
 from metarl.learners.base import MetaLearner
-from metarl.rollouts import Clock, collect
 from metarl.seeding import Purpose, content_keys
 from metarl_envs.task_env import TaskVectorEnv
-from metarl_envs.tasks import Tasks, repeat
+from metarl_envs.tasks.batches import Tasks, repeat
 
 
 def evaluate(

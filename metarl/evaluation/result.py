@@ -14,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from metarl.evaluation.statistics import StepSummary, summarize
-from metarl_envs.tasks import Tasks, to_json
+from metarl_envs.tasks.batches import Tasks, to_json
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Meta-learners, by the name that configs use. A new one is one file and one line here."""
 
 from metarl.learners.base import MetaLearner
-from metarl.learners.emaml import EMAML
-from metarl.learners.maml import ANIL, CAVIA, MAML, MetaSGD
-from metarl.learners.promp import ProMP
-from metarl.learners.reptile import ModelAveraging, MultiTask, RandomInit, Reptile
-from metarl.learners.rl2 import RL2
+from metarl.learners.gradient.emaml import EMAML
+from metarl.learners.gradient.maml import ANIL, CAVIA, MAML, MetaSGD
+from metarl.learners.gradient.promp import ProMP
+from metarl.learners.gradient.reptile import ModelAveraging, MultiTask, RandomInit, Reptile
+from metarl.learners.memory.rl2 import RL2
 
 LEARNERS: dict[str, type[MetaLearner]] = {
     "maml": MAML,

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.acting import ActionStep
 from metarl.config_model import ConfigModel, EnvConfig
+from metarl.interaction.rollouts import Rollouts
 from metarl.params import Params
-from metarl.policy import PolicyConfig
-from metarl.rollouts import Rollouts
+from metarl.policies.actors import ActionStep
+from metarl.policies.policy import PolicyConfig
 
 State = Any
 Metrics = dict[str, float | str]

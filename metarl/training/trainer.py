@@ -17,18 +17,18 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from metarl.building import build_learner, from_checkpoint
-from metarl.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
-from metarl.config import ExperimentConfig, to_yaml
-from metarl.environments import make_env, spec_of_spaces
+from metarl.environments.make import make_env, spec_of_spaces
 from metarl.errors import CheckpointError, ConfigError
 from metarl.evaluation import EvaluationResult, evaluate
+from metarl.experiment.building import build_learner, from_checkpoint
+from metarl.experiment.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from metarl.experiment.config import ExperimentConfig, to_yaml
+from metarl.interaction.rollouts import Clock, Rollouts, collect
 from metarl.learners.base import Metrics, State
-from metarl.rollouts import Clock, Rollouts, collect
 from metarl.seeding import Purpose
 from metarl.training.progress import describe, make_progress, time_split
 from metarl.training.run_log import RunLog
-from metarl_envs.tasks import repeat, to_json
+from metarl_envs.tasks.batches import repeat, to_json
 
 # Keys that may change when a run is resumed: none of them alters the iterations already made
 _RESUMABLE = {"iterations", "evaluation", "checkpoint", "num_threads", "device"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import metarl_envs  # noqa: F401
-from metarl_envs import tasks as task_batches
+from metarl_envs.tasks import batches as task_batches
 
 STEPS, ROW, N = 1000, 1, 3
 

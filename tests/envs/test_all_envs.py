@@ -10,9 +10,9 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 from stable_baselines3.common.env_checker import check_env as stable_baselines3_check
 
 import metarl_envs
-from metarl_envs import tasks as task_batches
-from metarl_envs.mujoco_env import MujocoTaskEnv
 from metarl_envs.observed_task import ObservedTask
+from metarl_envs.robots.base import MujocoTaskEnv
+from metarl_envs.tasks import batches as task_batches
 
 # Observations as the literature defines them: a planar robot's sideways position, contact forces
 # (of bodies that touch nothing), the world body's inertia and velocity, the root's actuator forces

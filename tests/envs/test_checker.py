@@ -4,7 +4,7 @@ import pytest
 
 import metarl_envs
 from metarl.config_model import EnvConfig
-from metarl.environments import check_env
+from metarl.environments.make import check_env
 from metarl_envs.checker import check_task_env
 
 

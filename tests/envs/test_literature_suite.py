@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import metarl_envs  # noqa: F401
-from metarl_envs import tasks as task_batches
 from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.tasks import batches as task_batches
 
 N, ROW, STEPS = 3, 1, 300
 

@@ -4,7 +4,7 @@ import pytest
 
 import metarl_envs  # noqa: F401
 from metarl_envs.errors import EnvironmentConfigError, TaskError
-from metarl_envs.task_distributions import PolarTasks, UniformTasks
+from metarl_envs.tasks.distributions import PolarTasks, UniformTasks
 
 DENSE, SPARSE = "metarl/PointNavigation-v0", "metarl/PointNavigationSparse-v0"
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import metarl_envs  # noqa: F401
-from metarl_envs import tasks as task_batches
 from metarl_envs.errors import EnvironmentConfigError, TaskError
-from metarl_envs.variations import VARIATIONS
+from metarl_envs.parts.variations import VARIATIONS
+from metarl_envs.tasks import batches as task_batches
 
 N = 3
 ROBOTS = ["HalfCheetahVel", "AntDir", "Walker2d", "ReacherGoal"]

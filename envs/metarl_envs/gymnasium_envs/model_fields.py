@@ -1,0 +1,122 @@
+"""Fields of a MuJoCo model that vary with the task, named in a config."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from metarl_envs.errors import EnvironmentConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from metarl_envs.gymnasium_envs.definition import TaskRange
+
+# Prefix of a field's name -> the kind of object its rows belong to
+_KINDS = {"body": "body", "geom": "geom", "jnt": "joint", "dof": "joint", "actuator": "actuator"}
+
+
+@dataclass(frozen=True)
+class FieldRange:
+    """A model field and the range of its values.
+
+    Attributes:
+        field: name in `MjModel`, such as "body_mass" or "geom_friction".
+        low: lower bound in training.
+        high: upper bound in training.
+        mode: "scale" multiplies the nominal rows, "absolute" sets them (their first column).
+        names: bodies, geoms, joints or actuators that vary, one value each; None for all.
+        log: uniform in the logarithm.
+    """
+
+    field: str
+    low: float
+    high: float
+    mode: Literal["scale", "absolute"] = "scale"
+    names: Sequence[str] | None = None
+    log: bool = False
+
+    @property
+    def key(self) -> str:
+        """The task key."""
+        return f"{self.field}_scale" if self.mode == "scale" else self.field
+
+
+class ModelFields:
+    """Writes task values into one environment's model.
+
+    Nominal values are kept as copies; inertia follows a scaled mass; the constants that MuJoCo
+    derives follow both (`mj_setConst`, on scratch data since it overwrites positions).
+    """
+
+    def __init__(self, ranges: Sequence[FieldRange], env: gymnasium.Env) -> None:
+        self._ranges = ranges
+        if not ranges:
+            return
+        model = getattr(env.unwrapped, "model", None)
+        if not isinstance(model, mujoco.MjModel):
+            raise EnvironmentConfigError(
+                f"vary_fields needs a MuJoCo environment with a `model`, got {env.unwrapped}"
+            )
+        self._model, self._scratch = model, mujoco.MjData(model)
+        self._rows = {r.key: _rows(model, r) for r in ranges}
+        names = {r.field for r in ranges} | {"body_inertia"}
+        self._nominal = {name: np.array(getattr(model, name)) for name in names}
+
+    def ranges(self) -> "dict[str, TaskRange]":
+        """Ranges by task key."""
+        from metarl_envs.gymnasium_envs.definition import TaskRange
+
+        return {
+            r.key: TaskRange(r.low, r.high, r.log, (len(self._rows[r.key]),)) for r in self._ranges
+        }
+
+    def apply(self, task: Mapping[str, Any]) -> set[str]:
+        """Put the values in force; returns the keys that were ours."""
+        if not self._ranges:
+            return set()
+        for name, nominal in self._nominal.items():
+            getattr(self._model, name)[:] = nominal
+        for r in self._ranges:
+            rows, values = self._rows[r.key], np.asarray(task[r.key])
+            target = getattr(self._model, r.field)
+            if r.mode == "absolute":
+                target[(rows, 0) if target.ndim > 1 else rows] = values
+                continue
+            target[rows] *= values.reshape(-1, *[1] * (target.ndim - 1))
+            if r.field == "body_mass":
+                self._model.body_inertia[rows] *= values[:, None]
+        mujoco.mj_setConst(self._model, self._scratch)
+        return {r.key for r in self._ranges}
+
+
+def _rows(model: mujoco.MjModel, r: FieldRange) -> np.ndarray:
+    field = getattr(model, r.field, None)
+    prefix = r.field.split("_")[0]
+    if not isinstance(field, np.ndarray) or prefix not in _KINDS or field.dtype.kind != "f":
+        close = did_you_mean(r.field, [n for n in dir(model) if n.split("_")[0] in _KINDS])
+        raise EnvironmentConfigError(f"{r.field!r} is no model field that can vary{close}")
+    if r.names is None:
+        return np.arange(len(field))
+    kind = _KINDS[prefix]
+    count = {"body": model.nbody, "geom": model.ngeom, "joint": model.njnt, "actuator": model.nu}
+    access = {"joint": model.joint, "body": model.body, "geom": model.geom}.get(
+        kind, model.actuator
+    )
+    known = {access(i).name: i for i in range(count[kind])}
+    rows: list[int] = []
+    for name in r.names:
+        if name not in known:
+            raise EnvironmentConfigError(
+                f"the model has no {kind} {name!r}{did_you_mean(name, known)}; "
+                f"it has: {', '.join(n for n in known if n)}"
+            )
+        index = known[name]
+        if prefix == "dof":
+            first = int(model.jnt_dofadr[index])
+            last = int(model.jnt_dofadr[index + 1]) if index + 1 < model.njnt else model.nv
+            rows.extend(range(first, last))
+        else:
+            rows.append(index)
+    return np.array(rows)

@@ -1,0 +1,136 @@
+"""Any Gymnasium environment behind the contract of batched task environments."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.gymnasium_envs.definition import PluginDefinition
+from metarl_envs.gymnasium_envs.workers import InProcess, WorkerPool
+from metarl_envs.task_env import Rows, TaskVectorEnv, Transition
+from metarl_envs.tasks.batches import Tasks
+from metarl_envs.tasks.distributions import TaskDistribution
+
+_START_METHODS = ("spawn", "fork", "forkserver")
+
+
+class PluginEnv(TaskVectorEnv):
+    """N copies of a Gymnasium environment in W worker processes.
+
+    Tasks, seeds, horizons and ended episodes behave as in the native environments. Actions are
+    clipped to the action space (Box) or are indices, shape (N, 1) (Discrete). Dict observations
+    are flattened.
+
+    Args:
+        num_envs: N.
+        definition: the environment and where its tasks come from.
+        num_workers: W, cut to N; 0 steps everything in this process, which is faster where a
+            step costs less than some 20 microseconds.
+        start_method: how workers start: "spawn" (safe everywhere), "fork" or "forkserver".
+        action_scale: see `MujocoTaskEnv`; 1 for Discrete actions.
+        max_episode_steps: horizon, or None for the environment's own.
+
+    Raises:
+        EnvironmentConfigError: if the environment cannot serve.
+        WorkerError: if a worker raises or dies.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        definition: PluginDefinition,
+        *,
+        num_workers: int = 2,
+        start_method: str = "spawn",
+        action_scale: float = 1.0,
+        max_episode_steps: int | None = None,
+    ) -> None:
+        if num_workers < 0:
+            raise EnvironmentConfigError(f"num_workers must not be negative, got {num_workers}")
+        if start_method not in _START_METHODS:
+            raise EnvironmentConfigError(
+                f"start_method must be one of {', '.join(_START_METHODS)}, got {start_method!r}"
+            )
+        definition = definition.resolved()
+        probe = definition.make()
+        try:
+            self.task_space, self._splits = definition.task_space_and_splits(probe)
+            obs_size = int(np.prod(probe.observation_space.shape or ()))
+            actions = probe.action_space
+        finally:
+            probe.env.close()
+        self.nominal_task = _centre(self.task_space)
+        if isinstance(actions, spaces.Discrete):
+            low, high = np.zeros(1), np.array([float(actions.n) - 1.0])
+        else:
+            low, high = actions.low.astype(float), actions.high.astype(float)
+        super().__init__(
+            num_envs,
+            observation_size=obs_size,
+            action_low=low,
+            action_high=high,
+            action_scale=action_scale,
+            max_episode_steps=max_episode_steps,
+        )
+        if isinstance(actions, spaces.Discrete):
+            self.single_action_space = spaces.Discrete(int(actions.n))
+        sizes = (obs_size, len(low))
+        self._pool: InProcess | WorkerPool
+        if num_workers == 0:
+            self._pool = InProcess(definition, num_envs, *sizes)
+        else:
+            workers = min(num_workers, num_envs)
+            self._pool = WorkerPool(definition, num_envs, workers, *sizes, start_method)
+        self._views = self._pool.shared.views()
+        self._has_new_task[:] = True
+
+    def _distributions(self) -> dict[str, TaskDistribution]:
+        return self._splits
+
+    def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
+        singles = [{key: values[i] for key, values in tasks.items()} for i in range(len(rows))]
+        self._pool.call("set_task", rows, singles)
+
+    def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
+        self._pool.call("reset", rows, [int(g.integers(2**31)) for g in generators])
+        for name in ("success", "terminated", "truncated"):
+            self._views[name][rows] = 0
+
+    def _observe(self) -> np.ndarray:
+        return self._views["obs"].copy()
+
+    def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
+        self._views["actions"][:] = control
+        if rows is None or rows.size:
+            self._pool.call("step", rows)
+        views = self._views
+        info = {"success": views["success"] > 0} if views["reports_success"].any() else {}
+        return Transition(
+            self._observe(),
+            views["rewards"].copy(),
+            views["terminated"] > 0,
+            info,
+            views["truncated"] > 0,
+        )
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the workers."""
+        self._pool.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_pool"):
+            self._pool.close()
+
+
+def _centre(space: spaces.Dict) -> dict[str, Any]:
+    """A task in the middle of the space, in force until tasks are set."""
+    centre: dict[str, Any] = {}
+    for key, part in space.items():
+        if isinstance(part, spaces.Discrete):
+            centre[key] = int(part.start)
+        else:
+            assert isinstance(part, spaces.Box)
+            middle = 0.5 * (np.clip(part.low, -1e6, 1e6) + np.clip(part.high, -1e6, 1e6))
+            centre[key] = middle.astype(part.dtype)
+    return centre

@@ -1,0 +1,1 @@
+"""What tasks consist of: goals, and variations of the robot."""

@@ -1,0 +1,59 @@
+"""Variations of a robot: what a worn joint, a heavier payload or a slope does to any of them.
+
+Each is a part of the task (`task_parts.TaskPart`) and combines with every native robot and every
+goal, from Python or from a config:
+
+    gymnasium.make_vec("metarl/HalfCheetahVel-v0", variations={"payload": {"max_mass": 3.0}})
+
+`train` and `test` interleave over the stated range; `extrapolation` lies outside it. A new
+variation is one class and one line here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from metarl_envs.errors import EnvironmentConfigError, did_you_mean
+from metarl_envs.parts.goals import TaskPart
+from metarl_envs.parts.variations.actuation import ActionDelay, ActuatorStrength, DeadActuators
+from metarl_envs.parts.variations.body import (
+    Friction,
+    Gravity,
+    JointDamping,
+    LinkMass,
+    Payload,
+    Slope,
+)
+from metarl_envs.parts.variations.sensing import ObservationNoise
+
+VARIATIONS: dict[str, type[TaskPart]] = {
+    "link_mass": LinkMass,
+    "payload": Payload,
+    "joint_damping": JointDamping,
+    "friction": Friction,
+    "gravity": Gravity,
+    "slope": Slope,
+    "actuator_strength": ActuatorStrength,
+    "dead_actuators": DeadActuators,
+    "action_delay": ActionDelay,
+    "observation_noise": ObservationNoise,
+}
+
+
+def make_variations(settings: Mapping[str, Mapping[str, Any] | None]) -> list[TaskPart]:
+    """Variations by name, each with its arguments.
+
+    Raises:
+        EnvironmentConfigError: for an unknown name or argument.
+    """
+    parts = []
+    for name, arguments in settings.items():
+        if name not in VARIATIONS:
+            raise EnvironmentConfigError(
+                f"unknown variation {name!r}{did_you_mean(name, VARIATIONS)}; "
+                f"allowed: {', '.join(VARIATIONS)}"
+            )
+        try:
+            parts.append(VARIATIONS[name](**(arguments or {})))
+        except TypeError as error:
+            raise EnvironmentConfigError(f"variation {name!r}: {error}") from None
+    return parts

@@ -1,0 +1,142 @@
+"""Variations of the body and the world: masses, payload, damping, friction, gravity, slope."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metarl_envs.parts.variations.base import RangeVariation, ScaleVariation, object_id
+
+if TYPE_CHECKING:
+    from metarl_envs.robots.base import MujocoTaskEnv
+
+
+class LinkMass(ScaleVariation):
+    """Masses of links, inertia following: `{"link_mass_scale": factors}`.
+
+    Args:
+        low: smallest factor in training.
+        high: largest.
+        bodies: names of the bodies that vary, one factor each; None for every moving body.
+    """
+
+    def __init__(
+        self, low: float = 0.5, high: float = 2.0, bodies: Sequence[str] | None = None
+    ) -> None:
+        super().__init__("link_mass_scale", low, high)
+        self._names = bodies
+
+    def prepare(self, env: "MujocoTaskEnv") -> None:
+        names = self._names
+        self._ids = (
+            np.arange(1, env.model.nbody)
+            if names is None
+            else np.array([object_id(env, "body", name) for name in names])
+        )
+        self._shape = (len(self._ids),)
+
+    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
+        where = np.ix_(rows, self._ids)
+        env.field("body_mass")[where] *= values
+        env.field("body_inertia")[where] *= values[:, :, None]
+
+
+class Payload(RangeVariation):
+    """A ball of extra mass in kg at the centre of a named body: `{"payload_mass": m}`.
+
+    Args:
+        max_mass: largest mass in training; extrapolation goes half as far again.
+        body: name of the body that carries it; None for the root.
+        radius: of the ball in m, which sets its inertia 2/5 m r^2.
+    """
+
+    def __init__(
+        self, max_mass: float = 3.0, body: str | None = None, radius: float = 0.05
+    ) -> None:
+        super().__init__(
+            "payload_mass",
+            0.0,
+            max_mass,
+            outer=(0.0, 1.5 * max_mass),
+            bounds=(0.0, 1e3),
+            nominal=0.0,
+        )
+        self._body, self._radius = body, radius
+
+    def prepare(self, env: "MujocoTaskEnv") -> None:
+        self._id = 1 if self._body is None else object_id(env, "body", self._body)
+
+    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
+        env.field("body_mass")[rows, self._id] += values
+        env.field("body_inertia")[rows, self._id] += 0.4 * values[:, None] * self._radius**2
+
+
+class JointDamping(ScaleVariation):
+    """One factor on the damping of every joint: `{"joint_damping_scale": factor}`.
+
+    Args:
+        low: smallest factor in training.
+        high: largest.
+    """
+
+    def __init__(self, low: float = 0.3, high: float = 3.0) -> None:
+        super().__init__("joint_damping_scale", low, high)
+
+    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
+        env.field("dof_damping")[rows] *= values[:, None]
+
+
+class Friction(ScaleVariation):
+    """One factor on the friction of every geom: `{"friction_scale": factor}`.
+
+    MuJoCo takes the larger friction of two geoms in contact, so both must vary together.
+
+    Args:
+        low: smallest factor in training.
+        high: largest.
+    """
+
+    def __init__(self, low: float = 0.3, high: float = 3.0) -> None:
+        super().__init__("friction_scale", low, high)
+
+    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
+        env.field("geom_friction")[rows] *= values[:, None, None]
+
+
+class Gravity(ScaleVariation):
+    """A factor on gravity: `{"gravity_scale": factor}`.
+
+    Args:
+        low: smallest factor in training.
+        high: largest.
+    """
+
+    def __init__(self, low: float = 0.5, high: float = 1.5) -> None:
+        super().__init__("gravity_scale", low, high)
+
+    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
+        env.field("opt.gravity")[rows] *= values[:, None]
+
+
+class Slope(RangeVariation):
+    """Ground that rises along x by an angle in rad, as a tilt of gravity: `{"slope": angle}`.
+
+    Args:
+        max_angle: largest angle up or down in training; extrapolation goes half as far again.
+    """
+
+    def __init__(self, max_angle: float = 0.2) -> None:
+        super().__init__(
+            "slope",
+            -max_angle,
+            max_angle,
+            outer=(-1.5 * max_angle, 1.5 * max_angle),
+            bounds=(-1.2, 1.2),
+            nominal=0.0,
+        )
+
+    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
+        gravity = env.field("opt.gravity")
+        x, y, z = gravity[rows].T
+        cos, sin = np.cos(values), np.sin(values)
+        gravity[rows] = np.stack([cos * x + sin * z, y, cos * z - sin * x], axis=1)

@@ -1,0 +1,1 @@
+"""Tasks as data: batches, distributions, splits."""

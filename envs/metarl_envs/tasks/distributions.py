@@ -1,0 +1,208 @@
+"""Distributions over tasks, each sampled from a seed.
+
+Training and held-out parts of a continuous range interleave: the range of the first coordinate
+is cut into 100 equal cells, every fifth of which belongs to the held-out part. The two parts are
+disjoint whatever the seed, both cover the whole range, and each follows the uniform law to within
+one cell (1 % of the range).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from metarl_envs.errors import TaskError
+from metarl_envs.tasks.batches import Tasks, concatenate, num_tasks, take
+
+Seed = int | Sequence[int]
+Part = Literal["all", "train", "held_out"]
+
+_NUM_CELLS = 100
+_HELD_OUT_EVERY = 5
+_BLOCK = 256  # fixed, so that the first tasks drawn do not depend on how many are asked for
+
+
+class TaskDistribution(ABC):
+    """A set of tasks with a probability law over it."""
+
+    def sample(self, num_tasks: int, seed: Seed) -> Tasks:
+        """Draw `num_tasks` tasks; the same seed gives the same tasks, and the first of a
+        larger draw equal a smaller draw.
+
+        Raises:
+            TaskError: if `num_tasks` is not positive.
+        """
+        if num_tasks < 1:
+            raise TaskError(f"the number of tasks must be positive, got {num_tasks}")
+        return self._sample(num_tasks, np.random.default_rng(np.random.SeedSequence(seed)))
+
+    @abstractmethod
+    def _sample(self, num_tasks: int, rng: np.random.Generator) -> Tasks: ...
+
+    @abstractmethod
+    def contains(self, tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Whether each task can be drawn: bool, shape (M,)."""
+
+
+class _Region(TaskDistribution):
+    """A region of a continuous space, sampled by rejection from a simpler one."""
+
+    def _sample(self, num_tasks: int, rng: np.random.Generator) -> Tasks:
+        accepted: list[Tasks] = []
+        count = 0
+        while count < num_tasks:
+            candidates = self._propose(_BLOCK, rng)
+            accepted.append(take(candidates, self.contains(candidates)))
+            count += len(next(iter(accepted[-1].values())))
+        return take(concatenate(accepted), slice(num_tasks))
+
+    @abstractmethod
+    def _propose(self, num_tasks: int, rng: np.random.Generator) -> Tasks: ...
+
+
+class UniformTasks(_Region):
+    """Uniform over a box, per key; with `log=True` uniform in the logarithm of each value.
+
+    Args:
+        low: lower bounds, by key.
+        high: upper bounds, by key, of the same shapes.
+        log: draw the logarithm uniformly (bounds must be positive).
+        part: the whole box, its training cells, or its held-out cells.
+        excluding: another box whose tasks never occur here (for extrapolation).
+    """
+
+    def __init__(
+        self,
+        low: Mapping[str, Any],
+        high: Mapping[str, Any],
+        *,
+        log: bool = False,
+        part: Part = "all",
+        excluding: "UniformTasks | None" = None,
+    ) -> None:
+        self.low = {key: np.asarray(value, np.float64) for key, value in low.items()}
+        self.high = {key: np.asarray(value, np.float64) for key, value in high.items()}
+        self.log, self.part, self.excluding = log, part, excluding
+        for key in self.low:
+            if not (self.low[key] < self.high[key]).all():
+                raise TaskError(
+                    f"the range of {key!r} is empty: low {low[key]} is not below high {high[key]}"
+                )
+
+    def _propose(self, num_tasks: int, rng: np.random.Generator) -> Tasks:
+        tasks = {}
+        for key, low in self.low.items():
+            a, b = self._scaled(low), self._scaled(self.high[key])
+            drawn = rng.uniform(a, b, size=(num_tasks, *low.shape))
+            # exp(log(x)) may leave the range by one rounding error
+            tasks[key] = np.clip(np.exp(drawn), low, self.high[key]) if self.log else drawn
+        return tasks
+
+    def contains(self, tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+        inside = self._in_box(tasks)
+        if self.excluding is not None:
+            inside &= ~self.excluding._in_box(tasks)
+        key = next(iter(self.low))
+        low, high = self.low[key].flat[0], self.high[key].flat[0]
+        first = np.asarray(tasks[key]).reshape(len(inside), -1)[:, 0]
+        span = self._scaled(high) - self._scaled(low)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            position = (self._scaled(first) - self._scaled(low)) / span
+        return inside & _in_part(position, self.part)
+
+    def _in_box(self, tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+        inside = np.ones(num_tasks(tasks), bool)
+        for key, low in self.low.items():
+            ok = (tasks[key] >= low) & (tasks[key] <= self.high[key])
+            inside &= ok.reshape(len(inside), -1).all(axis=1)
+        return inside
+
+    def _scaled(self, value: Any) -> Any:
+        return np.log(value) if self.log else value
+
+
+class PolarTasks(_Region):
+    """Points of a plane, uniform by area over an annular sector around the origin.
+
+    Args:
+        key: the task key, of shape (2,).
+        radius: inner and outer radius; equal radii give an arc.
+        angle: first and last angle in radians.
+        part: the whole sector, its training cells, or its held-out cells (cells of angle).
+    """
+
+    def __init__(
+        self,
+        key: str,
+        radius: tuple[float, float],
+        angle: tuple[float, float],
+        *,
+        part: Part = "all",
+    ) -> None:
+        if not 0 <= radius[0] <= radius[1] or not angle[0] < angle[1]:
+            raise TaskError(f"radius {radius} and angle {angle} must be increasing pairs")
+        self.key, self.radius, self.angle, self.part = key, radius, angle, part
+
+    def _propose(self, num_tasks: int, rng: np.random.Generator) -> Tasks:
+        inner, outer = self.radius
+        radius = np.sqrt(rng.uniform(inner**2, outer**2, num_tasks))
+        angle = rng.uniform(*self.angle, num_tasks)
+        return {self.key: np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)}
+
+    def contains(self, tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+        points = np.asarray(tasks[self.key])
+        radius = np.hypot(points[:, 0], points[:, 1])
+        angle = np.arctan2(points[:, 1], points[:, 0])
+        first, last = self.angle
+        position = ((angle - first) % (2 * np.pi)) / (last - first)
+        tolerance = 1e-9 * max(self.radius[1], 1.0)
+        inside = (radius >= self.radius[0] - tolerance) & (radius <= self.radius[1] + tolerance)
+        return inside & (position <= 1.0) & _in_part(position, self.part)
+
+
+class ListTasks(TaskDistribution):
+    """A fixed list of tasks, drawn in shuffled rounds: none repeats before all have occurred."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self.tasks = tasks
+
+    def _sample(self, num_tasks: int, rng: np.random.Generator) -> Tasks:
+        size = len(next(iter(self.tasks.values())))
+        rounds = [rng.permutation(size) for _ in range(-(-num_tasks // size))]
+        return take(self.tasks, np.concatenate(rounds)[:num_tasks])
+
+    def contains(self, tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+        own = {key: tasks[key] for key in self.tasks}
+        known = {_bytes(self.tasks, i) for i in range(num_tasks(self.tasks))}
+        return np.array([_bytes(own, i) in known for i in range(num_tasks(own))])
+
+
+class ProductTasks(TaskDistribution):
+    """Independent distributions over different keys, drawn together."""
+
+    def __init__(self, factors: Sequence[TaskDistribution]) -> None:
+        self.factors = factors
+
+    def _sample(self, num_tasks: int, rng: np.random.Generator) -> Tasks:
+        streams = rng.spawn(len(self.factors)) if len(self.factors) > 1 else [rng]
+        tasks: Tasks = {}
+        for factor, stream in zip(self.factors, streams, strict=True):
+            tasks |= factor._sample(num_tasks, stream)
+        return tasks
+
+    def contains(self, tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.all([factor.contains(tasks) for factor in self.factors], axis=0)
+
+
+def _bytes(tasks: Mapping[str, np.ndarray], index: int) -> bytes:
+    return b"".join(np.float64(tasks[key][index]).tobytes() for key in sorted(tasks))
+
+
+def _in_part(position: np.ndarray, part: Part) -> np.ndarray:
+    """Whether relative positions in [0, 1] fall into cells of the given part."""
+    if part == "all":
+        return np.ones(len(position), bool)
+    cell = np.nan_to_num(np.floor(position * _NUM_CELLS)).astype(np.int64)
+    held_out = cell % _HELD_OUT_EVERY == _HELD_OUT_EVERY // 2
+    return held_out if part == "held_out" else ~held_out

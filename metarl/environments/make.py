@@ -1,0 +1,162 @@
+"""Environments by their Gymnasium id: the library knows no robot."""
+
+import importlib
+from typing import cast
+
+import gymnasium
+from gymnasium import Space
+
+import metarl_envs  # also registers the environments of this project
+from metarl.config_model import EnvConfig, PluginConfig
+from metarl.errors import EnvironmentFitError, did_you_mean
+from metarl.learners.base import Spec
+from metarl_envs.checker import check_task_env
+from metarl_envs.gymnasium_envs import PluginDefinition, PluginEnv
+from metarl_envs.gymnasium_envs.definition import TaskRange
+from metarl_envs.gymnasium_envs.model_fields import FieldRange
+from metarl_envs.observed_task import ObservedTask
+from metarl_envs.registration import registered_spec
+from metarl_envs.task_env import TaskVectorEnv
+
+
+def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) -> TaskVectorEnv:
+    """Make a batched task environment.
+
+    Args:
+        config: id and constructor arguments.
+        num_envs: sub-environments.
+        max_episode_steps: horizon, or None for the registered one.
+
+    Raises:
+        EnvironmentFitError: if the id is unknown, an argument is not accepted, or the
+            environment has no tasks.
+    """
+    if config.observe_task:
+        plain = config.model_copy(update={"observe_task": False})
+        return cast(TaskVectorEnv, ObservedTask(make_env(plain, num_envs, max_episode_steps)))
+    _require_known(config.id)
+    if config.plugin is None and registered_spec(config.id).vector_entry_point is not None:
+        horizon = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}
+        try:
+            env = gymnasium.make_vec(config.id, num_envs=num_envs, **{**config.kwargs, **horizon})
+        except TypeError as error:
+            raise _unaccepted(config, error) from None
+        if isinstance(env.unwrapped, TaskVectorEnv):
+            return env.unwrapped
+        env.close()
+    return _plug_in(config, num_envs, max_episode_steps)
+
+
+def check_env(config: EnvConfig) -> list[str]:
+    """What is wrong with an environment, one sentence each, see `check_task_env`."""
+    _require_known(config.id)
+    try:
+        env = gymnasium.make(registered_spec(config.id), **config.kwargs)
+    except TypeError as error:
+        raise _unaccepted(config, error) from None
+    try:
+        return check_task_env(env, _definition(config, config.plugin or PluginConfig()))
+    finally:
+        env.close()
+
+
+def _definition(config: EnvConfig, plugin: PluginConfig) -> PluginDefinition:
+    tasks = None
+    if plugin.tasks is not None:
+        tasks = {key: TaskRange(**r.model_dump()) for key, r in plugin.tasks.items()}
+    return PluginDefinition(
+        config.id,
+        config.kwargs,
+        tasks,
+        plugin.apply,
+        [FieldRange(**r.model_dump()) for r in plugin.vary_fields],
+        plugin.drop_keys,
+    )
+
+
+def _plug_in(config: EnvConfig, num_envs: int, max_episode_steps: int | None) -> PluginEnv:
+    plugin = config.plugin or PluginConfig()
+    try:
+        return PluginEnv(
+            num_envs,
+            _definition(config, plugin),
+            num_workers=plugin.num_workers,
+            start_method=plugin.start_method,
+            action_scale=plugin.action_scale,
+            max_episode_steps=max_episode_steps,
+        )
+    except TypeError as error:
+        raise _unaccepted(config, error) from None
+
+
+def _unaccepted(config: EnvConfig, error: TypeError) -> Exception:
+    """The user's error for an argument that does not exist; any other is the author's own."""
+    if "unexpected keyword argument" in str(error) or "required keyword" in str(error):
+        return EnvironmentFitError(f"{config.id} does not accept env.kwargs: {error}")
+    return error
+
+
+def _require_known(env_id: str) -> None:
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise EnvironmentFitError(f"cannot import the module of {env_id!r}: {error}") from None
+    if name not in gymnasium.registry:
+        raise EnvironmentFitError(
+            f"unknown environment {env_id!r}{did_you_mean(name, gymnasium.registry)}; "
+            f"this project's are: {', '.join(sorted(metarl_envs.ENVIRONMENTS))}"
+        )
+
+
+def registered_horizon(env_id: str) -> int | None:
+    """The horizon under which an environment is registered, in steps.
+
+    Raises:
+        EnvironmentFitError: if the id is unknown.
+    """
+    _require_known(env_id)
+    return registered_spec(env_id).max_episode_steps
+
+
+def spec_of_spaces(observations: Space, actions: Space, episodes: int, horizon: int) -> Spec:
+    """What a learner needs to know of an environment.
+
+    Raises:
+        EnvironmentFitError: if observations or actions are not bounded vectors.
+    """
+    box = isinstance(observations, gymnasium.spaces.Box) and len(observations.shape) == 1
+    if box and isinstance(actions, gymnasium.spaces.Discrete):
+        assert observations.shape is not None
+        n = int(actions.n)
+        return Spec(observations.shape[0], (0.0,), (n - 1.0,), episodes, horizon, n)
+    for kind, space in (("observation", observations), ("action", actions)):
+        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+            raise EnvironmentFitError(f"the {kind} space must be a vector (Box), got {space}")
+    assert isinstance(observations, gymnasium.spaces.Box)
+    assert isinstance(actions, gymnasium.spaces.Box)
+    if not actions.is_bounded():
+        raise EnvironmentFitError(f"the action space must be bounded, got {actions}")
+    low, high = (tuple(bound.tolist()) for bound in (actions.low, actions.high))
+    return Spec(observations.shape[0], low, high, episodes, horizon)
+
+
+def require_fit(name: str, observations: Space, actions: Space, spec: Spec) -> None:
+    """Refuse spaces that are not the ones a learner was trained for.
+
+    Raises:
+        EnvironmentFitError: if a size or an action bound differs.
+    """
+    found = spec_of_spaces(observations, actions, spec.episodes, spec.horizon)
+    for kind, have, want in (
+        ("observations of size", found.obs_size, spec.obs_size),
+        ("actions of size", found.action_size, spec.action_size),
+        ("actions from", found.action_low, spec.action_low),
+        ("actions up to", found.action_high, spec.action_high),
+    ):
+        if have != want:
+            raise EnvironmentFitError(
+                f"{name} has {kind} {have}, the learner was trained with {want}; "
+                "give the environment the arguments of training (learner.trained_on.env.kwargs)"
+            )

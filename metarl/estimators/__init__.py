@@ -1,0 +1,1 @@
+"""Estimators of returns, values, advantages and policy gradients: pure functions."""

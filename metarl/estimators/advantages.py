@@ -1,0 +1,90 @@
+"""From rollouts to what surrogates need: advantages and weights.
+
+Shapes: M tasks, E episodes per task, H steps.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from metarl.config_model import ConfigModel
+from metarl.estimators.returns import (
+    discounted_returns,
+    generalized_advantages,
+    normalize,
+    step_weights,
+)
+from metarl.estimators.value_baselines import Baseline, LinearBaseline, MLPBaseline
+from metarl.interaction.rollouts import Rollouts
+from metarl.policies.distributions import Distribution
+
+
+class AdvantageConfig(ConfigModel):
+    """Advantages: a baseline fitted per task and phase, GAE, normalisation per task."""
+
+    discount: float = Field(0.99, gt=0.0, le=1.0)
+    gae_lambda: float = Field(1.0, ge=0.0, le=1.0)
+    normalize: bool = True
+    baseline: Literal["linear", "mlp"] = "linear"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What surrogates need of M tasks' rollouts."""
+
+    obs_MEHO: Tensor
+    actions_MEHA: Tensor
+    log_probs_MEH: Tensor
+    advantages_MEH: Tensor
+    weights_MEH: Tensor
+
+    def log_probs_under(
+        self,
+        policy: Callable[[Mapping[str, Tensor], Tensor], Distribution],
+        params_M: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Log-probabilities of the actions under other parameters: shape (M, E, H)."""
+        return self.log_probs_of(policy(params_M, self.obs_MEHO.flatten(1, 2)))
+
+    def log_probs_of(self, distribution: Distribution) -> Tensor:
+        """Log-probabilities of the actions under distributions at the states: shape (M, E, H)."""
+        return distribution.log_prob(self.actions_MEHA.flatten(1, 2)).view_as(self.log_probs_MEH)
+
+    def task_slice(self, tasks: slice) -> "Batch":
+        """The batch of some tasks."""
+        return Batch(*(getattr(self, field.name)[tasks] for field in fields(self)))
+
+    def every(self, stride: int) -> "Batch":
+        """Every `stride`-th step of each episode, weights rescaled to the same sum."""
+        if stride == 1:
+            return self
+        kept = Batch(*(getattr(self, field.name)[:, :, ::stride] for field in fields(self)))
+        total = self.weights_MEH.sum((1, 2), keepdim=True)
+        kept_total = kept.weights_MEH.sum((1, 2), keepdim=True).clamp(min=1e-12)
+        return replace(kept, weights_MEH=kept.weights_MEH * (total / kept_total))
+
+
+def make_batch(rollouts: Rollouts, config: AdvantageConfig) -> Batch:
+    """Fit the baseline to the rollouts and weigh their steps."""
+    valid = rollouts.valid_MEH
+    returns = discounted_returns(rollouts.rewards_MEH, valid, config.discount)
+    baseline: Baseline = LinearBaseline() if config.baseline == "linear" else MLPBaseline()
+    baseline.fit(rollouts.obs_MEHO, returns, valid)
+    advantages = generalized_advantages(
+        rollouts.rewards_MEH,
+        baseline.values(rollouts.obs_MEHO),
+        baseline.last_values(rollouts.last_obs_MEO, rollouts.lengths_ME),
+        valid,
+        rollouts.terminated_ME,
+        config.discount,
+        config.gae_lambda,
+    )
+    if config.normalize:
+        advantages = normalize(advantages, valid)
+    weights = step_weights(valid, rollouts.obs_MEHO.dtype)
+    return Batch(
+        rollouts.obs_MEHO, rollouts.actions_MEHA, rollouts.log_probs_MEH, advantages, weights
+    )

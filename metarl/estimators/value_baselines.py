@@ -1,0 +1,175 @@
+"""Value baselines, fitted for all tasks at once.
+
+Shapes: M tasks, E episodes per task, H steps, O observation, F = 2 O + 4 features.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from metarl.errors import ConfigError
+from metarl.params import Params, detach
+from metarl.policies.networks.tanh_mlp import StackedMLP
+
+_CLIP = 10.0
+_TIME_UNIT = 100.0
+_MAX_ATTEMPTS = 5
+
+
+def num_features(obs_size: int) -> int:
+    """F, the number of features of the linear baseline."""
+    return 2 * obs_size + 4
+
+
+def linear_features(obs: Tensor, step: Tensor) -> Tensor:
+    """[o, o^2, t, t^2, t^3, 1] with o clipped to +-10 and t = step / 100, in float64.
+
+    The features of rllab's LinearFeatureBaseline (Duan et al. 2016, arXiv 1604.06778), which
+    MAML and ProMP use.
+
+    Args:
+        obs: shape (..., O).
+        step: steps since the start of the episode, broadcastable to (...).
+    """
+    clipped = obs.double().clamp(-_CLIP, _CLIP)
+    t = (step.double() / _TIME_UNIT).expand(obs.shape[:-1]).unsqueeze(-1)
+    return torch.cat([clipped, clipped.square(), t, t**2, t**3, torch.ones_like(t)], dim=-1)
+
+
+class Baseline(Protocol):
+    """Predicts returns from observations, per task."""
+
+    def fit(self, obs_MEHO: Tensor, returns_MEH: Tensor, valid_MEH: Tensor) -> None:
+        """Fit to the returns of the valid steps of every task."""
+        ...
+
+    def values(self, obs_MEHO: Tensor) -> Tensor:
+        """V at every step of every episode: shape (M, E, H)."""
+        ...
+
+    def last_values(self, last_obs_MEO: Tensor, lengths_ME: Tensor) -> Tensor:
+        """V after the last step of every episode: shape (M, E)."""
+        ...
+
+
+class LinearBaseline:
+    """Ridge regression of returns on `linear_features`, one solution per task.
+
+    w = argmin ||Phi w - G||^2 + reg ||w||^2 over the valid steps. Before the first fit every
+    prediction is zero.
+    """
+
+    def __init__(self, reg: float = 1e-5) -> None:
+        self.reg = reg
+        self.weights_MF: Tensor | None = None
+
+    def fit(self, obs_MEHO: Tensor, returns_MEH: Tensor, valid_MEH: Tensor) -> None:
+        """Solve for all tasks in one batched call; ill-conditioned ones with a larger `reg`."""
+        grams, moments = [], []
+        for obs, returns, valid in zip(obs_MEHO, returns_MEH, valid_MEH, strict=True):
+            features = linear_features(obs, _steps(obs)) * valid.unsqueeze(-1)
+            phi_NF = features.flatten(0, 1)
+            grams.append(phi_NF.mT @ phi_NF)
+            moments.append(phi_NF.mT @ returns.reshape(-1).double())
+        gram_MFF, moment_MF = torch.stack(grams), torch.stack(moments)
+        eye = torch.eye(gram_MFF.shape[-1], dtype=torch.float64, device=gram_MFF.device)
+        reg = self.reg
+        for _ in range(_MAX_ATTEMPTS):
+            weights, info = torch.linalg.solve_ex(gram_MFF + reg * eye, moment_MF)
+            if not info.any() and torch.isfinite(weights).all():
+                break
+            reg *= 10.0
+        self.weights_MF = torch.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def values(self, obs_MEHO: Tensor) -> Tensor:
+        """V at every step of every episode, in the observations' dtype: shape (M, E, H)."""
+        if self.weights_MF is None:
+            return torch.zeros_like(obs_MEHO[..., 0])
+        values = [
+            linear_features(obs, _steps(obs)) @ weights
+            for obs, weights in zip(obs_MEHO, self.weights_MF, strict=True)
+        ]
+        return torch.stack(values).to(obs_MEHO.dtype)
+
+    def last_values(self, last_obs_MEO: Tensor, lengths_ME: Tensor) -> Tensor:
+        """V after the last step of every episode: shape (M, E)."""
+        if self.weights_MF is None:
+            return torch.zeros_like(last_obs_MEO[..., 0])
+        features = linear_features(last_obs_MEO, lengths_ME)
+        return torch.einsum("mef,mf->me", features, self.weights_MF).to(last_obs_MEO.dtype)
+
+
+class MLPBaseline:
+    """A tanh network per task on the observation and the time, fitted by Adam.
+
+    Targets are normalised per task; the networks of all tasks are fitted in one stack, always
+    from the same initial weights, so that equal rollouts give equal values.
+    """
+
+    def __init__(self, hidden_size: int = 32, steps: int = 60, learning_rate: float = 0.02) -> None:
+        self._hidden_size, self._steps, self._learning_rate = hidden_size, steps, learning_rate
+        self.params: Params | None = None
+
+    def fit(self, obs_MEHO: Tensor, returns_MEH: Tensor, valid_MEH: Tensor) -> None:
+        """Minimise the squared error over the valid steps."""
+        valid_MN = valid_MEH.flatten(1).to(obs_MEHO.dtype)
+        targets_MN = returns_MEH.flatten(1)
+        count_M1 = valid_MN.sum(1, keepdim=True).clamp(min=1.0)
+        self._mean_M1 = (targets_MN * valid_MN).sum(1, keepdim=True) / count_M1
+        centred_MN = (targets_MN - self._mean_M1) * valid_MN
+        self._std_M1 = (centred_MN.square().sum(1, keepdim=True) / count_M1).sqrt() + 1e-8
+        inputs = _timed(obs_MEHO, _steps(obs_MEHO)).flatten(1, 2)
+        self._network = StackedMLP((inputs.shape[-1], self._hidden_size, self._hidden_size, 1))
+        initial = self._network.init(torch.Generator().manual_seed(0))
+        params = {
+            name: value.to(inputs).repeat(len(inputs), *[1] * value.dim()).requires_grad_()
+            for name, value in initial.items()
+        }
+        optimizer = torch.optim.Adam(params.values(), lr=self._learning_rate)
+        with torch.enable_grad():
+            for _ in range(self._steps):
+                error_MN = self._network(params, inputs).squeeze(-1) - centred_MN / self._std_M1
+                loss = (error_MN.square() * valid_MN / count_M1).sum()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        self.params = detach(params)
+
+    def values(self, obs_MEHO: Tensor) -> Tensor:
+        return self._predict(_timed(obs_MEHO, _steps(obs_MEHO)).flatten(1, 2)).view(
+            obs_MEHO.shape[:-1]
+        )
+
+    def last_values(self, last_obs_MEO: Tensor, lengths_ME: Tensor) -> Tensor:
+        return self._predict(_timed(last_obs_MEO, lengths_ME))
+
+    def _predict(self, inputs_MNF: Tensor) -> Tensor:
+        if self.params is None:
+            return torch.zeros_like(inputs_MNF[..., 0])
+        with torch.no_grad():
+            outputs_MN = self._network(self.params, inputs_MNF).squeeze(-1)
+        return outputs_MN * self._std_M1 + self._mean_M1
+
+
+def _timed(obs: Tensor, step: Tensor) -> Tensor:
+    time = (step / _TIME_UNIT).to(obs.dtype).expand(obs.shape[:-1]).unsqueeze(-1)
+    return torch.cat([obs.clamp(-_CLIP, _CLIP), time], dim=-1)
+
+
+def _steps(obs_EHO: Tensor) -> Tensor:
+    return torch.arange(obs_EHO.shape[-2], device=obs_EHO.device)
+
+
+def require_enough_samples(episodes: int, horizon: int, obs_size: int) -> None:
+    """Refuse sizes at which the linear baseline would fit the returns exactly.
+
+    Raises:
+        ConfigError: if a task has no more steps than the baseline has features.
+    """
+    if episodes * horizon <= num_features(obs_size):
+        raise ConfigError(
+            f"episodes x horizon = {episodes} x {horizon} gives {episodes * horizon} steps per "
+            f"task, too few for the baseline's {num_features(obs_size)} features: "
+            "raise episodes or horizon"
+        )

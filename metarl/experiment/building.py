@@ -1,0 +1,50 @@
+"""Meta-learners from configs and checkpoints."""
+
+from pathlib import Path
+
+import torch
+
+from metarl.errors import ConfigError
+from metarl.experiment.checkpoint import Checkpoint, read_checkpoint, restore
+from metarl.experiment.config import ExperimentConfig
+from metarl.interaction.allocator import keep_freed_memory
+from metarl.learners import LEARNERS
+from metarl.learners.base import MetaLearner, Spec, TrainedOn
+
+
+def build_learner(config: ExperimentConfig, spec: Spec) -> MetaLearner:
+    """An untrained learner.
+
+    Raises:
+        ConfigError: if sizes do not fit together, or the device is not there.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', but torch finds no CUDA device here; use 'cpu'")
+    keep_freed_memory()
+    learner = LEARNERS[config.learner.name](
+        config.learner, config.policy, spec, config.seed, torch.device(config.device)
+    )
+    learner.trained_on = TrainedOn(config.env, config.horizon, None)
+    return learner
+
+
+def load(path: str | Path, device: str = "cpu") -> MetaLearner:
+    """The meta-learner of a checkpoint folder, or of the newest checkpoint of a run folder.
+
+    Args:
+        path: the folder.
+        device: where its tensors go, "cpu" or "cuda".
+
+    Raises:
+        CheckpointError: if there is no whole checkpoint.
+    """
+    checkpoint = read_checkpoint(path)
+    return from_checkpoint(checkpoint, checkpoint.config.model_copy(update={"device": device}))
+
+
+def from_checkpoint(checkpoint: Checkpoint, config: ExperimentConfig) -> MetaLearner:
+    """A learner with a checkpoint's weights and training state."""
+    learner = build_learner(config, checkpoint.spec)
+    restore(learner, checkpoint)
+    learner.trained_on = TrainedOn(config.env, config.horizon, str(checkpoint.path))
+    return learner

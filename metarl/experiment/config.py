@@ -1,0 +1,176 @@
+"""The experiment config: YAML in, one frozen model out, one sentence for each mistake."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, Field, PositiveInt, SerializeAsAny, ValidationError, field_validator
+from yaml import YAMLError
+
+from metarl.config_model import ConfigModel, EnvConfig
+from metarl.errors import ConfigError, did_you_mean
+from metarl.learners import LEARNERS
+from metarl.learners.base import LearnerConfig
+from metarl.policies.policy import PolicyConfig
+
+
+class EvaluationConfig(ConfigModel):
+    """Evaluation on held-out tasks, during training and at its end."""
+
+    every: int = Field(0, ge=0)
+    """Iterations between evaluations; 0 evaluates at the end only."""
+    split: str = "test"
+    num_tasks: PositiveInt = 40
+    episodes: PositiveInt = 20
+    adaptation_steps: int = Field(3, ge=0)
+    seed: int = Field(0, ge=0)
+
+
+class CheckpointConfig(ConfigModel):
+    """Checkpoints, written every so many iterations and at the end."""
+
+    every: int = Field(50, ge=0)
+    """Iterations between checkpoints; 0 writes one at the end only."""
+
+
+class ExperimentConfig(ConfigModel):
+    """Everything that determines a run."""
+
+    env: EnvConfig
+    learner: SerializeAsAny[LearnerConfig]
+    policy: PolicyConfig = PolicyConfig()
+    meta_batch: PositiveInt
+    """Tasks per iteration."""
+    episodes: PositiveInt
+    """Rollouts per task and phase."""
+    horizon: PositiveInt
+    """Longest episode, in steps."""
+    iterations: PositiveInt
+    seed: int = Field(0, ge=0)
+    device: Literal["cpu", "cuda"] = "cpu"
+    num_threads: int = Field(0, ge=0)
+    """Threads of physics and of learning; 0 takes all CPUs."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @field_validator("learner", mode="before")
+    @classmethod
+    def _learner_by_name(cls, value: Any) -> Any:
+        if isinstance(value, LearnerConfig):
+            return value
+        if not isinstance(value, Mapping) or "name" not in value:
+            raise ValueError(f"must be a mapping with a 'name', one of: {', '.join(LEARNERS)}")
+        name = value["name"]
+        if name not in LEARNERS:
+            raise ValueError(
+                f"name {name!r} is unknown{did_you_mean(str(name), LEARNERS)}; "
+                f"allowed: {', '.join(LEARNERS)}"
+            )
+        return LEARNERS[name].Config.model_validate(value)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read a YAML file, apply `key.sub=value` overrides, check everything.
+
+    Raises:
+        ConfigError: if the file is missing or no YAML, or a key or value is not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"no config file at {path}")
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError(f"override {override!r} must have the form key.sub=value")
+    try:
+        loaded = OmegaConf.load(path)
+        if not OmegaConf.is_dict(loaded):
+            raise ConfigError(f"{path} must hold keys and values")
+        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        document = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    assert isinstance(document, dict)
+    return parse_config({str(key): value for key, value in document.items()})
+
+
+def parse_config(document: Mapping[str, Any]) -> ExperimentConfig:
+    """A config from nested mappings.
+
+    Raises:
+        ConfigError: for the first mistake found, with the key, the value and what is allowed.
+    """
+    try:
+        return ExperimentConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error, document)) from None
+
+
+def to_yaml(config: ExperimentConfig) -> str:
+    """The whole config, defaults included; reading it back gives an equal one."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+
+
+def _sentence(error: ValidationError, document: Mapping[str, Any]) -> str:
+    first = error.errors()[0]
+    location, kind = _keys([str(part) for part in first["loc"]], document), first["type"]
+    key = ".".join(location)
+    if kind == "extra_forbidden":
+        allowed = _fields_at(location[:-1], document)
+        hint = did_you_mean(location[-1], allowed)
+        return f"unknown key '{key}'{hint}; allowed here: {', '.join(allowed)}"
+    if kind == "missing":
+        return f"key '{key}' is missing"
+    if kind == "union_tag_invalid":
+        tag, allowed_tags = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        return f"key '{key}.name' is {tag!r}, must be one of {allowed_tags}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = message.removeprefix("Input ")
+    if kind == "value_error":
+        return f"key '{key}' {message}" if key else message
+    return f"key '{key}' is {first['input']!r}, must be {message}"
+
+
+def _keys(location: Sequence[str], document: Mapping[str, Any]) -> list[str]:
+    """The location without the names by which pydantic tells alternatives apart."""
+    keys, node = [], cast(Any, document)
+    for index, part in enumerate(location):
+        inside = isinstance(node, Mapping) and part in node
+        if isinstance(node, Mapping) and not inside and index < len(location) - 1:
+            continue
+        keys.append(part)
+        node = node[part] if inside else None
+    return keys
+
+
+def _fields_at(location: Sequence[str], document: Mapping[str, Any]) -> list[str]:
+    """The allowed keys of the model at a location of the config."""
+    model: type[BaseModel] = ExperimentConfig
+    node: Any = document
+    for name in location:
+        field = model.model_fields.get(name)
+        node = node.get(name) if isinstance(node, Mapping) else None
+        if field is None:
+            return []
+        alternatives = [part for part in _alternatives(field.annotation) if _is_model(part)]
+        if name == "learner" and model is ExperimentConfig:
+            alternatives = [learner.Config for learner in LEARNERS.values()]
+        tag = node.get("name") if isinstance(node, Mapping) else None
+        named = [part for part in alternatives if _name_of(part) == tag]
+        if not alternatives:
+            return []
+        model = (named or alternatives)[0]
+    return list(model.model_fields)
+
+
+def _alternatives(annotation: Any) -> Sequence[Any]:
+    return get_args(annotation) or (annotation,)
+
+
+def _name_of(model: type[BaseModel]) -> Any:
+    return model.model_fields["name"].default if "name" in model.model_fields else None
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -1,0 +1,1 @@
+"""Policies and environments meeting: rollouts, and the loop that makes them."""

@@ -1,0 +1,176 @@
+"""PPO on whole trials of a recurrent policy, with backpropagation through time.
+
+Schulman et al. 2017, arXiv 1707.06347, eq. 7, on sequences (Duan et al. 2016, arXiv 1611.02779).
+Backpropagation through time is cut into pieces, which are trained side by side: few long products
+in place of many short ones.
+Shapes: T steps of a trial, N trials.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from metarl.estimators.objectives import clipped_gains
+from metarl.interaction.rollouts import arithmetic_threads
+from metarl.learners.base import LearnerConfig, Metrics
+from metarl.params import Params
+from metarl.policies.networks.recurrent import RecurrentNetwork
+
+# Parts of a minibatch that are differentiated at once: the steps of a recurrent network are too
+# small for more than one thread. Fixed, so that results do not depend on the number of threads
+_SLICES = 2
+
+
+class TrialPPOConfig(LearnerConfig):
+    """Base of the configs of memory-based learners that PPO trains."""
+
+    bptt_steps: PositiveInt = 100
+    """Steps of backpropagation through time; must divide the trial's length.
+
+    Trials are cut into pieces of that length, trained side by side, each from the memory that the
+    sampling policy had at its start.
+    """
+    epochs: PositiveInt = 5
+    minibatches: PositiveInt = 4
+    clip: float = Field(0.2, gt=0.0, lt=1.0)
+    learning_rate: PositiveFloat = 1e-3
+    max_gradient_norm: PositiveFloat = 1.0
+    entropy_bonus: NonNegativeFloat = 0.0
+
+
+class TrialPPO:
+    """Improves a recurrent policy on trials that it has sampled.
+
+    Args:
+        network: what is trained.
+        config: see there.
+    """
+
+    def __init__(self, network: RecurrentNetwork, config: TrialPPOConfig) -> None:
+        self._network, self._config = network, config
+        self._optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+        self._updates = 0
+
+    def update(self, data_TN: dict[str, Tensor]) -> Metrics:
+        """Several epochs of Adam steps on minibatches of pieces of trials.
+
+        Args:
+            data_TN: "inputs" of the network and "actions", and with a last axis of length one
+                "log_probs", "advantages" and "valid" (0 or 1): shapes (T, N, ...).
+        """
+        generator = torch.Generator().manual_seed(self._updates)
+        norms, kls = [], []
+        with _pool() as pool:
+            data = self._pieces(data_TN, pool)
+            count = data["inputs"].shape[1]
+            for _ in range(self._config.epochs):
+                order = torch.randperm(count, generator=generator)
+                for rows in order.tensor_split(min(self._config.minibatches, count)):
+                    norm, kl = self._minibatch(data, rows, pool)
+                    norms.append(norm)
+                    kls.append(kl)
+        self._updates += 1
+        finite = np.isfinite(norms)
+        return {
+            "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
+            "train/skipped_updates": float((~finite).sum()),
+            "train/kl": kls[-1],
+        }
+
+    def _pieces(self, data_TN: dict[str, Tensor], pool: ThreadPoolExecutor) -> dict[str, Tensor]:
+        """Trials cut into pieces of `bptt_steps`, side by side, each with its first memory.
+
+        Shapes (steps of a piece, pieces of all trials, ...), and (parts, pieces, hidden) for
+        "memory": what the sampling policy had there.
+        """
+        length, count = data_TN["inputs"].shape[:2]
+        steps = min(self._config.bptt_steps, length)
+        pieces = -(-length // steps)
+        missing = pieces * steps - length  # only where episodes end early
+
+        def cut(values: Tensor) -> Tensor:
+            padded = nn.functional.pad(values, (0, 0, 0, 0, 0, missing))
+            return padded.view(pieces, steps, count, -1).transpose(0, 1).flatten(1, 2)
+
+        def memories(rows: Tensor) -> Tensor:
+            memory = self._network.empty_memory(len(rows))
+            starts = [torch.cat(memory)]
+            with torch.no_grad():
+                for first in range(0, (pieces - 1) * steps, steps):
+                    inputs = data_TN["inputs"][first : first + steps, rows]
+                    memory = self._network(inputs, memory)[1]
+                    starts.append(torch.cat(memory))
+            return torch.stack(starts, dim=1)
+
+        halves = torch.arange(count).tensor_split(min(_SLICES, count))
+        memory = torch.cat(list(pool.map(memories, halves)), dim=2).flatten(1, 2)
+        return {"memory": memory} | {name: cut(values) for name, values in data_TN.items()}
+
+    def _minibatch(
+        self, data: dict[str, Tensor], rows: Tensor, pool: ThreadPoolExecutor
+    ) -> tuple[float, float]:
+        """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
+        total = data["valid"].index_select(1, rows).sum().clamp(min=1.0)
+
+        def differentiate(part: Tensor) -> tuple[list[Tensor], float]:
+            return self._gradient({n: v.index_select(1, part) for n, v in data.items()}, total)
+
+        parts = rows.tensor_split(min(_SLICES, len(rows)))
+        gradients, kls = zip(*pool.map(differentiate, parts), strict=True)
+        parameters = list(self._network.parameters())
+        for parameter, *shares in zip(parameters, *gradients, strict=True):
+            parameter.grad = torch.stack(shares).sum(0)
+        norm = float(nn.utils.clip_grad_norm_(parameters, self._config.max_gradient_norm))
+        if np.isfinite(norm):
+            self._optimizer.step()
+        return norm, sum(kls)
+
+    def _gradient(self, data: dict[str, Tensor], total: Tensor) -> tuple[list[Tensor], float]:
+        """Gradient of the loss of some pieces, and their share of the KL.
+
+        `total` is the number of steps of all pieces of the minibatch.
+        """
+        outputs, _ = self._network(data["inputs"], list(data["memory"].split(1)))
+        distribution = self._network.distribution(outputs)
+        valid, advantages = data["valid"].squeeze(-1), data["advantages"].squeeze(-1)
+        log_ratios = distribution.log_prob(data["actions"]) - data["log_probs"].squeeze(-1)
+        log_ratios = log_ratios.masked_fill(valid == 0, 0.0)
+        ratios = log_ratios.exp()
+        gain = clipped_gains(ratios, advantages, self._config.clip)
+        gain = gain + self._config.entropy_bonus * distribution.entropy()
+        loss = -(gain * valid).sum() / total
+        gradient = list(torch.autograd.grad(loss, list(self._network.parameters())))
+        kl = float(((ratios - 1.0 - log_ratios) * valid).sum().detach() / total)
+        return gradient, kl
+
+    def state(self) -> Params:
+        """Tensors that resuming needs."""
+        state: Params = {"updates": torch.tensor([self._updates])}
+        for index, moments in self._optimizer.state_dict()["state"].items():
+            state |= {f"{index}.{name}": torch.as_tensor(v) for name, v in moments.items()}
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` gave."""
+        rest = dict(state)
+        self._updates = int(rest.pop("updates"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in rest.items():
+            index, name = key.split(".")
+            moments.setdefault(int(index), {})[name] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """A thread per slice, between which torch's threads are shared out."""
+    threads = torch.get_num_threads()
+    workers = ThreadPoolExecutor(min(threads, _SLICES))
+    with arithmetic_threads(max(1, threads // _SLICES)), workers as pool:
+        yield pool

@@ -1,0 +1,1 @@
+"""Policies: stateless functions of (params, obs), and how they act."""

@@ -1,0 +1,208 @@
+"""Acting with fixed parameters: arrays in, arrays out, on the CPU.
+
+Between two physics steps the caches hold physics, and what counts is the amount of code that a
+choice of actions runs through, not its arithmetic: the usual networks act in NumPy, in a third of
+torch's time (a tenth for a single task), whatever the learner's device.
+
+Shapes: M tasks, E episodes per task, O observation, A action, I and J layer sizes.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metarl.policies.distributions import Categorical, Distribution
+
+
+class ActionStep(NamedTuple):
+    """Actions and their log-probabilities."""
+
+    actions_MEA: np.ndarray
+    log_probs_ME: np.ndarray
+
+
+# (obs_MEO, noise_MEA), where noise is standard normal and None asks for the most likely actions
+Actor = Callable[[np.ndarray, np.ndarray | None], ActionStep]
+
+
+def action_step(distribution: Distribution, noise_MEA: np.ndarray | None) -> ActionStep:
+    """Actions sampled with standard normal noise, or the most likely ones without."""
+    mode = distribution.mode
+    if noise_MEA is None:
+        return ActionStep(to_array(mode), to_array(distribution.log_prob(mode)))
+    actions, log_probs = distribution.sample(torch.from_numpy(noise_MEA).to(mode))
+    return ActionStep(to_array(actions), to_array(log_probs))
+
+
+def to_array(values: Tensor) -> np.ndarray:
+    """The values on the CPU."""
+    array: np.ndarray = values.detach().cpu().numpy()
+    return array
+
+
+def array_dtype(dtype: torch.dtype) -> np.dtype:
+    """NumPy's name of a floating point type."""
+    return to_array(torch.empty(0, dtype=dtype)).dtype
+
+
+class PolicyActor:
+    """Any policy, through torch.
+
+    Args:
+        policy: (params, obs) -> distribution.
+        params_M: its parameters, leading axis M.
+    """
+
+    def __init__(
+        self,
+        policy: Callable[[Mapping[str, Tensor], Tensor], Distribution],
+        params_M: Mapping[str, Tensor],
+    ) -> None:
+        self._policy, self._params_M = policy, params_M
+        self._device = next(iter(params_M.values())).device
+
+    def __call__(self, obs_MEO: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:
+        """Actions at all states."""
+        obs = torch.from_numpy(obs_MEO).to(self._device)
+        return action_step(self._policy(self._params_M, obs), noise_MEA)
+
+
+class GaussianChoice:
+    """Actions of a diagonal Gaussian.
+
+    Args:
+        log_std_MA: of the Gaussian; M may be 1 for all tasks.
+    """
+
+    def __init__(self, log_std_MA: Tensor) -> None:
+        log_std_M1A = to_array(log_std_MA)[:, None]
+        self._std_M1A = np.exp(log_std_M1A)
+        self._halves_A = np.full_like(log_std_M1A[0, 0], -0.5)
+        constant = 0.5 * math.log(2.0 * math.pi) * log_std_M1A.shape[-1]
+        self._log_normalizer_M1 = log_std_M1A.sum(-1) + constant
+
+    def __call__(self, means_MEA: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:
+        """Actions for these means, which they replace."""
+        if noise_MEA is None:
+            log_probs = np.broadcast_to(-self._log_normalizer_M1, means_MEA.shape[:-1]).copy()
+        else:
+            means_MEA += noise_MEA * self._std_M1A
+            log_probs = np.square(noise_MEA) @ self._halves_A
+            log_probs -= self._log_normalizer_M1
+        return ActionStep(means_MEA, log_probs)
+
+
+class GaussianTanhActor:
+    """A diagonal Gaussian whose mean is a tanh network.
+
+    Args:
+        layers: weight (M, I, J) and bias (M, J) of each layer.
+        log_std_MA: of the Gaussian.
+    """
+
+    def __init__(self, layers: Sequence[tuple[Tensor, Tensor]], log_std_MA: Tensor) -> None:
+        arrays = [(to_array(weight), to_array(bias)[:, None]) for weight, bias in layers]
+        *self._body, self._head = arrays
+        self._choose = GaussianChoice(log_std_MA)
+
+    def __call__(self, obs_MEO: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:
+        """Actions at all states."""
+        hidden = obs_MEO
+        for weight, bias in self._body:
+            hidden = np.matmul(hidden, weight)
+            hidden += bias
+            np.tanh(hidden, out=hidden)
+        weight, bias = self._head
+        means = np.matmul(hidden, weight)
+        means += bias
+        return self._choose(means, noise_MEA)
+
+
+class RecurrentActor:
+    """A GRU or LSTM with a linear head, step by step, by the equations of `torch.nn`.
+
+    Later changes of their parameters are not seen.
+
+    Args:
+        memory: the GRU or LSTM, of one layer.
+        head: from its hidden state to the outputs.
+        log_std_A: of a Gaussian whose means the outputs are; None if they are logits.
+    """
+
+    def __init__(self, memory: nn.GRU | nn.LSTM, head: nn.Linear, log_std_A: Tensor | None) -> None:
+        lstm = isinstance(memory, nn.LSTM)
+        gates = [
+            [to_array(part).T.copy() for part in values.chunk(4 if lstm else 3)]
+            for values in memory.all_weights[0]
+        ]
+        of_inputs, of_hidden, bias_inputs, bias_hidden = gates
+        joined = [np.concatenate(pair) for pair in zip(of_inputs, of_hidden, strict=True)]
+        biases = [a + b for a, b in zip(bias_inputs, bias_hidden, strict=True)]
+        self._gates = list(zip(joined, biases, strict=True))
+        # a GRU's candidate sees the hidden state through the reset gate
+        self._candidate = tuple(parts[-1] for parts in gates)
+        self._head = to_array(head.weight).T.copy(), to_array(head.bias).copy()
+        self._step = self._lstm if lstm else self._gru
+        self._choose = _choose_category if log_std_A is None else GaussianChoice(log_std_A[None])
+
+    def __call__(
+        self,
+        inputs_MEF: np.ndarray,
+        memory: Sequence[np.ndarray],
+        noise_MEA: np.ndarray | None,
+    ) -> tuple[ActionStep, list[np.ndarray]]:
+        """Actions, and the memory after them: hidden (and cell) state, each (M, E, hidden)."""
+        new = self._step(*(part.reshape(-1, part.shape[-1]) for part in (inputs_MEF, *memory)))
+        weight, bias = self._head
+        outputs = new[0] @ weight
+        outputs += bias
+        shape = inputs_MEF.shape[:2]
+        step = self._choose(outputs.reshape(*shape, -1), noise_MEA)
+        return step, [part.reshape(*shape, -1) for part in new]
+
+    def _gru(self, inputs: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, ...]:
+        joined = np.concatenate([inputs, hidden], axis=1)
+        reset, update = (_sigmoid(joined, *gate) for gate in self._gates[:2])
+        of_inputs, of_hidden, bias_inputs, bias_hidden = self._candidate
+        candidate = hidden @ of_hidden
+        candidate += bias_hidden
+        candidate *= reset
+        candidate += inputs @ of_inputs
+        candidate += bias_inputs
+        np.tanh(candidate, out=candidate)
+        update *= hidden - candidate
+        update += candidate
+        return (update,)
+
+    def _lstm(
+        self, inputs: np.ndarray, hidden: np.ndarray, cell: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        joined = np.concatenate([inputs, hidden], axis=1)
+        enter, forget, leave = (_sigmoid(joined, *self._gates[gate]) for gate in (0, 1, 3))
+        weight, bias = self._gates[2]
+        new = joined @ weight
+        new += bias
+        enter *= np.tanh(new, out=new)
+        forget *= cell
+        forget += enter
+        leave *= np.tanh(forget)
+        return leave, forget
+
+
+def _choose_category(logits_MEA: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:
+    return action_step(Categorical(torch.from_numpy(logits_MEA)), noise_MEA)
+
+
+def _sigmoid(joined: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Sigmoid of a linear map, as (1 + tanh(x / 2)) / 2: NumPy's tanh is fast."""
+    gate: np.ndarray = joined @ weight
+    gate += bias
+    gate *= 0.5
+    np.tanh(gate, out=gate)
+    gate += 1.0
+    gate *= 0.5
+    return gate

@@ -1,0 +1,143 @@
+"""Policies around fixed parameters and states: products with first and second derivatives.
+
+With p(params) the parameters of the action distributions and J their Jacobian: J v, J^T c, and the
+derivative of J^T c along v while c changes with p. The last is a Hessian-vector product of any
+objective of p, in one sweep forwards and one back (Pearlmutter 1994).
+
+Shapes: M tasks, N states per task; a product has the shapes of its operand.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from metarl.params import Params, detach
+from metarl.policies.distributions import DiagonalGaussian, Distribution
+from metarl.policies.networks.tanh_mlp import StackedMLP
+from metarl.policies.policy import GaussianPolicy, Policy
+
+Parts = tuple[Tensor, ...]  # one tensor per parameter of a distribution
+
+
+class Expansion(Protocol):
+    """What the products share is computed once.
+
+    Attributes:
+        distribution: the policy's, at all states.
+    """
+
+    distribution: Distribution
+
+    def push(self, tangent_M: Mapping[str, Tensor]) -> Parts:
+        """J v."""
+        ...
+
+    def pull(self, cotangents: Parts) -> tuple[Params, Any]:
+        """J^T c, and what `bend` needs of it."""
+        ...
+
+    def bend(
+        self, tangent_M: Mapping[str, Tensor], pulled: Any, second: Callable[[Parts], Parts]
+    ) -> Params:
+        """Derivative along v of J^T c; c changes by `second` of the change of p."""
+        ...
+
+
+def expand(policy: Policy, params_M: Params, obs_MNO: Tensor) -> Expansion:
+    """The policy around `params_M`, in closed form where there is one."""
+    if isinstance(policy, GaussianPolicy) and isinstance(policy.network, StackedMLP):
+        return GaussianTanhExpansion(policy, policy.network, params_M, obs_MNO)
+    return AutogradExpansion(policy, params_M, obs_MNO)
+
+
+class GaussianTanhExpansion:
+    """A Gaussian whose mean is a tanh network."""
+
+    def __init__(
+        self, policy: GaussianPolicy, network: StackedMLP, params_M: Params, obs_MNO: Tensor
+    ) -> None:
+        self._network = network.expand(params_M, obs_MNO)
+        log_std_MA = params_M["log_std"].detach()
+        floored_MA = policy.floored(log_std_MA)
+        self._free_MA = (floored_MA == log_std_MA).to(log_std_MA)  # at the floor nothing moves
+        self.distribution: Distribution = DiagonalGaussian(
+            self._network.outputs, floored_MA.unsqueeze(1)
+        )
+
+    def push(self, tangent_M: Mapping[str, Tensor]) -> Parts:
+        """See `Expansion`."""
+        return self._network.push(tangent_M).sums[-1], self._log_std_change(tangent_M)
+
+    def pull(self, cotangents: Parts) -> tuple[Params, Any]:
+        """See `Expansion`."""
+        gradient, deltas = self._network.pull(cotangents[0])
+        gradient["log_std"] = self._log_std_gradient(cotangents[1])
+        return gradient, deltas
+
+    def bend(
+        self, tangent_M: Mapping[str, Tensor], pulled: Any, second: Callable[[Parts], Parts]
+    ) -> Params:
+        """See `Expansion`."""
+        change = self._network.push(tangent_M)
+        mean, log_std = second((change.sums[-1], self._log_std_change(tangent_M)))
+        bent = self._network.curve(change, tangent_M, pulled, mean)
+        bent["log_std"] = self._log_std_gradient(log_std)
+        return bent
+
+    def _log_std_change(self, tangent_M: Mapping[str, Tensor]) -> Tensor:
+        return (tangent_M["log_std"] * self._free_MA).unsqueeze(1)
+
+    def _log_std_gradient(self, cotangent_M1A: Tensor) -> Tensor:
+        return cotangent_M1A.squeeze(1) * self._free_MA
+
+
+class AutogradExpansion:
+    """Any policy that autograd can differentiate twice."""
+
+    def __init__(self, policy: Policy, params_M: Params, obs_MNO: Tensor) -> None:
+        # forward derivatives refuse tensors that share memory, such as tiled ones
+        dense = {name: value.contiguous() for name, value in params_M.items()}
+        self._leaves = detach(dense, requires_grad=True)
+        self._parameters_of = lambda params: policy(params, obs_MNO).parameters
+        with torch.enable_grad():
+            distribution = policy(self._leaves, obs_MNO)
+        self._parameters = distribution.parameters
+        self.distribution = type(distribution)(*(part.detach() for part in self._parameters))
+
+    def push(self, tangent_M: Mapping[str, Tensor]) -> Parts:
+        """See `Expansion`."""
+        tangent = {name: tangent_M[name] for name in self._leaves}
+        pushed: Parts = torch.func.jvp(self._parameters_of, (detach(self._leaves),), (tangent,))[1]
+        return pushed
+
+    def pull(self, cotangents: Parts) -> tuple[Params, Any]:
+        """See `Expansion`."""
+        graph = self._derivative(self._parameters, cotangents, create_graph=True)
+        return detach(graph), graph
+
+    def bend(
+        self, tangent_M: Mapping[str, Tensor], pulled: Any, second: Callable[[Parts], Parts]
+    ) -> Params:
+        """See `Expansion`."""
+        turned = self._derivative(self._parameters, second(self.push(tangent_M)))
+        bent = self._derivative(pulled.values(), [tangent_M[name] for name in pulled])
+        return {name: turned[name] + bent[name] for name in bent}
+
+    def _derivative(
+        self, outputs: Iterable[Tensor], cotangents: Iterable[Tensor], create_graph: bool = False
+    ) -> Params:
+        """Sum of <cotangent, output> in the leaves; outputs may be constant."""
+        pairs = [pair for pair in zip(outputs, cotangents, strict=True) if pair[0].requires_grad]
+        if not pairs:
+            return {name: torch.zeros_like(value) for name, value in self._leaves.items()}
+        gradient = torch.autograd.grad(
+            [output for output, _ in pairs],
+            list(self._leaves.values()),
+            [cotangent for _, cotangent in pairs],
+            retain_graph=True,
+            create_graph=create_graph,
+            materialize_grads=True,
+        )
+        return dict(zip(self._leaves, gradient, strict=True))

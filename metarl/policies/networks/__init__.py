@@ -1,0 +1,1 @@
+"""Networks that policies are made of, for all tasks at once."""

@@ -1,0 +1,74 @@
+"""The recurrent policy network of memory-based learners.
+
+Shapes: T steps, N sequences, F inputs.
+"""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metarl.learners.base import Spec
+from metarl.policies.actors import RecurrentActor
+from metarl.policies.distributions import Categorical, DiagonalGaussian, Distribution
+from metarl.policies.policy import PolicyConfig
+
+
+class RecurrentNetwork(nn.Module):
+    """A GRU or LSTM with a linear head for the action distribution.
+
+    Args:
+        kind: "gru" or "lstm".
+        hidden_size: of the memory.
+        policy_config: initial and smallest standard deviation.
+        spec: sizes of observations and actions.
+    """
+
+    def __init__(
+        self, kind: str, hidden_size: int, policy_config: PolicyConfig, spec: Spec
+    ) -> None:
+        super().__init__()
+        inputs = spec.obs_size + (spec.num_actions or spec.action_size) + 2
+        cell: Any = nn.GRU if kind == "gru" else nn.LSTM
+        self.memory = cell(inputs, hidden_size)
+        self.head = nn.Linear(hidden_size, spec.noise_size)
+        self._discrete = bool(spec.num_actions)
+        self._min_log_std = float(np.log(policy_config.min_std))
+        if not self._discrete:
+            log_std = torch.full((spec.action_size,), float(np.log(policy_config.init_std)))
+            self.log_std = nn.Parameter(log_std)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Uniform weights of the usual scale 1/sqrt(hidden_size), a small head."""
+        bound = self.head.in_features**-0.5
+        with torch.no_grad():
+            for name, value in itertools.chain(
+                self.memory.named_parameters(), self.head.named_parameters()
+            ):
+                drawn = torch.rand(value.shape, generator=generator) * 2.0 - 1.0
+                scale = 0.1 * bound if value is self.head.weight else bound
+                value.copy_(torch.zeros_like(drawn) if "bias" in name else scale * drawn)
+
+    def forward(self, inputs_TNF: Tensor, memory: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Outputs (T, N, ...) of T steps, and the memory after them: parts (1, N, hidden)."""
+        state = tuple(memory) if len(memory) > 1 else memory[0]
+        outputs, state = self.memory(inputs_TNF, state)
+        return self.head(outputs), list(state) if isinstance(state, tuple) else [state]
+
+    def actor(self) -> RecurrentActor:
+        """Acts with the parameters as they are now."""
+        log_std = None if self._discrete else self.log_std.clamp(min=self._min_log_std)
+        return RecurrentActor(self.memory, self.head, log_std)
+
+    def empty_memory(self, count: int) -> list[Tensor]:
+        """The memory of `count` sequences before their first step: parts (1, N, hidden)."""
+        zeros = torch.zeros(1, count, self.head.in_features).to(self.head.weight)
+        return [zeros] * (2 if isinstance(self.memory, nn.LSTM) else 1)
+
+    def distribution(self, outputs: Tensor) -> Distribution:
+        """The action distributions that outputs stand for."""
+        if self._discrete:
+            return Categorical(outputs)
+        return DiagonalGaussian(outputs, self.log_std.clamp(min=self._min_log_std))
