@@ -17,7 +17,7 @@ import numpy as np
 
 import metarl_envs
 from metarl.command_line import run
-from metarl.config_model import EnvConfig, PluginConfig
+from metarl.environments.config import EnvConfig, PluginConfig
 from metarl.environments.make import make_env
 
 _TURNS = 3

@@ -78,11 +78,11 @@ class Bench:
         config = workload.config()
         num_envs = workload.meta_batch * workload.episodes
         self._env = make_env(config.env, num_envs, workload.horizon)
-        robot = self._env.unwrapped
+        robot = self._env
         if not isinstance(robot, MujocoTaskEnv):
             raise EnvironmentFitError(f"{workload.env} has no physics engine to compare with")
-        self._limit = PhysicsLimit(robot.batch)
-        robot.batch = cast(Batch, self._limit)
+        self._limit = PhysicsLimit(robot.simulations.batch)
+        robot.simulations.batch = cast(Batch, self._limit)
         spaces = self._env.single_observation_space, self._env.single_action_space
         self._learner = build_learner(
             config, spec_of_spaces(*spaces, workload.episodes, workload.horizon)

@@ -16,8 +16,8 @@ from metarl.interaction.rollouts import Rollouts, collect
 from metarl.learners.base import MetaLearner, State
 from metarl.policies.actors import array_dtype
 from metarl.seeding import Purpose
+from metarl_envs.protocol import TaskEnv
 from metarl_envs.single_env import SingleTaskEnv
-from metarl_envs.task_env import TaskVectorEnv
 
 
 class AdaptedPolicy:
@@ -98,7 +98,7 @@ def adapt(
     for step in range(steps):
         path = (seed, Purpose.ADAPTATION, step)
         if isinstance(env.unwrapped, SingleTaskEnv):
-            batch = env.unwrapped.batch_of(episodes, horizon)
+            batch = env.unwrapped.vector_of(episodes, horizon)
             rollouts, state = collect(batch, learner, state, path, [0], horizon)
         else:
             rollouts, state = _one_by_one(env, learner, state, path, episodes, horizon)
@@ -115,7 +115,7 @@ def _one_by_one(
     horizon: int,
 ) -> tuple[Rollouts, State]:
     """Rollouts of one environment, one episode after the other."""
-    batch = cast(TaskVectorEnv, _BatchOfOne(env))
+    batch = cast(TaskEnv, _BatchOfOne(env))
     parts = [
         collect(batch, learner, state, (*path, episode), [0], horizon)[0]
         for episode in range(episodes)

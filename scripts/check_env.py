@@ -10,7 +10,7 @@ from pathlib import Path
 
 import metarl
 from metarl.command_line import run
-from metarl.config_model import EnvConfig
+from metarl.environments.config import EnvConfig
 from metarl.environments.make import check_env
 
 

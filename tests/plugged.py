@@ -182,25 +182,27 @@ class Slider(MujocoTaskEnv):
     """A cart on a rail, at a hidden velocity."""
 
     def __init__(self, num_envs=1, *, xml_file, frame_skip=5, **kwargs):
-        self._goal = TargetVelocity((-1.0, 1.0))
         super().__init__(
             num_envs,
             xml_file=xml_file,
-            parts=[self._goal],
+            goal=TargetVelocity((-1.0, 1.0)),
             observation_size=1,
             frame_skip=frame_skip,
             **kwargs,
         )
 
-    def _initial_state(self, generator):
+    @property
+    def forward_velocity(self):
+        return self.qvel[:, 0]
+
+    def _initial_state(self, row, generator):
         return self.model.qpos0, generator.uniform(-0.1, 0.1, self.model.nv)
 
     def _robot_observation(self):
         return self.qvel.copy()
 
-    def _outcome(self, before, control):
-        reward = self._goal.reward(self.qvel[:, 0])
-        return reward, np.abs(self.qpos[:, 0]) > 5.0
+    def _outcome(self, control):
+        return self.goal.reward(self), np.abs(self.qpos[:, 0]) > 5.0
 
 
 register_task_env("plugged/Slider-v0", "plugged:Slider", max_episode_steps=25)

@@ -9,7 +9,7 @@ from benchmarks import Bench, Workload, costs, deviation_from_line
 from benchmarks.limit import PhysicsLimit
 from benchmarks.workloads import peak_rss_mib
 from metarl.errors import UserError
-from metarl_envs.robots.half_cheetah import HalfCheetahVel
+from metarl_envs.robots.half_cheetah import half_cheetah_vel
 
 TINY = Workload("metarl/HalfCheetahVel-v0", 2, 2, 40)
 
@@ -49,26 +49,26 @@ def test_deviation_from_a_line():
 
 
 def test_the_limit_goes_through_the_states_of_the_rollouts():
-    env = HalfCheetahVel(3, variations={"payload": {}})
-    env.batch = limit = PhysicsLimit(env.batch)
+    env = half_cheetah_vel(3, variations={"payload": {}})
+    env.simulations.batch = limit = PhysicsLimit(env.simulations.batch)
     tasks = env.task_distribution("train").sample(3, (0,))
     env.set_tasks(tasks)
     env.reset(seed=0)
     for step in range(1, 17):
         env.step(np.full((3, 6), 0.1 * step))
-        same = (limit._alone.state == env.batch.state).all()
+        same = (limit._alone.state == env.simulations.batch.state).all()
         assert same == (step % 8 == 0)
     assert limit.alone_s > 0
 
 
 def test_repetitions_are_no_part_of_the_time():
-    env = HalfCheetahVel(3)
-    env.batch = limit = PhysicsLimit(env.batch)
+    env = half_cheetah_vel(3)
+    env.simulations.batch = limit = PhysicsLimit(env.simulations.batch)
     env.reset(seed=0)
     limit.clear()
     start = time.perf_counter()
     for _ in range(16):
-        env.batch.step(nstep=5)
+        env.simulations.batch.step(nstep=5)
     elapsed_s = time.perf_counter() - start
     assert 0 < limit.extra_s < elapsed_s
     assert limit.engine_s <= elapsed_s - limit.extra_s

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from metarl.config_model import EnvConfig
+from metarl.environments.config import EnvConfig
 from metarl_envs.parts.variations import VARIATIONS
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -10,7 +10,7 @@ import plugged
 import pytest
 
 import metarl
-from metarl.config_model import EnvConfig
+from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env, spec_of_spaces
 from metarl.experiment.config import parse_config
 from metarl_envs.errors import EnvironmentConfigError

@@ -9,33 +9,31 @@ from gymnasium import spaces
 import metarl
 from metarl.experiment.config import parse_config
 from metarl_envs import register_task_env
-from metarl_envs.parts.goals import Goal
+from metarl_envs.parts.goals import KeyedGoal
 from metarl_envs.robots.half_cheetah import HalfCheetah
-from metarl_envs.tasks.distributions import UniformTasks
+from metarl_envs.tasks.splits import box_splits
 
 
-class HalfCheetahHeight(HalfCheetah):
-    """r = v - 10 |z - z*| - 0.05 sum(a^2): run, with the torso at a hidden height."""
+class TorsoHeight(KeyedGoal):
+    """Run, with the torso at a hidden height in m: r = v - 10 |z - z*|."""
 
-    def __init__(self, num_envs=1, **kwargs):
-        key, low, high = "torso_height", -0.15, 0.15  # m, relative to standing
-        self._height = Goal(
-            key,
-            spaces.Box(-0.5, 0.5, (), np.float64),
-            0.0,
-            {
-                "train": UniformTasks({key: low}, {key: high}, part="train"),
-                "test": UniformTasks({key: low}, {key: high}, part="held_out"),
-            },
-        )
-        super().__init__(num_envs, parts=[self._height], **kwargs)
+    needs = ("height", "forward_velocity")
 
-    def _outcome(self, before, control):
-        rewards, terminated = super()._outcome(before, control)
-        return rewards - 10.0 * np.abs(self.qpos[:, 1] - self._height.values), terminated
+    def __init__(self):
+        key = "torso_height"
+        splits = box_splits({key: 0.55}, {key: 0.85}, outer=({key: 0.5}, {key: 0.9}))
+        super().__init__(key, spaces.Box(0.2, 1.2, (), np.float64), 0.7, splits)
+
+    def reward(self, robot):
+        return robot.forward_velocity - 10.0 * np.abs(robot.height - self.values)
 
 
-register_task_env("example/HalfCheetahHeight-v0", f"{__name__}:HalfCheetahHeight", 100)
+def half_cheetah_height(num_envs=1, **kwargs):
+    """The robot as it is, with another goal."""
+    return HalfCheetah(num_envs, goal=TorsoHeight(), **kwargs)
+
+
+register_task_env("example/HalfCheetahHeight-v0", f"{__name__}:half_cheetah_height", 100)
 
 
 def main(run_dir, iterations=20):

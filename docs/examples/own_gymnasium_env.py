@@ -10,7 +10,7 @@ import metarl
 from metarl.experiment.config import parse_config
 from metarl_envs.checker import check_task_env
 from metarl_envs.gymnasium_envs import PluginDefinition
-from metarl_envs.gymnasium_envs.definition import TaskRange
+from metarl_envs.tasks.splits import TaskRange
 
 
 def set_length(env, task):

@@ -37,26 +37,28 @@ class CartVel(MujocoTaskEnv):
     """A cart with a hanging load, at a hidden velocity: r = -|v - v*| - 0.1 |swing|."""
 
     def __init__(self, num_envs=1, *, xml_file, frame_skip=5, **kwargs):
-        self._goal = TargetVelocity((-1.0, 1.0))  # m/s
         super().__init__(
             num_envs,
             xml_file=xml_file,
-            parts=[self._goal],
+            goal=TargetVelocity((-1.0, 1.0)),  # m/s
             observation_size=3,
             frame_skip=frame_skip,
             **kwargs,
         )
 
-    def _initial_state(self, generator):
+    @property
+    def forward_velocity(self):
+        return self._velocity[:, 0]
+
+    def _initial_state(self, row, generator):
         return self.model.qpos0, generator.uniform(-0.1, 0.1, self.model.nv)
 
     def _robot_observation(self):
         return np.concatenate([self.qpos[:, 1:], self.qvel], axis=1)
 
-    def _outcome(self, before, control):
-        velocity = (self.qpos[:, 0] - before) / self.dt
+    def _outcome(self, control):
         swing = np.abs(self.qpos[:, 1])
-        return self._goal.reward(velocity) - 0.1 * swing, swing > 1.5
+        return self.goal.reward(self) - 0.1 * swing, swing > 1.5
 
 
 register_task_env("example/CartVel-v0", f"{__name__}:CartVel", 100)

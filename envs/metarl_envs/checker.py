@@ -45,7 +45,7 @@ def check_task_env(env: gymnasium.Env, definition: PluginDefinition | None = Non
     seeded = _check_seed(sub_env, tasks[0])
     # without reproducible episodes nothing more can be said of tasks
     findings += seeded or [*_check_tasks(sub_env, tasks), *_check_leak(sub_env, tasks)]
-    if not getattr(getattr(env.unwrapped, "batch", None), "shares_tasks", False):
+    if not getattr(getattr(env.unwrapped, "vector_env", None), "shares_tasks", False):
         findings += _check_overlap(train, test)
     return findings
 

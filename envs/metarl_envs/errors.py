@@ -20,6 +20,16 @@ class EnvironmentConfigError(UserError):
     """A constructor argument of an environment is not allowed."""
 
 
+def require_positive(name: str, value: float) -> None:
+    """Refuse a constructor argument that is not positive.
+
+    Raises:
+        EnvironmentConfigError: with its name and value.
+    """
+    if not value > 0:
+        raise EnvironmentConfigError(f"{name} must be positive, got {value}")
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` for the nearest allowed name, or an empty string."""
     close = difflib.get_close_matches(name, list(allowed), n=1)

@@ -1,49 +1,75 @@
 """The task in the observation: what a policy could do if it were told."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from metarl_envs.task_env import TaskVectorEnv
+from metarl_envs.protocol import TaskEnv
+from metarl_envs.tasks.batches import Tasks
+from metarl_envs.tasks.distributions import TaskDistribution
 
 
-class ObservedTask(VectorWrapper):
-    """Appends every sub-environment's task, flattened in the order of its keys.
+class ObservedTask:
+    """A `TaskEnv` that appends every sub-environment's task to its observation.
+
+    Tasks are flattened in the order of their keys; everything else stays as it is.
 
     Args:
-        env: a batched task environment; everything but the observation stays as it is.
+        env: a batched task environment.
     """
 
-    env: TaskVectorEnv
-
-    def __init__(self, env: TaskVectorEnv) -> None:
-        super().__init__(env)
-        size = env.observation_size
+    def __init__(self, env: TaskEnv) -> None:
+        self._env = env
+        self.num_envs, self.task_space = env.num_envs, env.task_space
+        self.single_action_space, self.shares_tasks = env.single_action_space, env.shares_tasks
+        self.render_modes, self.render_fps = env.render_modes, env.render_fps
+        size = int(np.prod(env.single_observation_space.shape or ()))
         size += sum(int(np.prod(part.shape or ())) for part in env.task_space.values())
         space = spaces.Box(-np.inf, np.inf, (size,), np.float64)
-        self.single_observation_space = space
-        self.observation_space = batch_space(space, env.num_envs)
+        self.single_observation_space: spaces.Space = space
+        self.observation_space = batch_space(space, self.num_envs)
+
+    @property
+    def tasks(self) -> Tasks:
+        """The task of every sub-environment."""
+        return self._env.tasks
+
+    @property
+    def physics_s(self) -> float:
+        """Seconds spent in a physics engine so far."""
+        return self._env.physics_s
+
+    def task_distribution(self, split: str) -> TaskDistribution:
+        """That of the environment."""
+        return self._env.task_distribution(split)
+
+    def set_tasks(self, tasks: Mapping[str, Any]) -> None:
+        """As in the environment; observed from now on."""
+        self._env.set_tasks(tasks)
 
     def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
         """As in the environment, with the tasks appended."""
-        obs, info = self.env.reset(**kwargs)
+        obs, info = self._env.reset(**kwargs)
         return self._with_tasks(obs), info
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, Any, Any, Any, dict[str, Any]]:
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """As in the environment, with the tasks appended."""
-        obs, *rest = self.env.step(actions)
-        return (self._with_tasks(obs), *rest)  # type: ignore[return-value]
+        obs, rewards, terminated, truncated, info = self._env.step(actions)
+        return self._with_tasks(obs), rewards, terminated, truncated, info
+
+    def draw(self, row: int, render_mode: str) -> np.ndarray | None:
+        """A frame of one sub-environment."""
+        return self._env.draw(row, render_mode)
+
+    def close(self) -> None:
+        """Close the environment."""
+        self._env.close()
 
     def _with_tasks(self, obs: np.ndarray) -> np.ndarray:
-        tasks = [
-            self.env.tasks[key].reshape(self.num_envs, -1) for key in self.env.task_space.spaces
-        ]
+        tasks = [self.tasks[key].reshape(self.num_envs, -1) for key in self.task_space.spaces]
         return np.concatenate([obs, *tasks], axis=1)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.env, name)

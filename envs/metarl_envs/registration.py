@@ -4,46 +4,48 @@ A new environment is one file and one line here.
 """
 
 import importlib
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
-if TYPE_CHECKING:
-    from metarl_envs.single_env import SingleTaskEnv
-    from metarl_envs.task_env import TaskVectorEnv
+from metarl_envs.single_env import SingleTaskEnv
+from metarl_envs.task_env import TaskVectorEnv
 
 
 class Registration(NamedTuple):
     """Where a task environment is defined, and its default horizon in steps."""
 
-    location: str  # "module:Class" inside metarl_envs
+    location: str  # "module:Class" or "module:function" inside metarl_envs
     max_episode_steps: int
 
 
 ENVIRONMENTS: dict[str, Registration] = {
     "metarl/PointNavigation-v0": Registration("points.navigation:PointNavigation", 100),
-    "metarl/PointNavigationSparse-v0": Registration("points.navigation:PointNavigationSparse", 100),
+    "metarl/PointNavigationSparse-v0": Registration(
+        "points.navigation:point_navigation_sparse", 100
+    ),
     "metarl/PointCorners-v0": Registration("points.corners:PointCorners", 100),
-    "metarl/ReacherGoal-v0": Registration("robots.reacher:ReacherGoal", 50),
-    "metarl/ArmReach-v0": Registration("robots.arm_reach:ArmReach", 100),
-    "metarl/SwimmerVel-v0": Registration("robots.swimmer:SwimmerVel", 200),
+    "metarl/ReacherGoal-v0": Registration("robots.reacher:reacher_goal", 50),
+    "metarl/ArmReach-v0": Registration("robots.arm_reach:arm_reach", 100),
+    "metarl/SwimmerVel-v0": Registration("robots.swimmer:swimmer_vel", 200),
     "metarl/HalfCheetah-v0": Registration("robots.half_cheetah:HalfCheetah", 200),
-    "metarl/HalfCheetahVel-v0": Registration("robots.half_cheetah:HalfCheetahVel", 200),
-    "metarl/HalfCheetahDir-v0": Registration("robots.half_cheetah:HalfCheetahDir", 200),
+    "metarl/HalfCheetahVel-v0": Registration("robots.half_cheetah:half_cheetah_vel", 200),
+    "metarl/HalfCheetahDir-v0": Registration("robots.half_cheetah:half_cheetah_dir", 200),
     "metarl/Ant-v0": Registration("robots.ant:Ant", 200),
-    "metarl/AntDir-v0": Registration("robots.ant:AntDir", 200),
-    "metarl/AntVel-v0": Registration("robots.ant:AntVel", 200),
-    "metarl/AntGoal-v0": Registration("robots.ant:AntGoal", 200),
-    "metarl/HumanoidDir-v0": Registration("robots.humanoid:HumanoidDir", 200),
-    "metarl/Walker2d-v0": Registration("robots.walkers:Walker2d", 200),
-    "metarl/Walker2dVel-v0": Registration("robots.walkers:Walker2dVel", 200),
-    "metarl/Walker2dDir-v0": Registration("robots.walkers:Walker2dDir", 200),
-    "metarl/Walker2dRandParams-v0": Registration("robots.walkers:Walker2dRandParams", 200),
-    "metarl/Hopper-v0": Registration("robots.walkers:Hopper", 200),
-    "metarl/HopperVel-v0": Registration("robots.walkers:HopperVel", 200),
-    "metarl/HopperRandParams-v0": Registration("robots.walkers:HopperRandParams", 200),
+    "metarl/AntDir-v0": Registration("robots.ant:ant_dir", 200),
+    "metarl/AntVel-v0": Registration("robots.ant:ant_vel", 200),
+    "metarl/AntGoal-v0": Registration("robots.ant:ant_goal", 200),
+    "metarl/HumanoidDir-v0": Registration("robots.humanoid:humanoid_dir", 200),
+    "metarl/Walker2d-v0": Registration("robots.walker2d:Walker2d", 200),
+    "metarl/Walker2dVel-v0": Registration("robots.walker2d:walker2d_vel", 200),
+    "metarl/Walker2dDir-v0": Registration("robots.walker2d:walker2d_dir", 200),
+    "metarl/Walker2dRandParams-v0": Registration("robots.walker2d:walker2d_rand_params", 200),
+    "metarl/Hopper-v0": Registration("robots.hopper:Hopper", 200),
+    "metarl/HopperVel-v0": Registration("robots.hopper:hopper_vel", 200),
+    "metarl/HopperRandParams-v0": Registration("robots.hopper:hopper_rand_params", 200),
 }
 
 
@@ -70,7 +72,7 @@ def register_task_env(env_id: str, location: str, max_episode_steps: int) -> Non
 
     Args:
         env_id: "namespace/Name-v0".
-        location: "module:Class" of a subclass of `TaskVectorEnv`.
+        location: "module:name" of a subclass of `TaskVectorEnv`, or of a function that makes one.
         max_episode_steps: default horizon, in control steps.
     """
     if env_id in gymnasium.registry:
@@ -91,16 +93,15 @@ def registered_spec(env_id: str) -> EnvSpec:
     return gymnasium.spec(name)
 
 
-def _environment_class(location: str) -> "type[TaskVectorEnv]":
+def _maker(location: str) -> Callable[..., TaskVectorEnv]:
     module, name = location.split(":")
-    return getattr(importlib.import_module(module), name)
+    maker: Callable[..., TaskVectorEnv] = getattr(importlib.import_module(module), name)
+    return maker
 
 
-def _make_batch(location: str, **kwargs: Any) -> "TaskVectorEnv":
-    return _environment_class(location)(**kwargs)
+def _make_batch(location: str, **kwargs: Any) -> TaskVectorEnv:
+    return _maker(location)(**kwargs)
 
 
-def _make_single(location: str, **kwargs: Any) -> "SingleTaskEnv":
-    from metarl_envs.single_env import SingleTaskEnv
-
-    return SingleTaskEnv(_environment_class(location), **kwargs)
+def _make_single(location: str, **kwargs: Any) -> SingleTaskEnv:
+    return SingleTaskEnv(_maker(location), **kwargs)

@@ -5,7 +5,7 @@ environment at a time. It runs the same definition with one simulation, so that 
 task give the same episode to the bit as in the batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.utils import EzPickle
 
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.task_env import TaskVectorEnv
+from metarl_envs.protocol import TaskEnv
 from metarl_envs.tasks.batches import batch_of_one, take
 from metarl_envs.tasks.distributions import TaskDistribution
 
@@ -22,10 +22,10 @@ class SingleTaskEnv(gymnasium.Env, EzPickle):
     """A task environment with one sub-environment.
 
     Args:
-        batch_class: the batched environment.
+        make: makes the batched environment.
         task: the task, or None for the nominal one.
         render_mode: one of the batch's `render_modes`, or None.
-        **kwargs: arguments of the batched environment.
+        **kwargs: arguments of `make`.
 
     Raises:
         TaskError: if the task does not belong to the task space.
@@ -35,25 +35,25 @@ class SingleTaskEnv(gymnasium.Env, EzPickle):
 
     def __init__(
         self,
-        batch_class: type[TaskVectorEnv],
+        make: Callable[..., TaskEnv],
         task: Mapping[str, Any] | None = None,
         render_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
-        EzPickle.__init__(self, batch_class, task, render_mode, **kwargs)
-        self._batch_class, self._kwargs = batch_class, kwargs
-        self.batch = batch_class(num_envs=1, **kwargs)
-        self.observation_space = self.batch.single_observation_space
-        self.action_space = self.batch.single_action_space
-        self.task_space = self.batch.task_space
+        EzPickle.__init__(self, make, task, render_mode, **kwargs)
+        self._make, self._kwargs = make, kwargs
+        self.vector_env = make(num_envs=1, **kwargs)
+        self.observation_space = self.vector_env.single_observation_space
+        self.action_space = self.vector_env.single_action_space
+        self.task_space = self.vector_env.task_space
         self.render_mode = render_mode
         self.metadata = {
-            "render_modes": list(batch_class.render_modes),
-            "render_fps": self.batch.render_fps,
+            "render_modes": list(self.vector_env.render_modes),
+            "render_fps": self.vector_env.render_fps,
         }
-        if render_mode is not None and render_mode not in batch_class.render_modes:
+        if render_mode is not None and render_mode not in self.vector_env.render_modes:
             raise EnvironmentConfigError(
-                f"render_mode must be one of {', '.join(batch_class.render_modes)}, "
+                f"render_mode must be one of {', '.join(self.vector_env.render_modes)}, "
                 f"got {render_mode!r}"
             )
         if task is not None:
@@ -62,7 +62,7 @@ class SingleTaskEnv(gymnasium.Env, EzPickle):
     @property
     def task(self) -> dict[str, Any]:
         """The task in force from the next reset on."""
-        return {key: values[0] for key, values in self.batch.tasks.items()}
+        return {key: values[0] for key, values in self.vector_env.tasks.items()}
 
     def set_task(self, task: Mapping[str, Any]) -> None:
         """Change the task, in force from the next reset.
@@ -70,31 +70,31 @@ class SingleTaskEnv(gymnasium.Env, EzPickle):
         Raises:
             TaskError: if the task does not belong to the task space.
         """
-        self.batch.set_tasks(batch_of_one(task))
+        self.vector_env.set_tasks(batch_of_one(task))
 
-    def batch_of(self, num_envs: int, max_episode_steps: int) -> TaskVectorEnv:
+    def vector_of(self, num_envs: int, max_episode_steps: int) -> TaskEnv:
         """The same environment and task, `num_envs` times, as one batch."""
         kwargs = {**self._kwargs, "max_episode_steps": max_episode_steps}
-        batch = self._batch_class(num_envs=num_envs, **kwargs)
-        batch.set_tasks(take(self.batch.tasks, np.zeros(num_envs, np.int64)))
-        return batch
+        vector_env = self._make(num_envs=num_envs, **kwargs)
+        vector_env.set_tasks(take(self.vector_env.tasks, np.zeros(num_envs, np.int64)))
+        return vector_env
 
     def task_distribution(self, split: str) -> TaskDistribution:
         """The task distribution of a split, see `TaskVectorEnv.task_distribution`."""
-        return self.batch.task_distribution(split)
+        return self.vector_env.task_distribution(split)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode; see `gymnasium.Env.reset`."""
         super().reset(seed=seed)
-        observations, info = self.batch.reset(seed=seed)
+        observations, info = self.vector_env.reset(seed=seed)
         self._render_human()
         return observations[0], _first(info)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Advance by one control step; see `gymnasium.Env.step`."""
-        observations, rewards, terminated, truncated, info = self.batch.step(
+        observations, rewards, terminated, truncated, info = self.vector_env.step(
             np.asarray(action)[None]
         )
         self._render_human()
@@ -110,11 +110,11 @@ class SingleTaskEnv(gymnasium.Env, EzPickle):
         """A frame, uint8, shape (height, width, 3), with `render_mode="rgb_array"`."""
         if self.render_mode is None:
             raise EnvironmentConfigError("give render_mode='rgb_array' to gymnasium.make to render")
-        return self.batch.draw(0, self.render_mode)
+        return self.vector_env.draw(0, self.render_mode)
 
     def close(self) -> None:
         """Free the renderer, if any."""
-        self.batch.close()
+        self.vector_env.close()
 
     def _render_human(self) -> None:
         if self.render_mode == "human":

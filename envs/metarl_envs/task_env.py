@@ -1,31 +1,25 @@
-"""The contract of a batched task environment, and the bookkeeping all of them share."""
+"""The bookkeeping that all batched task environments share."""
 
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from metarl_envs.errors import ActionError, EnvironmentConfigError, TaskError, did_you_mean
+from metarl_envs.errors import (
+    ActionError,
+    EnvironmentConfigError,
+    TaskError,
+    did_you_mean,
+    require_positive,
+)
+from metarl_envs.protocol import Rows, Transition
 from metarl_envs.tasks.batches import Tasks, batch_of_one, check_tasks, take
 from metarl_envs.tasks.distributions import TaskDistribution
-
-Rows = np.ndarray | None  # indices of sub-environments; None means all of them
-
-
-class Transition(NamedTuple):
-    """What one step of the dynamics gave, one row per sub-environment."""
-
-    observations: np.ndarray
-    rewards: np.ndarray
-    terminated: np.ndarray | None  # None for flags: of no sub-environment
-    info: dict[str, np.ndarray]
-    truncated: np.ndarray | None = None  # by the environment itself, before the horizon
-    diverged: np.ndarray | None = None
 
 
 class TaskVectorEnv(VectorEnv):
@@ -52,7 +46,7 @@ class TaskVectorEnv(VectorEnv):
     task_space: spaces.Dict
     nominal_task: dict[str, Any]
     shares_tasks: bool = False
-    render_modes: ClassVar[tuple[str, ...]] = ()
+    render_modes: tuple[str, ...] = ()
     render_fps: int = 20
 
     def __init__(
@@ -65,14 +59,10 @@ class TaskVectorEnv(VectorEnv):
         action_scale: float,
         max_episode_steps: int | None,
     ) -> None:
-        if num_envs < 1:
-            raise EnvironmentConfigError(f"num_envs must be positive, got {num_envs}")
-        if max_episode_steps is not None and max_episode_steps < 1:
-            raise EnvironmentConfigError(
-                f"max_episode_steps must be positive, got {max_episode_steps}"
-            )
-        if not action_scale > 0:
-            raise EnvironmentConfigError(f"action_scale must be positive, got {action_scale}")
+        require_positive("num_envs", num_envs)
+        if max_episode_steps is not None:
+            require_positive("max_episode_steps", max_episode_steps)
+        require_positive("action_scale", action_scale)
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
         self.observation_size = observation_size
@@ -96,6 +86,11 @@ class TaskVectorEnv(VectorEnv):
         self._has_new_task = np.zeros(num_envs, bool)
 
     # Tasks
+
+    @property
+    def physics_s(self) -> float:
+        """Seconds spent in a physics engine so far, 0 where there is none."""
+        return 0.0
 
     @property
     def elapsed_steps(self) -> np.ndarray:
@@ -270,7 +265,7 @@ class TaskVectorEnv(VectorEnv):
     # What a family of environments defines
 
     @abstractmethod
-    def _distributions(self) -> dict[str, TaskDistribution]:
+    def _distributions(self) -> Mapping[str, TaskDistribution]:
         """The task distributions by split name: "train", "test" and others."""
 
     @abstractmethod
@@ -287,7 +282,7 @@ class TaskVectorEnv(VectorEnv):
 
     def draw(self, row: int, render_mode: str) -> np.ndarray | None:
         """A frame of one sub-environment, in one of `render_modes`."""
-        raise NotImplementedError(f"{type(self).__name__} draws nothing")
+        raise EnvironmentConfigError(f"{type(self).__name__} draws nothing")
 
     @abstractmethod
     def _advance(self, control: np.ndarray, rows: Rows) -> Transition:

@@ -1,25 +1,23 @@
 """Environments by their Gymnasium id: the library knows no robot."""
 
 import importlib
-from typing import cast
 
 import gymnasium
 from gymnasium import Space
 
 import metarl_envs  # also registers the environments of this project
-from metarl.config_model import EnvConfig, PluginConfig
+from metarl.environments.config import EnvConfig, PluginConfig
 from metarl.errors import EnvironmentFitError, did_you_mean
 from metarl.learners.base import Spec
 from metarl_envs.checker import check_task_env
 from metarl_envs.gymnasium_envs import PluginDefinition, PluginEnv
-from metarl_envs.gymnasium_envs.definition import TaskRange
-from metarl_envs.gymnasium_envs.model_fields import FieldRange
 from metarl_envs.observed_task import ObservedTask
+from metarl_envs.protocol import TaskEnv
 from metarl_envs.registration import registered_spec
 from metarl_envs.task_env import TaskVectorEnv
 
 
-def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) -> TaskVectorEnv:
+def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) -> TaskEnv:
     """Make a batched task environment.
 
     Args:
@@ -33,7 +31,7 @@ def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
     """
     if config.observe_task:
         plain = config.model_copy(update={"observe_task": False})
-        return cast(TaskVectorEnv, ObservedTask(make_env(plain, num_envs, max_episode_steps)))
+        return ObservedTask(make_env(plain, num_envs, max_episode_steps))
     _require_known(config.id)
     if config.plugin is None and registered_spec(config.id).vector_entry_point is not None:
         horizon = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}
@@ -61,15 +59,12 @@ def check_env(config: EnvConfig) -> list[str]:
 
 
 def _definition(config: EnvConfig, plugin: PluginConfig) -> PluginDefinition:
-    tasks = None
-    if plugin.tasks is not None:
-        tasks = {key: TaskRange(**r.model_dump()) for key, r in plugin.tasks.items()}
     return PluginDefinition(
         config.id,
         config.kwargs,
-        tasks,
+        plugin.tasks,
         plugin.apply,
-        [FieldRange(**r.model_dump()) for r in plugin.vary_fields],
+        plugin.vary_fields,
         plugin.drop_keys,
     )
 

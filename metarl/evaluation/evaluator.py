@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from metarl.config_model import EnvConfig
+from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env, registered_horizon, require_fit
 from metarl.errors import ConfigError
 from metarl.evaluation.result import EvaluationResult
 from metarl.interaction.rollouts import Clock, collect
 from metarl.learners.base import MetaLearner
 from metarl.seeding import Purpose, content_keys
-from metarl_envs.task_env import TaskVectorEnv
+from metarl_envs.protocol import TaskEnv
 from metarl_envs.tasks.batches import Tasks, repeat
 
 
@@ -84,7 +84,7 @@ def evaluate(
 
 def evaluate_tasks(
     learner: MetaLearner,
-    env: TaskVectorEnv,
+    env: TaskEnv,
     env_id: str,
     tasks: Tasks,
     split: str,
@@ -120,5 +120,5 @@ def evaluate_tasks(
         success=np.stack(successes) if successes else None,
         env_steps=clock.env_steps,
         checkpoint=None if trained is None else trained.checkpoint,
-        held_out=split != "train" and not getattr(env.unwrapped, "shares_tasks", False),
+        held_out=split != "train" and not env.shares_tasks,
     )

@@ -9,7 +9,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, Field, PositiveInt, SerializeAsAny, ValidationError, field_validator
 from yaml import YAMLError
 
-from metarl.config_model import ConfigModel, EnvConfig
+from metarl.config_model import ConfigModel
+from metarl.environments.config import EnvConfig
 from metarl.errors import ConfigError, did_you_mean
 from metarl.learners import LEARNERS
 from metarl.learners.base import LearnerConfig

@@ -20,7 +20,7 @@ from metarl.seeding import Path, action_noise, reset_seeds
 
 if TYPE_CHECKING:
     from metarl.learners.base import MetaLearner
-    from metarl_envs.task_env import TaskVectorEnv
+    from metarl_envs.protocol import TaskEnv
 
 _SUCCESS_KEYS = ("success", "is_success")
 
@@ -125,7 +125,7 @@ def arithmetic_threads(count: int) -> Iterator[None]:
 
 
 def collect(
-    env: "TaskVectorEnv",
+    env: "TaskEnv",
     learner: "MetaLearner",
     state: Any,
     path: Path,
@@ -180,7 +180,7 @@ def collect(
 
 
 def _physics_s(env: Any) -> float:
-    return float(getattr(getattr(env, "unwrapped", env), "physics_s", 0.0))
+    return float(getattr(env, "physics_s", 0.0))
 
 
 class _Recorder:

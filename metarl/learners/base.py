@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.config_model import ConfigModel, EnvConfig
+from metarl.config_model import ConfigModel
+from metarl.environments.config import EnvConfig
 from metarl.interaction.rollouts import Rollouts
 from metarl.params import Params
 from metarl.policies.actors import ActionStep

@@ -187,7 +187,7 @@ def test_nominal_task_restores_everything_to_the_bit(env_id):
     actions = actions_of(fresh)
     assert equal(episode(fresh, actions, 0), episode(used, actions, 0))
     if isinstance(used, MujocoTaskEnv):
-        assert_same_model(used.batch.get_model(1), used.model)
+        assert_same_model(used.simulations.batch.get_model(1), used.model)
 
 
 def assert_same_model(model, reference):

@@ -3,7 +3,7 @@ import plugged  # noqa: F401
 import pytest
 
 import metarl_envs
-from metarl.config_model import EnvConfig
+from metarl.environments.config import EnvConfig
 from metarl.environments.make import check_env
 from metarl_envs.checker import check_task_env
 

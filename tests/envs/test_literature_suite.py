@@ -155,7 +155,7 @@ def test_arm_targets_are_within_reach():
     env.reset(seed=0)
     low, high = env.model.jnt_range.T
     env.qpos[:] = rng.uniform(low, high, env.qpos.shape)
-    env.batch.forward()
+    env.simulations.batch.forward()
     goals = env.task_distribution("train").sample(200, 0)["goal"]
     distance = np.linalg.norm(goals[:, None] - env._tip[None], axis=2).min(axis=1)
     assert np.median(distance) < 0.15  # 400 random poses come close to most targets

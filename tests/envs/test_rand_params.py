@@ -32,7 +32,7 @@ def test_tasks_scale_the_model_of_their_own_simulation():
     env.set_tasks(tasks)
     env.reset(seed=0)
     for row in range(N):
-        model = env.batch.get_model(row)
+        model = env.simulations.batch.get_model(row)
         for field in FIELDS:
             expected = getattr(env.model, field) * tasks[f"{field}_scale"][row]
             assert np.array_equal(getattr(model, field), expected), field
@@ -42,8 +42,8 @@ def test_derived_constants_follow():
     env = gymnasium.make_vec(WALKER, num_envs=N).unwrapped
     env.set_tasks(env.task_distribution("train").sample(N, 0))
     env.reset(seed=0)
-    model = env.batch.get_model(1)
-    reference = env.batch.get_model(1)
+    model = env.simulations.batch.get_model(1)
+    reference = env.simulations.batch.get_model(1)
     mujoco.mj_setConst(reference, mujoco.MjData(reference))
     for name in ("body_subtreemass", "body_invweight0", "dof_invweight0", "actuator_acc0"):
         assert np.array_equal(getattr(model, name), getattr(reference, name)), name
@@ -54,7 +54,7 @@ def test_a_simulation_steps_like_its_materialised_model():
     env = gymnasium.make_vec(HOPPER, num_envs=N).unwrapped
     env.set_tasks(env.task_distribution("train").sample(N, 1))
     env.reset(seed=0)
-    model, data = env.batch.get_model(2), env.batch.get_data(2)
+    model, data = env.simulations.batch.get_model(2), env.simulations.batch.get_data(2)
     action = np.full((N, 3), 0.3, np.float32)
     for _ in range(5):
         env.step(action)
@@ -69,7 +69,7 @@ def test_inertia_follows_mass_where_only_mass_varies():
     scale = env.task_distribution("train").sample(1, 0)["body_mass_scale"]
     env.set_tasks({"body_mass_scale": scale})
     env.reset(seed=0)
-    model = env.batch.get_model(0)
+    model = env.simulations.batch.get_model(0)
     np.testing.assert_array_equal(model.body_mass, env.model.body_mass * scale[0])
     np.testing.assert_array_equal(model.body_inertia, env.model.body_inertia * scale[0][:, None])
 

@@ -64,7 +64,7 @@ class TestEveryVariationOnEveryRobot:
         task = {k: np.asarray(v)[None] for k, v in env.nominal_task.items()}
         env.set_tasks(task_batches.repeat(task, N))
         env.reset(seed=0)
-        model = env.batch.get_model(1)
+        model = env.simulations.batch.get_model(1)
         for field in dir(env.model):
             value = getattr(env.model, field)
             if isinstance(value, np.ndarray):
@@ -91,7 +91,7 @@ def with_task(env, **values):
     task = {k: np.repeat(np.asarray(v)[None], env.num_envs, 0) for k, v in env.nominal_task.items()}
     env.set_tasks(task | {k: np.repeat(np.asarray(v)[None], N, 0) for k, v in values.items()})
     env.reset(seed=0)
-    return env.batch.get_model(0)
+    return env.simulations.batch.get_model(0)
 
 
 def test_goal_and_payload_in_one_task():

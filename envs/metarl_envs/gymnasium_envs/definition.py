@@ -19,28 +19,10 @@ from gymnasium.envs.registration import EnvSpec
 
 from metarl_envs.errors import EnvironmentConfigError
 from metarl_envs.gymnasium_envs.model_fields import FieldRange, ModelFields
-from metarl_envs.parts.goals import Splits
 from metarl_envs.registration import registered_spec
-from metarl_envs.tasks.distributions import UniformTasks
+from metarl_envs.tasks.splits import Splits, TaskRange, range_splits
 
 Apply = Callable[[gymnasium.Env, dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class TaskRange:
-    """Uniform (or log-uniform) values of one task key.
-
-    Attributes:
-        low: lower bound in training.
-        high: upper bound in training.
-        log: uniform in the logarithm.
-        shape: shape of the value.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +37,7 @@ class PluginDefinition:
         apply: `"module:function"` with signature `(env, task)`, or None.
         model_fields: fields of a MuJoCo model to vary, or empty.
         drop_keys: keys of a Dict observation that the policy must not see, such as the goal.
+        spec: Gymnasium's own specification, for processes with another registry.
     """
 
     env_id: str
@@ -79,7 +62,7 @@ class PluginDefinition:
         if self.model_fields:
             ranges |= env.model_fields.ranges()
         if ranges:
-            return _space(ranges), _splits(ranges)
+            return _space(ranges), range_splits(ranges)
         inner = env.env.unwrapped
         space = getattr(inner, "task_space", None)
         if not isinstance(space, spaces.Dict) or not hasattr(inner, "task_distribution"):
@@ -97,7 +80,9 @@ class SubEnv:
     def __init__(self, definition: PluginDefinition, env: gymnasium.Env | None = None) -> None:
         self.definition = definition
         self.env = env or gymnasium.make(
-            definition.spec or definition.env_id, disable_env_checker=True, **definition.kwargs
+            definition.spec or definition.env_id,
+            disable_env_checker=True,
+            **definition.kwargs,
         )
         self.model_fields = ModelFields(definition.model_fields, self.env)
         self._observed = _observed_space(self.env.observation_space, definition)
@@ -195,36 +180,6 @@ def _checked_actions(space: spaces.Space, name: str) -> spaces.Box | spaces.Disc
 
 
 def _space(ranges: Mapping[str, TaskRange]) -> spaces.Dict:
-    boxes: dict[str, spaces.Space] = {}
-    for key, r in ranges.items():
-        low, high = _outer(r)
-        boxes[key] = spaces.Box(low, high, r.shape, np.float64)
-    return spaces.Dict(boxes)
-
-
-def _outer(r: TaskRange) -> tuple[float, float]:
-    """The range in which extrapolation takes place: half as wide again on both sides."""
-    if not r.low < r.high or (r.log and not r.low > 0):
-        raise EnvironmentConfigError(
-            f"a task range must increase (and be positive if log), got [{r.low}, {r.high}]"
-        )
-    if r.log:
-        factor = (r.high / r.low) ** 0.25
-        return r.low / factor, r.high * factor
-    margin = 0.25 * (r.high - r.low)
-    # quantities that are never negative in training stay so
-    return (max(0.0, r.low - margin) if r.low >= 0 else r.low - margin), r.high + margin
-
-
-def _splits(ranges: Mapping[str, TaskRange]) -> Splits:
-    if len({r.log for r in ranges.values()}) > 1:
-        raise EnvironmentConfigError("task ranges must be all uniform or all log-uniform")
-    log = next(iter(ranges.values())).log
-    low = {key: np.full(r.shape, r.low) for key, r in ranges.items()}
-    high = {key: np.full(r.shape, r.high) for key, r in ranges.items()}
-    outer = [{key: np.full(r.shape, _outer(r)[i]) for key, r in ranges.items()} for i in range(2)]
-    return {
-        "train": UniformTasks(low, high, log=log, part="train"),
-        "test": UniformTasks(low, high, log=log, part="held_out"),
-        "extrapolation": UniformTasks(*outer, log=log, excluding=UniformTasks(low, high, log=log)),
-    }
+    return spaces.Dict(
+        {key: spaces.Box(*r.outer(), r.shape, np.float64) for key, r in ranges.items()}
+    )

@@ -10,7 +10,8 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.tasks.distributions import TaskDistribution, UniformTasks
+from metarl_envs.tasks.distributions import TaskDistribution
+from metarl_envs.tasks.splits import box_splits
 
 _NAMES = ("FetchReach", "FetchPush", "FetchSlide", "FetchPickAndPlace")
 _VERSION = "v4"
@@ -49,9 +50,8 @@ class Fetch(gymnasium.Env):
 
     def task_distribution(self, split: str) -> TaskDistribution:
         """Goals uniform in the box; "train" and "test" interleave."""
-        part: Any = {"train": "train", "test": "held_out"}[split]
         bound = np.full(3, _RANGE_M)
-        return UniformTasks({"goal_offset": -bound}, {"goal_offset": bound}, part=part)
+        return box_splits({"goal_offset": -bound}, {"goal_offset": bound})[split]
 
     def set_task(self, task: dict[str, Any]) -> None:
         """Set the goal, in force from the next reset."""

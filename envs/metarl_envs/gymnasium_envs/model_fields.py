@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import gymnasium
 import mujoco
 import numpy as np
 
+from metarl_envs.engine.model import Kind, object_id
 from metarl_envs.errors import EnvironmentConfigError, did_you_mean
-
-if TYPE_CHECKING:
-    from metarl_envs.gymnasium_envs.definition import TaskRange
+from metarl_envs.tasks.splits import TaskRange
 
 # Prefix of a field's name -> the kind of object its rows belong to
-_KINDS = {"body": "body", "geom": "geom", "jnt": "joint", "dof": "joint", "actuator": "actuator"}
+_KINDS: dict[str, Kind] = {
+    "body": "body",
+    "geom": "geom",
+    "jnt": "joint",
+    "dof": "joint",
+    "actuator": "actuator",
+}
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,13 @@ class FieldRange:
         log: uniform in the logarithm.
     """
 
+    __pydantic_config__ = {"extra": "forbid"}
+
     field: str
     low: float
     high: float
     mode: Literal["scale", "absolute"] = "scale"
-    names: Sequence[str] | None = None
+    names: tuple[str, ...] | None = None
     log: bool = False
 
     @property
@@ -64,10 +71,8 @@ class ModelFields:
         names = {r.field for r in ranges} | {"body_inertia"}
         self._nominal = {name: np.array(getattr(model, name)) for name in names}
 
-    def ranges(self) -> "dict[str, TaskRange]":
+    def ranges(self) -> dict[str, TaskRange]:
         """Ranges by task key."""
-        from metarl_envs.gymnasium_envs.definition import TaskRange
-
         return {
             r.key: TaskRange(r.low, r.high, r.log, (len(self._rows[r.key]),)) for r in self._ranges
         }
@@ -99,20 +104,9 @@ def _rows(model: mujoco.MjModel, r: FieldRange) -> np.ndarray:
         raise EnvironmentConfigError(f"{r.field!r} is no model field that can vary{close}")
     if r.names is None:
         return np.arange(len(field))
-    kind = _KINDS[prefix]
-    count = {"body": model.nbody, "geom": model.ngeom, "joint": model.njnt, "actuator": model.nu}
-    access = {"joint": model.joint, "body": model.body, "geom": model.geom}.get(
-        kind, model.actuator
-    )
-    known = {access(i).name: i for i in range(count[kind])}
     rows: list[int] = []
     for name in r.names:
-        if name not in known:
-            raise EnvironmentConfigError(
-                f"the model has no {kind} {name!r}{did_you_mean(name, known)}; "
-                f"it has: {', '.join(n for n in known if n)}"
-            )
-        index = known[name]
+        index = object_id(model, _KINDS[prefix], name)
         if prefix == "dof":
             first = int(model.jnt_dofadr[index])
             last = int(model.jnt_dofadr[index + 1]) if index + 1 < model.njnt else model.nv

@@ -1,14 +1,16 @@
 """Any Gymnasium environment behind the contract of batched task environments."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.errors import EnvironmentConfigError, require_positive
 from metarl_envs.gymnasium_envs.definition import PluginDefinition
 from metarl_envs.gymnasium_envs.workers import InProcess, WorkerPool
-from metarl_envs.task_env import Rows, TaskVectorEnv, Transition
+from metarl_envs.protocol import Rows, Transition
+from metarl_envs.task_env import TaskVectorEnv
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import TaskDistribution
 
@@ -46,6 +48,7 @@ class PluginEnv(TaskVectorEnv):
         action_scale: float = 1.0,
         max_episode_steps: int | None = None,
     ) -> None:
+        require_positive("num_envs", num_envs)
         if num_workers < 0:
             raise EnvironmentConfigError(f"num_workers must not be negative, got {num_workers}")
         if start_method not in _START_METHODS:
@@ -58,6 +61,8 @@ class PluginEnv(TaskVectorEnv):
             self.task_space, self._splits = definition.task_space_and_splits(probe)
             obs_size = int(np.prod(probe.observation_space.shape or ()))
             actions = probe.action_space
+            self.render_modes = tuple(probe.env.metadata.get("render_modes", ()))
+            self.render_fps = int(probe.env.metadata.get("render_fps", self.render_fps))
         finally:
             probe.env.close()
         self.nominal_task = _centre(self.task_space)
@@ -85,7 +90,7 @@ class PluginEnv(TaskVectorEnv):
         self._views = self._pool.shared.views()
         self._has_new_task[:] = True
 
-    def _distributions(self) -> dict[str, TaskDistribution]:
+    def _distributions(self) -> Mapping[str, TaskDistribution]:
         return self._splits
 
     def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
@@ -113,6 +118,16 @@ class PluginEnv(TaskVectorEnv):
             info,
             views["truncated"] > 0,
         )
+
+    def draw(self, row: int, render_mode: str) -> np.ndarray | None:
+        """A frame of one sub-environment; needs `num_workers=0` and a `render_mode`.
+
+        Raises:
+            EnvironmentConfigError: if the environments live in other processes.
+        """
+        if not isinstance(self._pool, InProcess):
+            raise EnvironmentConfigError("to draw a plugged-in environment, take num_workers=0")
+        return self._pool.draw(row)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the workers."""

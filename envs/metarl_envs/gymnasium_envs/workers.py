@@ -71,6 +71,11 @@ class InProcess:
             item = payload[position] if len(payload) else None
             _run(command, self._envs[row], self._views, row, item)
 
+    def draw(self, row: int) -> np.ndarray | None:
+        """A frame of one sub-environment, in the mode it was made with."""
+        frame = self._envs[row].env.render()
+        return frame if isinstance(frame, np.ndarray) else None
+
     def close(self) -> None:
         """Close all sub-environments; safe to call twice."""
         for env in self._envs:

@@ -1,95 +1,101 @@
-"""Parts that an environment's task is made of: goals, and variations of the robot.
+"""Goals: what a robot is rewarded for. Only the reward reads them.
 
-A robot's task space is the union of its parts' spaces; goals and variations combine freely.
+A goal asks the robot for named quantities and fits every robot that has them; a robot without one
+refuses the goal when it is made. Shapes: N simulations.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
 
 import numpy as np
 from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.tasks.batches import Tasks
-from metarl_envs.tasks.distributions import (
-    ListTasks,
-    ProductTasks,
-    TaskDistribution,
-    UniformTasks,
-)
+from metarl_envs.tasks.distributions import ListTasks
+from metarl_envs.tasks.splits import Splits, box_splits, disc_splits
 
-if TYPE_CHECKING:
-    from metarl_envs.robots.base import MujocoTaskEnv
-
-Splits = dict[str, TaskDistribution]
 _MAX_VELOCITY = 20.0  # m/s
 
 
-class TaskPart(ABC):
-    """One or more keys of a task, and what they do to the environment.
+class Quantities(Protocol):
+    """What a reward may ask a robot for, in the state after the step.
 
-    Attributes:
-        shares_tasks: True where training and test tasks are the same few.
+    A robot defines those that make sense for it; the others raise.
     """
 
-    shares_tasks: bool = False
-
-    def prepare(self, env: "MujocoTaskEnv") -> None:  # noqa: B027
-        """Called once, when the model is compiled and before anything else is asked."""
+    @property
+    def height(self) -> np.ndarray:
+        """Height of the trunk in m, shape (N,)."""
+        ...
 
     @property
-    @abstractmethod
-    def spaces(self) -> dict[str, spaces.Space]:
-        """The space of each key."""
+    def pitch(self) -> np.ndarray:
+        """Angle of the trunk in the sagittal plane in rad, shape (N,)."""
+        ...
 
     @property
-    @abstractmethod
-    def nominal(self) -> dict[str, Any]:
-        """The value of each key that leaves the robot as its model defines it."""
+    def position(self) -> np.ndarray:
+        """Where the robot is in the horizontal plane in m, shape (N, 2)."""
+        ...
 
-    @abstractmethod
-    def splits(self) -> Splits:
-        """Distributions of these keys, by split name."""
+    @property
+    def forward_velocity(self) -> np.ndarray:
+        """Mean velocity along x during the last control step in m/s, shape (N,)."""
+        ...
 
-    @abstractmethod
-    def apply(self, env: "MujocoTaskEnv", tasks: Tasks, rows: np.ndarray) -> None:
-        """Put these keys' values (leading axis len(rows)) in force in some simulations."""
+    @property
+    def planar_velocity(self) -> np.ndarray:
+        """Mean velocity in the horizontal plane during the last control step, shape (N, 2)."""
+        ...
 
-    def reset(  # noqa: B027
-        self, env: "MujocoTaskEnv", rows: np.ndarray, generators: list[np.random.Generator]
-    ) -> None:
-        """Called when episodes begin, after the initial states are drawn."""
-
-    def act(self, env: "MujocoTaskEnv", control: np.ndarray) -> np.ndarray:
-        """What reaches the actuators when the policy asks for `control`, shape (N, A)."""
-        return control
-
-    def observe(self, env: "MujocoTaskEnv", observations: np.ndarray) -> np.ndarray:
-        """What the policy sees of `observations`, shape (N, O)."""
-        return observations
-
-
-def combine_splits(parts: Sequence[TaskPart]) -> Splits:
-    """Splits of independent parts together.
-
-    `train` and `test` combine the parts' own. In `extrapolation` every part that can leaves its
-    training range; the others stay within `test`.
-    """
-    every = [part.splits() for part in parts]
-    if len(every) == 1:
-        return every[0]
-    combined: Splits = {}
-    for name in ("train", "test"):
-        combined[name] = ProductTasks([splits[name] for splits in every])
-    if any("extrapolation" in splits for splits in every):
-        outside = [splits.get("extrapolation", splits["test"]) for splits in every]
-        combined["extrapolation"] = ProductTasks(outside)
-    return combined
+    @property
+    def tip(self) -> np.ndarray:
+        """Position of an arm's tip in m, shape (N, 3)."""
+        ...
 
 
 class Goal(TaskPart):
-    """A part that only the reward reads: one key, one array of values per simulation.
+    """A part that the reward reads.
+
+    Attributes:
+        needs: the quantities that `reward` asks for.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def reward(self, robot: Quantities) -> np.ndarray:
+        """Reward of every simulation, without the robot's costs: shape (N,)."""
+
+
+class Forward(Goal):
+    """Run along x: r = v. The same in all tasks, so it has no key."""
+
+    needs = ("forward_velocity",)
+
+    @property
+    def spaces(self) -> Mapping[str, spaces.Space]:
+        return {}
+
+    @property
+    def nominal(self) -> Mapping[str, TaskValue]:
+        return {}
+
+    def splits(self) -> Splits:
+        return {}
+
+    def apply(self, simulations: Simulations, tasks: Tasks, rows: np.ndarray) -> None:
+        """Nothing depends on the task."""
+
+    def reward(self, robot: Quantities) -> np.ndarray:
+        return robot.forward_velocity
+
+
+class KeyedGoal(Goal):
+    """A goal of one key, with an array of values, one per simulation.
 
     Args:
         key: the task key.
@@ -98,50 +104,48 @@ class Goal(TaskPart):
         splits: its distributions.
     """
 
-    def __init__(self, key: str, space: spaces.Space, nominal: Any, splits: Splits) -> None:
+    def __init__(self, key: str, space: spaces.Space, nominal: TaskValue, splits: Splits) -> None:
         self._key, self._space, self._nominal, self._splits = key, space, nominal, splits
-        self.values = np.zeros(0)
+        self.values: np.ndarray = np.zeros(0)
 
-    def prepare(self, env: "MujocoTaskEnv") -> None:
-        self.values = np.repeat(np.asarray(self._nominal, float)[None], env.num_envs, axis=0)
+    def prepare(self, simulations: Simulations) -> None:
+        nominal = np.asarray(self._nominal, float)
+        self.values = np.repeat(nominal[None], simulations.num_envs, axis=0)
 
     @property
-    def spaces(self) -> dict[str, spaces.Space]:
+    def spaces(self) -> Mapping[str, spaces.Space]:
         return {self._key: self._space}
 
     @property
-    def nominal(self) -> dict[str, Any]:
+    def nominal(self) -> Mapping[str, TaskValue]:
         return {self._key: self._nominal}
 
     def splits(self) -> Splits:
         return self._splits
 
-    def apply(self, env: "MujocoTaskEnv", tasks: Tasks, rows: np.ndarray) -> None:
+    def apply(self, simulations: Simulations, tasks: Tasks, rows: np.ndarray) -> None:
         self.values[rows] = tasks[self._key]
 
 
-class VelocityGoal(Goal):
-    """A goal that rewards the forward velocity."""
-
-    @abstractmethod
-    def reward(self, velocity: np.ndarray) -> np.ndarray:
-        """Reward of every simulation for its velocity in m/s, shape (N,)."""
-
-
-class TargetVelocity(VelocityGoal):
+class TargetVelocity(KeyedGoal):
     """A target forward velocity in m/s: `{"target_velocity": v*}`, rewarded by -|v - v*|.
 
     Args:
         velocity_range: `train` and `test` interleave over it; `extrapolation` is the range above,
             half as wide.
         fixed: lists that replace `train` and `test`, by split, or None.
+        constant: added to the reward.
     """
+
+    needs = ("forward_velocity",)
 
     def __init__(
         self,
         velocity_range: tuple[float, float],
         fixed: Mapping[str, np.ndarray] | None = None,
+        constant: float = 0.0,
     ) -> None:
+        self._constant = constant
         low, high = (float(bound) for bound in velocity_range)
         if not -_MAX_VELOCITY <= low < high <= _MAX_VELOCITY:
             raise EnvironmentConfigError(
@@ -149,51 +153,91 @@ class TargetVelocity(VelocityGoal):
                 f"got {tuple(velocity_range)}"
             )
         key, top = "target_velocity", min(_MAX_VELOCITY, high + 0.5 * (high - low))
-        splits: Splits = {
-            "train": UniformTasks({key: low}, {key: high}, part="train"),
-            "test": UniformTasks({key: low}, {key: high}, part="held_out"),
-        }
-        if top > high:
-            splits["extrapolation"] = UniformTasks({key: np.nextafter(high, top)}, {key: top})
+        outer = ({key: low}, {key: top}) if top > high else None
+        splits = box_splits({key: low}, {key: high}, outer)
         for split, velocities in (fixed or {}).items():
             splits[split] = ListTasks({key: velocities})
         space = spaces.Box(-_MAX_VELOCITY, _MAX_VELOCITY, (), np.float64)
         super().__init__(key, space, min(max(1.0, low), high), splits)
 
-    def reward(self, velocity: np.ndarray) -> np.ndarray:
-        return -np.abs(velocity - self.values)
+    def reward(self, robot: Quantities) -> np.ndarray:
+        return self._constant - np.abs(robot.forward_velocity - self.values)
 
 
-class Direction(VelocityGoal):
+class Direction(KeyedGoal):
     """Forwards or backwards: `{"forward": 1}` or `{"forward": 0}`, rewarded by +v or -v.
 
     There are two tasks, and the literature trains and tests on both.
     """
 
     shares_tasks = True
+    needs = ("forward_velocity",)
 
     def __init__(self) -> None:
         both = ListTasks({"forward": np.array([0, 1])})
         super().__init__("forward", spaces.Discrete(2), 1, {"train": both, "test": both})
 
-    def reward(self, velocity: np.ndarray) -> np.ndarray:
-        return (2.0 * self.values - 1.0) * velocity
+    def reward(self, robot: Quantities) -> np.ndarray:
+        return (2.0 * self.values - 1.0) * robot.forward_velocity
 
 
-class Heading(Goal):
-    """A direction in the plane: `{"heading": angle}`, radians in [-pi, pi), 0 along x."""
+class Heading(KeyedGoal):
+    """A direction in the plane: `{"heading": angle}`, radians in [-pi, pi), 0 along x.
+
+    Rewarded by the velocity along it.
+    """
+
+    needs = ("planar_velocity",)
 
     def __init__(self) -> None:
-        low, high = {"heading": -np.pi}, {"heading": np.pi}
-        splits: Splits = {
-            "train": UniformTasks(low, high, part="train"),
-            "test": UniformTasks(low, high, part="held_out"),
-        }
+        splits = box_splits({"heading": -np.pi}, {"heading": np.pi})
         super().__init__("heading", spaces.Box(-np.pi, np.pi, (), np.float64), 0.0, splits)
 
-    def reward(self, velocity: np.ndarray) -> np.ndarray:
-        """Velocity along the heading, of velocities (N, 2)."""
+    def reward(self, robot: Quantities) -> np.ndarray:
+        velocity = robot.planar_velocity
         return velocity[:, 0] * np.cos(self.values) + velocity[:, 1] * np.sin(self.values)
+
+
+class Place(KeyedGoal):
+    """A point of the plane to run to: `{"goal": [x, y]}` in m, rewarded by -|x - gx| - |y - gy|.
+
+    Args:
+        radius: of the disc of goals in m; `extrapolation` is the ring around it, up to 1.5 radii.
+    """
+
+    needs = ("position",)
+
+    def __init__(self, radius: float) -> None:
+        if not 0 < radius <= 20:
+            raise EnvironmentConfigError(f"goal_radius must be in (0, 20], got {radius}")
+        space = spaces.Box(-30.0, 30.0, (2,), np.float64)
+        super().__init__("goal", space, [1.0, 1.0], disc_splits("goal", radius, 1.5 * radius))
+
+    def reward(self, robot: Quantities) -> np.ndarray:
+        return -np.abs(robot.position - self.values).sum(axis=1)
+
+
+class Reach(KeyedGoal):
+    """A point for an arm's tip: `{"goal": [x, y]}` or `[x, y, z]` in m, rewarded by -distance.
+
+    Args:
+        space: the space of points.
+        nominal: the nominal point.
+        splits: its distributions.
+    """
+
+    needs = ("tip",)
+
+    def __init__(self, space: spaces.Box, nominal: TaskValue, splits: Splits) -> None:
+        super().__init__("goal", space, nominal, splits)
+
+    def distance(self, robot: Quantities) -> np.ndarray:
+        """Distance of the tip from the point in m, shape (N,); a goal in the plane has no z."""
+        offset = robot.tip[:, : self.values.shape[1]] - self.values
+        return np.linalg.norm(offset, axis=1)
+
+    def reward(self, robot: Quantities) -> np.ndarray:
+        return -self.distance(robot)
 
 
 def pearl_velocities() -> dict[str, np.ndarray]:

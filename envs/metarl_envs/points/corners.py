@@ -1,13 +1,15 @@
 """PointCorners: a point that walks to one of four corners, with or without momentum."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.points.navigation import draw_points
-from metarl_envs.task_env import Rows, TaskVectorEnv, Transition
+from metarl_envs.points.picture import draw_points
+from metarl_envs.protocol import Rows, Transition
+from metarl_envs.task_env import TaskVectorEnv
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import ListTasks, TaskDistribution
 
@@ -66,7 +68,7 @@ class PointCorners(TaskVectorEnv):
         self._position, self._velocity = np.zeros((2, num_envs, 2))
         self._corner = np.zeros(num_envs, np.int64)
 
-    def _distributions(self) -> dict[str, TaskDistribution]:
+    def _distributions(self) -> Mapping[str, TaskDistribution]:
         corners = ListTasks({"corner": np.arange(4)})
         return {"train": corners, "test": corners}
 

@@ -4,18 +4,21 @@ The setting of MAML's first RL experiment (Finn et al. 2017, arXiv 1703.03400, s
 with the sparse reward, of PEARL's (Rakelly et al. 2019, arXiv 1903.08254, section 6.3).
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.task_env import Rows, TaskVectorEnv, Transition
+from metarl_envs.points.picture import draw_points
+from metarl_envs.protocol import Rows, Transition
+from metarl_envs.task_env import TaskVectorEnv
 from metarl_envs.tasks.batches import Tasks
-from metarl_envs.tasks.distributions import PolarTasks, TaskDistribution, UniformTasks
+from metarl_envs.tasks.distributions import TaskDistribution
+from metarl_envs.tasks.splits import box_splits, semicircle_splits
 
 _MAX_STEP = 0.1  # length units per control step and axis
-_PIXELS = 256
 
 
 class PointNavigation(TaskVectorEnv):
@@ -85,21 +88,12 @@ class PointNavigation(TaskVectorEnv):
         self._position = np.zeros((num_envs, 2))
         self._goal = self.tasks["goal"].copy()
 
-    def _distributions(self) -> dict[str, TaskDistribution]:
+    def _distributions(self) -> Mapping[str, TaskDistribution]:
+        side = self._goal_range
         if self._goals == "semicircle":
-            radius = (2 * self._goal_range, 2 * self._goal_range)
-            return {
-                "train": PolarTasks("goal", radius, (0.0, np.pi), part="train"),
-                "test": PolarTasks("goal", radius, (0.0, np.pi), part="held_out"),
-                "extrapolation": PolarTasks("goal", radius, (np.pi + 1e-6, 2 * np.pi - 1e-6)),
-            }
-        low, high = {"goal": [-self._goal_range] * 2}, {"goal": [self._goal_range] * 2}
-        outer = [{"goal": [2 * sign * self._goal_range] * 2} for sign in (-1, 1)]
-        return {
-            "train": UniformTasks(low, high, part="train"),
-            "test": UniformTasks(low, high, part="held_out"),
-            "extrapolation": UniformTasks(*outer, excluding=UniformTasks(low, high)),
-        }
+            return semicircle_splits("goal", 2 * side)
+        outer = {"goal": [-2 * side] * 2}, {"goal": [2 * side] * 2}
+        return box_splits({"goal": [-side] * 2}, {"goal": [side] * 2}, outer)
 
     def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
         self._goal[rows] = tasks["goal"]
@@ -131,18 +125,11 @@ class PointNavigation(TaskVectorEnv):
         return draw_points(self._goal[row], self._position[row], side)
 
 
-class PointNavigationSparse(PointNavigation):
-    """`PointNavigation` with sparse reward and goals on the unit half circle (PEARL's)."""
+def point_navigation_sparse(num_envs: int = 1, **kwargs: Any) -> PointNavigation:
+    """`PointNavigation` with sparse reward and goals on the unit half circle (PEARL's).
 
-    def __init__(self, num_envs: int = 1, **kwargs: Any) -> None:
-        super().__init__(num_envs, **({"reward": "sparse", "goals": "semicircle"} | kwargs))
-
-
-def draw_points(goal: np.ndarray, position: np.ndarray, side: float) -> np.ndarray:
-    """A picture of a square of the plane around the origin, uint8, (256, 256, 3)."""
-    axis = (np.arange(_PIXELS) + 0.5) / _PIXELS * side - side / 2
-    frame = np.full((_PIXELS, _PIXELS, 3), 255, np.uint8)
-    for centre, color in ((goal, (40, 160, 60)), (position, (30, 60, 200))):
-        x, y = axis[None, :] - centre[0], -axis[:, None] - centre[1]
-        frame[x**2 + y**2 < (side / 40) ** 2] = color
-    return frame
+    Args:
+        num_envs: number of points.
+        **kwargs: arguments of `PointNavigation`.
+    """
+    return PointNavigation(num_envs, **({"reward": "sparse", "goals": "semicircle"} | kwargs))

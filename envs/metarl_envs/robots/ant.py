@@ -13,32 +13,29 @@ of 0.56. With the MuJoCo 2.0 of the papers' own runs these forces, and so the co
 `contact_cost_weight=0`.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import mujoco
 import numpy as np
-from gymnasium import spaces
 
+from metarl_envs.engine.model import add_contact_probe
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.parts.goals import Direction, Goal, Heading, Splits, TargetVelocity, TaskPart
-from metarl_envs.robots.base import MujocoTaskEnv, Variations, add_contact_probe
-from metarl_envs.tasks.distributions import PolarTasks
+from metarl_envs.parts.goals import Direction, Heading, Place, TargetVelocity
+from metarl_envs.robots.base import MujocoTaskEnv
 
 _POSITION_NOISE = 0.1  # m and rad
 _VELOCITY_NOISE = 0.1
 
 
 class Ant(MujocoTaskEnv):
-    """The robot, rewarded for running along x: r = v - control - contact + alive.
+    """The robot: r = goal - control - contact + alive, by default for running along x.
 
-    v = dx/dt of the torso's position as MuJoCo leaves it (one simulator step behind the joints,
-    as in Gymnasium), control = w sum(a^2), alive paid in every step; falls unless
-    z_min <= z <= z_max. Tasks: those of its `variations`, by default `link_mass`.
+    Velocity is that of the torso's position as MuJoCo leaves it (one simulator step behind the
+    joints, as in Gymnasium), control = w sum(a^2), alive paid in every step; falls unless
+    z_min <= z <= z_max. Quantities: height, position, forward_velocity, planar_velocity.
 
     Args:
         num_envs: number of simulations.
-        parts: goals, for the classes below.
         ctrl_cost_weight: 0.5 in ProMP and PEARL, 0.005 in MAML.
         contact_cost_weight: see the module; 0 leaves contact forces uncomputed.
         alive_reward: 1.0 in ProMP and PEARL, 0.05 in MAML.
@@ -46,16 +43,13 @@ class Ant(MujocoTaskEnv):
         contact_observation: append the clipped contact forces (84 numbers), as in ProMP.
         position_observation: prepend the torso's x and y.
         frame_skip: simulator steps (0.01 s) per control step.
-        action_scale: see `MujocoTaskEnv`.
-        variations: what varies besides, by name; `link_mass` if there is nothing else.
-        **kwargs: `max_episode_steps`, `timestep`, `num_threads` of `MujocoTaskEnv`.
+        **kwargs: `goal`, `variations`, `action_scale` and others of `MujocoTaskEnv`.
     """
 
     def __init__(
         self,
         num_envs: int = 1,
         *,
-        parts: Sequence[TaskPart] = (),
         ctrl_cost_weight: float = 0.5,
         contact_cost_weight: float = 5e-4,
         alive_reward: float = 1.0,
@@ -63,8 +57,6 @@ class Ant(MujocoTaskEnv):
         contact_observation: bool = False,
         position_observation: bool = False,
         frame_skip: int = 5,
-        action_scale: float = 1.0,
-        variations: Variations = None,
         **kwargs: Any,
     ) -> None:
         self._ctrl_cost_weight, self._contact_cost_weight = ctrl_cost_weight, contact_cost_weight
@@ -74,28 +66,43 @@ class Ant(MujocoTaskEnv):
         super().__init__(
             num_envs,
             xml_file="ant.xml",
-            parts=parts,
             observation_size=29 - self._first_position + 84 * contact_observation,
             frame_skip=frame_skip,
-            action_scale=action_scale,
-            variations=variations,
             **kwargs,
         )
-        self._torso = self.batch.body("torso").xpos
+        self._torso = self.simulations.body_positions("torso")
         needs_contact = contact_observation or contact_cost_weight
-        self._contact = self.batch.bind("cfrc_ext") if needs_contact else None
+        self._contact = self.simulations.bind("cfrc_ext") if needs_contact else None
 
     def _edit_model(self, spec: mujoco.MjSpec) -> None:
         if self._observes_contact or self._contact_cost_weight:
             add_contact_probe(spec, "torso")
 
-    def _initial_state(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def height(self) -> np.ndarray:
+        return self.qpos[:, 2]
+
+    @property
+    def position(self) -> np.ndarray:
+        return self._torso[:, :2]
+
+    @property
+    def forward_velocity(self) -> np.ndarray:
+        return self._velocity[:, 0]
+
+    @property
+    def planar_velocity(self) -> np.ndarray:
+        return self._velocity
+
+    def _moved_point(self) -> np.ndarray:
+        return self._torso[:, :2].copy()
+
+    def _initial_state(
+        self, row: int, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         noise = generator.uniform(-_POSITION_NOISE, _POSITION_NOISE, self.model.nq)
         velocity = _VELOCITY_NOISE * generator.standard_normal(self.model.nv)
         return self.model.qpos0 + noise, velocity
-
-    def _before_step(self) -> np.ndarray:
-        return self._torso[:, :2].copy()
 
     def _robot_observation(self) -> np.ndarray:
         parts = [self.qpos[:, self._first_position :], self.qvel]
@@ -108,25 +115,17 @@ class Ant(MujocoTaskEnv):
         # the world's own row is left out of the observation, and is zero in the cost
         return np.clip(self._contact, -1.0, 1.0).reshape(self.num_envs, -1)
 
-    def _outcome(
-        self, before: np.ndarray, control: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        velocity = (self._torso[:, :2] - before) / self.dt
-        rewards = self._goal_reward(velocity) + self._alive_reward
+    def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        rewards = self.goal.reward(self) + self._alive_reward
         rewards -= self._ctrl_cost_weight * np.vecdot(control, control)
         if self._contact_cost_weight:
             rewards -= self._contact_cost_weight * np.square(self._contact_forces()).sum(axis=1)
         if self._z_range is None:
             return rewards, None
-        height = self.qpos[:, 2]
-        return rewards, (height < self._z_range[0]) | (height > self._z_range[1])
-
-    def _goal_reward(self, velocity: np.ndarray) -> np.ndarray:
-        """Reward for the torso's velocity (N, 2) in m/s, without costs."""
-        return velocity[:, 0]
+        return rewards, (self.height < self._z_range[0]) | (self.height > self._z_range[1])
 
 
-class AntDir(Ant):
+def ant_dir(num_envs: int = 1, *, directions: str = "two", **kwargs: Any) -> Ant:
     """Run in a hidden direction of the plane: r = velocity . (cos h, sin h) + costs of `Ant`.
 
     Tasks: with `directions="two"` (PEARL's published runs, ProMP's 1-D) `{"forward": 1 or 0}`,
@@ -141,19 +140,14 @@ class AntDir(Ant):
         directions: "two" or "any".
         **kwargs: arguments of `Ant`.
     """
-
-    def __init__(self, num_envs: int = 1, *, directions: str = "two", **kwargs: Any) -> None:
-        if directions not in ("two", "any"):
-            raise EnvironmentConfigError(f"directions must be 'two' or 'any', got {directions!r}")
-        self._two = directions == "two"
-        self._goal: Direction | Heading = Direction() if self._two else Heading()
-        super().__init__(num_envs, parts=[self._goal], **kwargs)
-
-    def _goal_reward(self, velocity: np.ndarray) -> np.ndarray:
-        return self._goal.reward(velocity[:, 0] if self._two else velocity)
+    if directions not in ("two", "any"):
+        raise EnvironmentConfigError(f"directions must be 'two' or 'any', got {directions!r}")
+    return Ant(num_envs, goal=Direction() if directions == "two" else Heading(), **kwargs)
 
 
-class AntVel(Ant):
+def ant_vel(
+    num_envs: int = 1, *, velocity_range: tuple[float, float] = (0.0, 3.0), **kwargs: Any
+) -> Ant:
     """Run along x at a hidden velocity: r = 1 - |v - v*| + costs of `Ant` (MAML's ant_env_rand).
 
     Tasks: `{"target_velocity": v*}` in m/s, U[0,3]. Control cost 0.005 and alive reward 0.05 as
@@ -164,23 +158,11 @@ class AntVel(Ant):
         velocity_range: lowest and highest target velocity, m/s.
         **kwargs: arguments of `Ant`.
     """
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        velocity_range: tuple[float, float] = (0.0, 3.0),
-        **kwargs: Any,
-    ) -> None:
-        self._goal = TargetVelocity(velocity_range)
-        kwargs = {"ctrl_cost_weight": 0.005, "alive_reward": 0.05} | kwargs
-        super().__init__(num_envs, parts=[self._goal], **kwargs)
-
-    def _goal_reward(self, velocity: np.ndarray) -> np.ndarray:
-        return 1.0 + self._goal.reward(velocity[:, 0])
+    kwargs = {"ctrl_cost_weight": 0.005, "alive_reward": 0.05} | kwargs
+    return Ant(num_envs, goal=TargetVelocity(velocity_range, constant=1.0), **kwargs)
 
 
-class AntGoal(Ant):
+def ant_goal(num_envs: int = 1, *, goal_radius: float = 3.0, **kwargs: Any) -> Ant:
     """Run to a hidden point: r = -|x - gx| - |y - gy| - 0.1 sum(a^2) - contact (PEARL, ProMP).
 
     Tasks: `{"goal": [x, y]}` in m, uniform by area in the disc of radius `goal_radius`;
@@ -193,26 +175,11 @@ class AntGoal(Ant):
         goal_radius: m.
         **kwargs: arguments of `Ant`.
     """
-
-    def __init__(self, num_envs: int = 1, *, goal_radius: float = 3.0, **kwargs: Any) -> None:
-        if not 0 < goal_radius <= 20:
-            raise EnvironmentConfigError(f"goal_radius must be in (0, 20], got {goal_radius}")
-        circle, outer = (-np.pi, np.pi), 1.5 * goal_radius
-        splits: Splits = {
-            "train": PolarTasks("goal", (0.0, goal_radius), circle, part="train"),
-            "test": PolarTasks("goal", (0.0, goal_radius), circle, part="held_out"),
-            "extrapolation": PolarTasks("goal", (goal_radius + 1e-6, outer), circle),
-        }
-        space = spaces.Box(-30.0, 30.0, (2,), np.float64)
-        self._goal = Goal("goal", space, [1.0, 1.0], splits)
-        kwargs = {
-            "ctrl_cost_weight": 0.1,
-            "alive_reward": 0.0,
-            "healthy_z_range": None,
-            "contact_observation": True,
-            "position_observation": True,
-        } | kwargs
-        super().__init__(num_envs, parts=[self._goal], **kwargs)
-
-    def _goal_reward(self, velocity: np.ndarray) -> np.ndarray:
-        return -np.abs(self._torso[:, :2] - self._goal.values).sum(axis=1)
+    kwargs = {
+        "ctrl_cost_weight": 0.1,
+        "alive_reward": 0.0,
+        "healthy_z_range": None,
+        "contact_observation": True,
+        "position_observation": True,
+    } | kwargs
+    return Ant(num_envs, goal=Place(goal_radius), **kwargs)

@@ -6,68 +6,66 @@ half_cheetah_dir): 5 simulator steps of 0.01 s per control step, 200 control ste
 0.05, and an observation of 20 numbers that ends with the torso's position.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.parts.goals import (
-    Direction,
-    TargetVelocity,
-    TaskPart,
-    VelocityGoal,
-    pearl_velocities,
-)
-from metarl_envs.robots.base import MujocoTaskEnv, Variations
+from metarl_envs.parts.goals import Direction, TargetVelocity, pearl_velocities
+from metarl_envs.robots.base import MujocoTaskEnv
 
 _RESET_NOISE = 0.1  # rad and m, half-width of the joint noise; also the velocity noise's std
+_STANDING = 0.7  # m, height of the torso in the model; `qpos` counts from there
 
 
 class HalfCheetah(MujocoTaskEnv):
-    """The robot, rewarded for running forwards: r = v - 0.05 sum(a^2), v = dx/dt.
+    """The robot: r = goal - 0.05 sum(a^2), by default for running forwards.
 
-    Tasks: those of its `variations`, by default `link_mass` (see `metarl_envs.parts.variations`).
+    Quantities: height, pitch, forward_velocity.
 
     Args:
         num_envs: number of simulations.
-        goal: what is rewarded instead of v, for the classes below.
-        parts: further parts of the task.
-        variations: what varies besides, by name; `link_mass` if there is nothing else.
         torso_position: append the torso's position (lagging one simulator step, as in PEARL).
         ctrl_cost_weight: weight of sum(a^2), a in actuator units.
         frame_skip: simulator steps (0.01 s) per control step.
-        action_scale: see `MujocoTaskEnv`; 10 in MAML, ProMP and garage, 1 in PEARL.
-        **kwargs: `max_episode_steps`, `timestep`, `num_threads` of `MujocoTaskEnv`.
+        **kwargs: `goal`, `variations`, `action_scale` (10 in MAML, ProMP and garage, 1 in PEARL)
+            and others of `MujocoTaskEnv`.
     """
 
     def __init__(
         self,
         num_envs: int = 1,
         *,
-        goal: VelocityGoal | None = None,
-        parts: Sequence[TaskPart] = (),
         torso_position: bool = True,
         ctrl_cost_weight: float = 0.05,
         frame_skip: int = 5,
-        action_scale: float = 1.0,
-        variations: Variations = None,
         **kwargs: Any,
     ) -> None:
-        self._goal, self._ctrl_cost_weight = goal, ctrl_cost_weight
+        self._ctrl_cost_weight = ctrl_cost_weight
         super().__init__(
             num_envs,
             xml_file="half_cheetah.xml",
-            parts=parts if goal is None else [goal, *parts],
             observation_size=20 if torso_position else 17,
             frame_skip=frame_skip,
-            action_scale=action_scale,
-            variations=variations,
             **kwargs,
         )
-        self._torso = self.batch.body("torso").xpos if torso_position else None
+        self._torso = self.simulations.body_positions("torso") if torso_position else None
 
-    def _initial_state(self, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def height(self) -> np.ndarray:
+        return _STANDING + self.qpos[:, 1]
+
+    @property
+    def pitch(self) -> np.ndarray:
+        return self.qpos[:, 2]
+
+    @property
+    def forward_velocity(self) -> np.ndarray:
+        return self._velocity[:, 0]
+
+    def _initial_state(
+        self, row: int, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         offset = generator.uniform(-_RESET_NOISE, _RESET_NOISE, self.model.nq)
         return self.model.qpos0 + offset, _RESET_NOISE * generator.standard_normal(self.model.nv)
 
@@ -77,16 +75,18 @@ class HalfCheetah(MujocoTaskEnv):
             parts.append(self._torso)
         return np.concatenate(parts, axis=1)
 
-    def _outcome(
-        self, before: np.ndarray, control: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        velocity = (self.qpos[:, 0] - before) / self.dt
+    def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         cost = self._ctrl_cost_weight * np.vecdot(control, control)
-        gain = velocity if self._goal is None else self._goal.reward(velocity)
-        return gain - cost, None
+        return self.goal.reward(self) - cost, None
 
 
-class HalfCheetahVel(HalfCheetah):
+def half_cheetah_vel(
+    num_envs: int = 1,
+    *,
+    velocity_range: tuple[float, float] = (0.0, 3.0),
+    task_list: str | None = None,
+    **kwargs: Any,
+) -> HalfCheetah:
     """Run at a hidden target velocity: r = -|v - v*| - 0.05 sum(a^2).
 
     Tasks: `{"target_velocity": v*}` in m/s. Splits: `train` and `test` interleave over
@@ -102,22 +102,13 @@ class HalfCheetahVel(HalfCheetah):
         task_list: None for the continuous range, "pearl" for PEARL's fixed lists.
         **kwargs: arguments of `HalfCheetah`.
     """
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        velocity_range: tuple[float, float] = (0.0, 3.0),
-        task_list: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if task_list not in (None, "pearl"):
-            raise EnvironmentConfigError(f"task_list must be null or 'pearl', got {task_list!r}")
-        fixed = pearl_velocities() if task_list == "pearl" else None
-        super().__init__(num_envs, goal=TargetVelocity(velocity_range, fixed), **kwargs)
+    if task_list not in (None, "pearl"):
+        raise EnvironmentConfigError(f"task_list must be null or 'pearl', got {task_list!r}")
+    fixed = pearl_velocities() if task_list == "pearl" else None
+    return HalfCheetah(num_envs, goal=TargetVelocity(velocity_range, fixed), **kwargs)
 
 
-class HalfCheetahDir(HalfCheetah):
+def half_cheetah_dir(num_envs: int = 1, **kwargs: Any) -> HalfCheetah:
     """Run forwards or backwards, whichever is hidden: r = d v - 0.05 sum(a^2), d = +1 or -1.
 
     Tasks: `{"forward": 1}` or `{"forward": 0}`. There are only two, so `train` and `test` are
@@ -128,6 +119,4 @@ class HalfCheetahDir(HalfCheetah):
         num_envs: number of simulations.
         **kwargs: arguments of `HalfCheetah`.
     """
-
-    def __init__(self, num_envs: int = 1, **kwargs: Any) -> None:
-        super().__init__(num_envs, goal=Direction(), **kwargs)
+    return HalfCheetah(num_envs, goal=Direction(), **kwargs)

@@ -8,15 +8,17 @@ one cell (1 % of the range).
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from metarl_envs.errors import TaskError
 from metarl_envs.tasks.batches import Tasks, concatenate, num_tasks, take
 
 Seed = int | Sequence[int]
 Part = Literal["all", "train", "held_out"]
+Bounds = Mapping[str, float | Sequence[float] | np.ndarray]
 
 _NUM_CELLS = 100
 _HELD_OUT_EVERY = 5
@@ -74,8 +76,8 @@ class UniformTasks(_Region):
 
     def __init__(
         self,
-        low: Mapping[str, Any],
-        high: Mapping[str, Any],
+        low: Bounds,
+        high: Bounds,
         *,
         log: bool = False,
         part: Part = "all",
@@ -118,8 +120,8 @@ class UniformTasks(_Region):
             inside &= ok.reshape(len(inside), -1).all(axis=1)
         return inside
 
-    def _scaled(self, value: Any) -> Any:
-        return np.log(value) if self.log else value
+    def _scaled(self, value: npt.ArrayLike) -> np.ndarray:
+        return np.log(value) if self.log else np.asarray(value)
 
 
 class PolarTasks(_Region):

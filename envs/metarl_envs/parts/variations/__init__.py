@@ -1,6 +1,6 @@
 """Variations of a robot: what a worn joint, a heavier payload or a slope does to any of them.
 
-Each is a part of the task (`task_parts.TaskPart`) and combines with every native robot and every
+Each is a part of the task (`parts.base.TaskPart`) and combines with every native robot and every
 goal, from Python or from a config:
 
     gymnasium.make_vec("metarl/HalfCheetahVel-v0", variations={"payload": {"max_mass": 3.0}})
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metarl_envs.errors import EnvironmentConfigError, did_you_mean
-from metarl_envs.parts.goals import TaskPart
+from metarl_envs.parts.base import TaskPart
 from metarl_envs.parts.variations.actuation import ActionDelay, ActuatorStrength, DeadActuators
 from metarl_envs.parts.variations.body import (
     Friction,
@@ -24,6 +24,8 @@ from metarl_envs.parts.variations.body import (
     Slope,
 )
 from metarl_envs.parts.variations.sensing import ObservationNoise
+
+Variations = Mapping[str, Mapping[str, Any] | None] | None
 
 VARIATIONS: dict[str, type[TaskPart]] = {
     "link_mass": LinkMass,

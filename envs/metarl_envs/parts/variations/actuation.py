@@ -1,22 +1,40 @@
 """Variations of the actuators: weaker, dead, late."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from abc import ABC
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.parts.goals import Splits, TaskPart
+from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.parts.variations.base import RangeVariation
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import ListTasks
-
-if TYPE_CHECKING:
-    from metarl_envs.robots.base import MujocoTaskEnv
+from metarl_envs.tasks.splits import Splits
 
 
-class ActuatorStrength(RangeVariation):
+class Strength(RangeVariation, ABC):
+    """Factors on the forces of the actuators, 1 as built, 0 dead.
+
+    Args:
+        low: weakest in training; extrapolation goes down to 0.
+    """
+
+    def __init__(self, low: float) -> None:
+        super().__init__(
+            "actuator_strength", low, 1.0, outer=(0.0, 1.0), bounds=(0.0, 1.0), nominal=1.0
+        )
+
+    def prepare(self, simulations: Simulations) -> None:
+        self._shape = (simulations.model.nu,)
+
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
+        simulations.field("actuator_gainprm")[rows] *= values[:, :, None]
+        simulations.field("actuator_biasprm")[rows] *= values[:, :, None]
+
+
+class ActuatorStrength(Strength):
     """Strength of every actuator, 1 as built, 0 dead: `{"actuator_strength": factors}`.
 
     Args:
@@ -24,19 +42,10 @@ class ActuatorStrength(RangeVariation):
     """
 
     def __init__(self, low: float = 0.4) -> None:
-        super().__init__(
-            "actuator_strength", low, 1.0, outer=(0.0, 1.0), bounds=(0.0, 1.0), nominal=1.0
-        )
-
-    def prepare(self, env: "MujocoTaskEnv") -> None:
-        self._shape = (env.model.nu,)
-
-    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
-        env.field("actuator_gainprm")[rows] *= values[:, :, None]
-        env.field("actuator_biasprm")[rows] *= values[:, :, None]
+        super().__init__(low)
 
 
-class DeadActuators(ActuatorStrength):
+class DeadActuators(Strength):
     """One actuator (or group, such as a leg) is dead: `{"actuator_strength": zeros and ones}`.
 
     The crippled-leg setting of Nagabandi et al. 2019 (arXiv 1803.11347): training sees all groups
@@ -52,12 +61,12 @@ class DeadActuators(ActuatorStrength):
         groups: Sequence[Sequence[int]] | None = None,
         held_out: Sequence[int] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(low=0.0)
         self._groups, self._held_out = groups, held_out
 
-    def prepare(self, env: "MujocoTaskEnv") -> None:
-        super().prepare(env)
-        size = env.model.nu
+    def prepare(self, simulations: Simulations) -> None:
+        super().prepare(simulations)
+        size = simulations.model.nu
         groups = [[i] for i in range(size)] if self._groups is None else self._groups
         held_out = [len(groups) - 1] if self._held_out is None else list(self._held_out)
         inside = all(0 <= i < size for group in groups for i in group)
@@ -92,16 +101,16 @@ class ActionDelay(TaskPart):
             raise EnvironmentConfigError(f"action_delay needs max_steps >= 1, got {max_steps}")
         self._max = max_steps
 
-    def prepare(self, env: "MujocoTaskEnv") -> None:
-        self._pending = np.zeros((self._max + 3, env.num_envs, env.model.nu))
-        self._delays = np.zeros(env.num_envs, np.int64)
+    def prepare(self, simulations: Simulations) -> None:
+        self._pending = np.zeros((self._max + 3, simulations.num_envs, simulations.model.nu))
+        self._delays = np.zeros(simulations.num_envs, np.int64)
 
     @property
-    def spaces(self) -> dict[str, spaces.Space]:
+    def spaces(self) -> Mapping[str, spaces.Space]:
         return {"action_delay": spaces.Discrete(self._max + 3)}
 
     @property
-    def nominal(self) -> dict[str, Any]:
+    def nominal(self) -> Mapping[str, TaskValue]:
         return {"action_delay": 0}
 
     def splits(self) -> Splits:
@@ -112,15 +121,15 @@ class ActionDelay(TaskPart):
         }
         return {split: ListTasks({"action_delay": values}) for split, values in delays.items()}
 
-    def apply(self, env: "MujocoTaskEnv", tasks: Tasks, rows: np.ndarray) -> None:
+    def apply(self, simulations: Simulations, tasks: Tasks, rows: np.ndarray) -> None:
         self._delays[rows] = tasks["action_delay"]
 
     def reset(
-        self, env: "MujocoTaskEnv", rows: np.ndarray, generators: list[np.random.Generator]
+        self, simulations: Simulations, rows: np.ndarray, generators: list[np.random.Generator]
     ) -> None:
         self._pending[:, rows] = 0.0
 
-    def act(self, env: "MujocoTaskEnv", control: np.ndarray) -> np.ndarray:
+    def act(self, simulations: Simulations, control: np.ndarray) -> np.ndarray:
         self._pending = np.roll(self._pending, 1, axis=0)
         self._pending[0] = control
-        return self._pending[self._delays, np.arange(env.num_envs)]
+        return self._pending[self._delays, np.arange(simulations.num_envs)]

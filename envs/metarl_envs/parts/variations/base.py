@@ -1,18 +1,15 @@
 """What variations over a range share."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
 import numpy as np
 from gymnasium import spaces
 
-from metarl_envs.errors import EnvironmentConfigError, did_you_mean
-from metarl_envs.parts.goals import Splits, TaskPart
+from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.tasks.batches import Tasks
-from metarl_envs.tasks.distributions import TaskDistribution, UniformTasks
-
-if TYPE_CHECKING:
-    from metarl_envs.robots.base import MujocoTaskEnv
+from metarl_envs.tasks.splits import Splits, box_splits
 
 
 class RangeVariation(TaskPart):
@@ -49,36 +46,26 @@ class RangeVariation(TaskPart):
         self._shape: tuple[int, ...] = ()
 
     @property
-    def spaces(self) -> dict[str, spaces.Space]:
+    def spaces(self) -> Mapping[str, spaces.Space]:
         return {self._key: spaces.Box(*self._bounds, self._shape, np.float64)}
 
     @property
-    def nominal(self) -> dict[str, Any]:
+    def nominal(self) -> Mapping[str, TaskValue]:
         return {self._key: np.full(self._shape, self._nominal_value)}
 
     def splits(self) -> Splits:
         def bound(value: float) -> dict[str, np.ndarray]:
             return {self._key: np.full(self._shape, value)}
 
-        low, high, log = bound(self._low), bound(self._high), self._log
-        splits: dict[str, TaskDistribution] = {
-            "train": UniformTasks(low, high, log=log, part="train"),
-            "test": UniformTasks(low, high, log=log, part="held_out"),
-        }
-        if self._outer[0] < self._low or self._outer[1] > self._high:
-            splits["extrapolation"] = UniformTasks(
-                bound(self._outer[0]),
-                bound(self._outer[1]),
-                log=log,
-                excluding=UniformTasks(low, high, log=log),
-            )
-        return splits
+        wider = self._outer[0] < self._low or self._outer[1] > self._high
+        outer = (bound(self._outer[0]), bound(self._outer[1])) if wider else None
+        return box_splits(bound(self._low), bound(self._high), outer, self._log)
 
-    def apply(self, env: "MujocoTaskEnv", tasks: Tasks, rows: np.ndarray) -> None:
-        self._apply(env, tasks[self._key], rows)
+    def apply(self, simulations: Simulations, tasks: Tasks, rows: np.ndarray) -> None:
+        self._apply(simulations, tasks[self._key], rows)
 
     @abstractmethod
-    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
         """Put the values, shape (len(rows), *shape), in force."""
 
 
@@ -93,14 +80,3 @@ class ScaleVariation(RangeVariation):
         further = (high / low) ** 0.25
         outer = (low / further, high * further)
         super().__init__(key, low, high, outer=outer, bounds=(1e-3, 1e3), nominal=1.0, log=True)
-
-
-def object_id(env: "MujocoTaskEnv", kind: str, name: str) -> int:
-    """Index of a named body, joint, geom or actuator of the model."""
-    names = [getattr(env.model, kind)(i).name for i in range(getattr(env.model, f"n{kind}"))]
-    if name not in names:
-        raise EnvironmentConfigError(
-            f"the robot has no {kind} {name!r}{did_you_mean(name, names)}; "
-            f"it has: {', '.join(n for n in names if n)}"
-        )
-    return names.index(name)

@@ -1,14 +1,12 @@
 """Variations of the body and the world: masses, payload, damping, friction, gravity, slope."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metarl_envs.parts.variations.base import RangeVariation, ScaleVariation, object_id
-
-if TYPE_CHECKING:
-    from metarl_envs.robots.base import MujocoTaskEnv
+from metarl_envs.engine.model import object_id
+from metarl_envs.parts.base import Simulations
+from metarl_envs.parts.variations.base import RangeVariation, ScaleVariation
 
 
 class LinkMass(ScaleVariation):
@@ -26,19 +24,19 @@ class LinkMass(ScaleVariation):
         super().__init__("link_mass_scale", low, high)
         self._names = bodies
 
-    def prepare(self, env: "MujocoTaskEnv") -> None:
+    def prepare(self, simulations: Simulations) -> None:
         names = self._names
         self._ids = (
-            np.arange(1, env.model.nbody)
+            np.arange(1, simulations.model.nbody)
             if names is None
-            else np.array([object_id(env, "body", name) for name in names])
+            else np.array([object_id(simulations.model, "body", name) for name in names])
         )
         self._shape = (len(self._ids),)
 
-    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
         where = np.ix_(rows, self._ids)
-        env.field("body_mass")[where] *= values
-        env.field("body_inertia")[where] *= values[:, :, None]
+        simulations.field("body_mass")[where] *= values
+        simulations.field("body_inertia")[where] *= values[:, :, None]
 
 
 class Payload(RangeVariation):
@@ -63,12 +61,12 @@ class Payload(RangeVariation):
         )
         self._body, self._radius = body, radius
 
-    def prepare(self, env: "MujocoTaskEnv") -> None:
-        self._id = 1 if self._body is None else object_id(env, "body", self._body)
+    def prepare(self, simulations: Simulations) -> None:
+        self._id = 1 if self._body is None else object_id(simulations.model, "body", self._body)
 
-    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
-        env.field("body_mass")[rows, self._id] += values
-        env.field("body_inertia")[rows, self._id] += 0.4 * values[:, None] * self._radius**2
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
+        simulations.field("body_mass")[rows, self._id] += values
+        simulations.field("body_inertia")[rows, self._id] += 0.4 * values[:, None] * self._radius**2
 
 
 class JointDamping(ScaleVariation):
@@ -82,8 +80,8 @@ class JointDamping(ScaleVariation):
     def __init__(self, low: float = 0.3, high: float = 3.0) -> None:
         super().__init__("joint_damping_scale", low, high)
 
-    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
-        env.field("dof_damping")[rows] *= values[:, None]
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
+        simulations.field("dof_damping")[rows] *= values[:, None]
 
 
 class Friction(ScaleVariation):
@@ -99,8 +97,8 @@ class Friction(ScaleVariation):
     def __init__(self, low: float = 0.3, high: float = 3.0) -> None:
         super().__init__("friction_scale", low, high)
 
-    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
-        env.field("geom_friction")[rows] *= values[:, None, None]
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
+        simulations.field("geom_friction")[rows] *= values[:, None, None]
 
 
 class Gravity(ScaleVariation):
@@ -114,8 +112,8 @@ class Gravity(ScaleVariation):
     def __init__(self, low: float = 0.5, high: float = 1.5) -> None:
         super().__init__("gravity_scale", low, high)
 
-    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
-        env.field("opt.gravity")[rows] *= values[:, None]
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
+        simulations.field("opt.gravity")[rows] *= values[:, None]
 
 
 class Slope(RangeVariation):
@@ -135,8 +133,8 @@ class Slope(RangeVariation):
             nominal=0.0,
         )
 
-    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
-        gravity = env.field("opt.gravity")
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
+        gravity = simulations.field("opt.gravity")
         x, y, z = gravity[rows].T
         cos, sin = np.cos(values), np.sin(values)
         gravity[rows] = np.stack([cos * x + sin * z, y, cos * z - sin * x], axis=1)

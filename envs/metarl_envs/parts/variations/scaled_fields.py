@@ -1,18 +1,14 @@
 """Random physical parameters of the whole model, as in rand_param_envs (ProMP, PEARL, VariBAD)."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError, did_you_mean
-from metarl_envs.parts.goals import Splits, TaskPart
+from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.tasks.batches import Tasks
-from metarl_envs.tasks.distributions import UniformTasks
-
-if TYPE_CHECKING:
-    from metarl_envs.robots.base import MujocoTaskEnv
+from metarl_envs.tasks.splits import Splits, box_splits
 
 # Model field -> base of its log-uniform multiplier
 SCALABLE_FIELDS = {"body_mass": 1.5, "body_inertia": 1.5, "dof_damping": 1.3, "geom_friction": 1.5}
@@ -47,8 +43,8 @@ class ScaledFields(TaskPart):
             )
         self._vary, self._limit = tuple(vary), limit
 
-    def prepare(self, env: "MujocoTaskEnv") -> None:
-        self._shapes = {name: getattr(env.model, name).shape for name in self._vary}
+    def prepare(self, simulations: Simulations) -> None:
+        self._shapes = {name: getattr(simulations.model, name).shape for name in self._vary}
 
     def _bounds(self, exponent: float) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Lowest and highest multipliers, by task key."""
@@ -59,26 +55,20 @@ class ScaledFields(TaskPart):
         return low, {key: 1.0 / value for key, value in low.items()}
 
     @property
-    def spaces(self) -> dict[str, spaces.Space]:
+    def spaces(self) -> Mapping[str, spaces.Space]:
         low, high = self._bounds(_SPACE_EXPONENT)
         return {key: spaces.Box(low[key], high[key], dtype=np.float64) for key in low}
 
     @property
-    def nominal(self) -> dict[str, Any]:
+    def nominal(self) -> Mapping[str, TaskValue]:
         return {f"{name}_scale": np.ones(shape) for name, shape in self._shapes.items()}
 
     def splits(self) -> Splits:
-        box, outer = self._bounds(self._limit), self._bounds(self._limit + 1)
-        inside = UniformTasks(*box, log=True)
-        return {
-            "train": UniformTasks(*box, log=True, part="train"),
-            "test": UniformTasks(*box, log=True, part="held_out"),
-            "extrapolation": UniformTasks(*outer, log=True, excluding=inside),
-        }
+        return box_splits(*self._bounds(self._limit), self._bounds(self._limit + 1), log=True)
 
-    def apply(self, env: "MujocoTaskEnv", tasks: Tasks, rows: np.ndarray) -> None:
+    def apply(self, simulations: Simulations, tasks: Tasks, rows: np.ndarray) -> None:
         scales = {name: tasks[f"{name}_scale"] for name in self._vary}
         if "body_mass" in scales and "body_inertia" not in scales:
             scales["body_inertia"] = scales["body_mass"][:, :, None]
         for name, scale in scales.items():
-            env.field(name)[rows] *= scale
+            simulations.field(name)[rows] *= scale

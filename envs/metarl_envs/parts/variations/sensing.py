@@ -1,13 +1,9 @@
 """Variations of what the robot senses."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from metarl_envs.parts.base import Simulations
 from metarl_envs.parts.variations.base import RangeVariation
-
-if TYPE_CHECKING:
-    from metarl_envs.robots.base import MujocoTaskEnv
 
 _BLOCK = 128  # steps of noise drawn at a time, from each sub-environment's own generator
 
@@ -31,33 +27,31 @@ class ObservationNoise(RangeVariation):
         )
         self._generators: dict[int, np.random.Generator] = {}
 
-    def prepare(self, env: "MujocoTaskEnv") -> None:
-        self._std = np.zeros(env.num_envs)
+    def prepare(self, simulations: Simulations) -> None:
+        self._std = np.zeros(simulations.num_envs)
+        self._starts = np.zeros(simulations.num_envs, bool)  # noise of a new episode is due
         self._noise: np.ndarray | None = None
 
-    def _apply(self, env: "MujocoTaskEnv", values: np.ndarray, rows: np.ndarray) -> None:
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
         self._std[rows] = values
 
     def reset(
-        self, env: "MujocoTaskEnv", rows: np.ndarray, generators: list[np.random.Generator]
+        self, simulations: Simulations, rows: np.ndarray, generators: list[np.random.Generator]
     ) -> None:
-        if not self._std.any():
-            return
-        if self._noise is None:
-            size = env.observation_size
-            self._noise = np.zeros((env.num_envs, _BLOCK, size))
+        noisy = self._std[rows] > 0
         self._generators |= zip(rows.tolist(), generators, strict=True)
-        self._draw(rows)
+        self._starts[rows] = noisy
 
-    def observe(self, env: "MujocoTaskEnv", observations: np.ndarray) -> np.ndarray:
-        if self._noise is None or not self._std.any():
+    def observe(self, simulations: Simulations, observations: np.ndarray) -> np.ndarray:
+        if not self._std.any():
             return observations
-        steps = env.elapsed_steps % _BLOCK
-        self._draw(np.flatnonzero((steps == 0) & (env.elapsed_steps > 0) & (self._std > 0)))
-        noise = self._noise[np.arange(env.num_envs), steps]
-        return observations + self._std[:, None] * noise
-
-    def _draw(self, rows: np.ndarray) -> None:
-        assert self._noise is not None
-        for row in rows:
+        if self._noise is None:
+            self._noise = np.zeros((simulations.num_envs, _BLOCK, observations.shape[1]))
+        elapsed = simulations.elapsed_steps
+        steps = elapsed % _BLOCK
+        due = self._starts | (steps == 0) & (elapsed > 0) & (self._std > 0)
+        for row in np.flatnonzero(due).tolist():
             self._generators[row].standard_normal(out=self._noise[row])
+        self._starts[:] = False
+        noise = self._noise[np.arange(simulations.num_envs), steps]
+        return observations + self._std[:, None] * noise

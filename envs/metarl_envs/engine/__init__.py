@@ -1,0 +1,1 @@
+"""MuJoCo: models, many simulations of one of them, pictures. It knows no task."""

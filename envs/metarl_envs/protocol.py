@@ -1,0 +1,81 @@
+"""The contract of a batched task environment, as its users see it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from gymnasium import spaces
+
+from metarl_envs.tasks.batches import Tasks
+from metarl_envs.tasks.distributions import TaskDistribution
+
+Rows = np.ndarray | None  # indices of sub-environments; None means all of them
+
+
+class Transition(NamedTuple):
+    """What one step of the dynamics gave, one row per sub-environment."""
+
+    observations: np.ndarray
+    rewards: np.ndarray
+    terminated: np.ndarray | None  # None for flags: of no sub-environment
+    info: dict[str, np.ndarray]
+    truncated: np.ndarray | None = None  # by the environment itself, before the horizon
+    diverged: np.ndarray | None = None
+
+
+class TaskEnv(Protocol):
+    """What sampling, training and rendering need of a batched task environment.
+
+    Attributes:
+        num_envs: N.
+        single_observation_space: of one sub-environment.
+        single_action_space: likewise.
+        task_space: the space of a single task.
+        shares_tasks: True where the literature trains and tests on the same few tasks.
+        render_modes: what `draw` accepts.
+        render_fps: control steps per second of simulated time.
+    """
+
+    num_envs: int
+    single_observation_space: spaces.Space
+    single_action_space: spaces.Space
+    task_space: spaces.Dict
+    shares_tasks: bool
+    render_modes: tuple[str, ...]
+    render_fps: int
+
+    @property
+    def tasks(self) -> Tasks:
+        """The task of every sub-environment, in force from its next reset."""
+        ...
+
+    @property
+    def physics_s(self) -> float:
+        """Seconds spent in a physics engine so far, 0 where there is none."""
+        ...
+
+    def task_distribution(self, split: str) -> TaskDistribution:
+        """The distribution named `split`."""
+        ...
+
+    def set_tasks(self, tasks: Mapping[str, Any]) -> None:
+        """Give every sub-environment a task, in force from its next reset."""
+        ...
+
+    def reset(self, *, seed: int | Sequence[int] | None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start new episodes."""
+        ...
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Advance every running episode by one control step."""
+        ...
+
+    def draw(self, row: int, render_mode: str) -> np.ndarray | None:
+        """A frame of one sub-environment."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds."""
+        ...

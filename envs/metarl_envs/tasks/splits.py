@@ -1,0 +1,153 @@
+"""Splits: the task distributions of an environment by name.
+
+`train` and `test` (held out) interleave over a region, see `distributions`; `extrapolation` lies
+outside it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.tasks.distributions import (
+    Bounds,
+    Part,
+    PolarTasks,
+    ProductTasks,
+    TaskDistribution,
+    UniformTasks,
+)
+
+Splits = dict[str, TaskDistribution]
+_CIRCLE = (-np.pi, np.pi)
+_JUST_OUTSIDE = 1e-6  # of a radius or an angle
+
+
+class Region(Protocol):
+    """Makes the distribution over a part of a region."""
+
+    def __call__(self, *, part: Part) -> TaskDistribution:
+        """The whole region, its training cells or its held-out cells."""
+        ...
+
+
+def interleaved(region: Region, extrapolation: TaskDistribution | None = None) -> Splits:
+    """`train` and `test` interleaved over a region, and `extrapolation` if there is any."""
+    splits = {"train": region(part="train"), "test": region(part="held_out")}
+    return splits if extrapolation is None else {**splits, "extrapolation": extrapolation}
+
+
+def box_splits(
+    low: Bounds, high: Bounds, outer: tuple[Bounds, Bounds] | None = None, log: bool = False
+) -> Splits:
+    """Uniform over a box, by task key; `extrapolation` is `outer` without the box.
+
+    Args:
+        low: lower bounds, by task key.
+        high: upper bounds.
+        outer: bounds of a wider box, or None.
+        log: uniform in the logarithm of each value.
+    """
+
+    def box(*, part: Part) -> TaskDistribution:
+        return UniformTasks(low, high, log=log, part=part)
+
+    if outer is None:
+        return interleaved(box)
+    inside = UniformTasks(low, high, log=log)
+    return interleaved(box, UniformTasks(*outer, log=log, excluding=inside))
+
+
+def disc_splits(key: str, radius: float, outer: float) -> Splits:
+    """Points of a disc, uniform by area; `extrapolation` is the ring around it up to `outer`."""
+
+    def disc(*, part: Part) -> TaskDistribution:
+        return PolarTasks(key, (0.0, radius), _CIRCLE, part=part)
+
+    if not outer > radius:
+        return interleaved(disc)
+    return interleaved(disc, PolarTasks(key, (radius + _JUST_OUTSIDE, outer), _CIRCLE))
+
+
+def semicircle_splits(key: str, radius: float) -> Splits:
+    """Points of the upper half of a circle; `extrapolation` is the lower half."""
+
+    def upper(*, part: Part) -> TaskDistribution:
+        return PolarTasks(key, (radius, radius), (0.0, np.pi), part=part)
+
+    lower = (np.pi + _JUST_OUTSIDE, 2 * np.pi - _JUST_OUTSIDE)
+    return interleaved(upper, PolarTasks(key, (radius, radius), lower))
+
+
+def product_splits(every: Sequence[Splits]) -> Splits:
+    """Splits of independent task keys together.
+
+    `train` and `test` combine their own. In `extrapolation` every one that can leaves its training
+    range; the others stay within `test`.
+    """
+    if len(every) == 1:
+        return every[0]
+    combined: Splits = {}
+    for name in ("train", "test"):
+        combined[name] = ProductTasks([splits[name] for splits in every])
+    if any("extrapolation" in splits for splits in every):
+        outside = [splits.get("extrapolation", splits["test"]) for splits in every]
+        combined["extrapolation"] = ProductTasks(outside)
+    return combined
+
+
+@dataclass(frozen=True)
+class TaskRange:
+    """Uniform (or log-uniform) values of one task key.
+
+    Attributes:
+        low: lower bound in training.
+        high: upper bound in training.
+        log: uniform in the logarithm.
+        shape: shape of the value.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}
+
+    low: float
+    high: float
+    log: bool = False
+    shape: tuple[int, ...] = ()
+
+    def outer(self) -> tuple[float, float]:
+        """The range in which extrapolation takes place: half as wide again in all.
+
+        Raises:
+            EnvironmentConfigError: if the range does not increase, or cannot be logarithmic.
+        """
+        if not self.low < self.high or (self.log and not self.low > 0):
+            raise EnvironmentConfigError(
+                "a task range must increase (and be positive if log), "
+                f"got [{self.low}, {self.high}]"
+            )
+        if self.log:
+            factor = (self.high / self.low) ** 0.25
+            return self.low / factor, self.high * factor
+        margin = 0.25 * (self.high - self.low)
+        # quantities that are never negative in training stay so
+        low = max(0.0, self.low - margin) if self.low >= 0 else self.low - margin
+        return low, self.high + margin
+
+
+def range_splits(ranges: Mapping[str, TaskRange]) -> Splits:
+    """Splits of task keys that are drawn together.
+
+    Raises:
+        EnvironmentConfigError: if uniform and log-uniform ranges are mixed.
+    """
+    if len({r.log for r in ranges.values()}) > 1:
+        raise EnvironmentConfigError("task ranges must be all uniform or all log-uniform")
+
+    def bounds(value: Callable[[TaskRange], float]) -> Bounds:
+        return {key: np.full(r.shape, value(r)) for key, r in ranges.items()}
+
+    outer = bounds(lambda r: r.outer()[0]), bounds(lambda r: r.outer()[1])
+    log = next(iter(ranges.values())).log
+    return box_splits(bounds(lambda r: r.low), bounds(lambda r: r.high), outer, log)

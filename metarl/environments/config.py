@@ -1,0 +1,37 @@
+"""Which environment, with which tasks: the `env` section of a config."""
+
+from typing import Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat
+
+from metarl.config_model import ConfigModel
+from metarl_envs.gymnasium_envs.model_fields import FieldRange
+from metarl_envs.tasks.splits import TaskRange
+
+
+class PluginConfig(ConfigModel):
+    """How a plain Gymnasium environment becomes a task environment."""
+
+    tasks: dict[str, TaskRange] | None = None
+    apply: str | None = None
+    """`module:function` with signature (env, task); by default the environment's set_task."""
+    vary_fields: tuple[FieldRange, ...] = ()
+    """Fields of a MuJoCo model to vary, without code."""
+    drop_keys: tuple[str, ...] = ()
+    """Keys of a Dict observation that would reveal the task."""
+    num_workers: NonNegativeInt = 2
+    """Processes; 0 steps everything in this one."""
+    start_method: Literal["spawn", "fork", "forkserver"] = "spawn"
+    action_scale: PositiveFloat = 1.0
+
+
+class EnvConfig(ConfigModel):
+    """An environment as Gymnasium names it, `[module:]namespace/Name-v0`."""
+
+    id: str
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Constructor arguments."""
+    plugin: PluginConfig | None = None
+    """For environments that are not task environments by themselves."""
+    observe_task: bool = False
+    """Append the task to the observation: an oracle, to compare with."""
