@@ -12,6 +12,7 @@ from surrogate_problems import (
     finite_differences,
     neural_objective,
 )
+from test_learners import World
 
 from metarl.estimators.objectives import clipped_ratio, likelihood_ratio
 from metarl.learners.gradient.inner_loop import STEP_SIZE, InnerLoop, InnerLoopConfig
@@ -205,3 +206,11 @@ def test_learning_rate_schedule(float64):
         rates.append(optimizer._rate())
         optimizer.update(objective, objective.theta)
     np.testing.assert_allclose(rates, [0.1, 0.055, 0.01, 0.01])
+
+
+def test_anil_adapts_the_last_of_many_layers():
+    world = World("anil", policy={"hidden_sizes": [4] * 11})
+    rollouts, state = world.collect(world.begin())
+    adapted = world.learner.adapt(state, rollouts)
+    moved = {n for n, v in adapted.params_M.items() if not torch.equal(v, state.params_M[n])}
+    assert moved == {"layer_11.weight", "layer_11.bias", "log_std"}

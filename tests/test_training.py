@@ -1,15 +1,20 @@
 import csv
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 
 import metarl
 from metarl.experiment.checkpoint import read_checkpoint
 from metarl.experiment.config import load_config, parse_config
 from metarl.params import flatten
+from metarl.training import trainer
+from metarl.training.run_log import RunLog
+from metarl_envs.robots.half_cheetah import HalfCheetah
 
 
 def weights(folder):
@@ -127,3 +132,27 @@ def test_missing_gpu_is_refused(tiny_config, tmp_path):
     with pytest.raises(metarl.ConfigError, match="no CUDA device"):
         metarl.train(tiny_config.model_copy(update={"device": "cuda"}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_console_lists_steps_in_their_order(tmp_path):
+    console = Console(record=True, width=200, file=io.StringIO())
+    log = RunLog(tmp_path, 0, console)
+    times = {"time/env_steps_per_s": 1.0, "time/physics": 0.0}
+    log.write(0, {f"train/return_step_{k}": float(k) for k in (0, 10, 2)} | times, show=True)
+    log.close()
+    assert "0.0 -> 2.0 -> 10.0" in console.export_text()
+
+
+def test_num_threads_limits_the_physics_too(tiny_document, tmp_path, monkeypatch):
+    seen = []
+    original = trainer.evaluate
+
+    def evaluate(*args, **kwargs):
+        seen.append(HalfCheetah(2).simulations.batch.nthread)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    before = torch.get_num_threads()
+    metarl.train(parse_config({**tiny_document, "num_threads": 1}), tmp_path / "run")
+    torch.set_num_threads(before)
+    assert seen == [1]

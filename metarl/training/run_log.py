@@ -66,7 +66,7 @@ class _ConsoleLines(KVWriter):
             prefix = f"{group}/return_step_"
             returns = {k: v for k, v in key_values.items() if k.startswith(prefix)}
             if returns:
-                values = " -> ".join(f"{returns[key]:.1f}" for key in sorted(returns))
+                values = " -> ".join(f"{returns[key]:.1f}" for key in sorted(returns, key=_step))
                 parts.append(f"{name} {values}")
         if key_values.get("train/rejected_because"):
             parts.append(f"step rejected: {key_values['train/rejected_because']}")
@@ -76,6 +76,11 @@ class _ConsoleLines(KVWriter):
 
     def close(self) -> None:
         """The console stays open."""
+
+
+def _step(key: str) -> int:
+    """The number at the end of `group/return_step_10`."""
+    return int(key.rpartition("_")[2])
 
 
 def _rows_before(path: Path, iteration: int) -> list[dict[str, str]]:

@@ -28,6 +28,7 @@ from metarl.learners.base import Metrics, State
 from metarl.seeding import Purpose
 from metarl.training.progress import describe, make_progress, time_split
 from metarl.training.run_log import RunLog
+from metarl_envs.engine.simulations import physics_threads
 from metarl_envs.tasks.batches import repeat, to_json
 
 # Keys that may change when a run is resumed: none of them alters the iterations already made
@@ -56,11 +57,12 @@ def train(
         UserError: if the config, environment or run folder is not usable.
     """
     torch.set_num_threads(config.num_threads or _num_cpus())
-    trainer = _Trainer(config, Path(run_dir), resume, console or Console())
-    try:
-        return trainer.run()
-    finally:
-        trainer.close()
+    with physics_threads(config.num_threads):
+        trainer = _Trainer(config, Path(run_dir), resume, console or Console())
+        try:
+            return trainer.run()
+        finally:
+            trainer.close()
 
 
 class _Trainer:

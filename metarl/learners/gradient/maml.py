@@ -48,7 +48,8 @@ class ANIL(ThroughAdaptation):
     def _make_inner(self, policy: Policy) -> InnerLoop:
         self.policy = policy
         names = policy.init(torch.Generator())
-        last = max(name.split(".")[0] for name in names if name.startswith("layer_"))
+        layers = {int(name[6:].split(".")[0]) for name in names if name.startswith("layer_")}
+        last = f"layer_{max(layers)}."
         head = {name for name in names if name.startswith(last) or name == "log_std"}
         return InnerLoop(policy, self.config.inner, head.__contains__)
 
