@@ -78,7 +78,7 @@ class Bench:
         config = workload.config()
         num_envs = workload.meta_batch * workload.episodes
         self._env = make_env(config.env, num_envs, workload.horizon)
-        robot = self._env
+        robot: object = self._env
         if not isinstance(robot, MujocoTaskEnv):
             raise EnvironmentFitError(f"{workload.env} has no physics engine to compare with")
         self._limit = PhysicsLimit(robot.simulations.batch)
