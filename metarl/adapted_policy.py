@@ -33,6 +33,7 @@ class AdaptedPolicy:
         state: Any = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
+        reward: np.ndarray | float | None = None,
     ) -> tuple[np.ndarray, Any]:
         """Actions for one observation (O,) or several (N, O), clipped to the action space.
 
@@ -41,25 +42,40 @@ class AdaptedPolicy:
             state: what the previous call returned, or None at the start.
             episode_start: bool (N,), where an episode begins; None for nowhere but at the start.
             deterministic: the most likely action instead of a sampled one.
+            reward: what the previous action earned, a number or (N,). A learner that acts on
+                rewards (RL2) needs it in every call but the first.
 
         Returns:
             Actions, shape (A,) or (N, A), and the state for the next call.
+
+        Raises:
+            ConfigError: if a reward is needed and not given.
         """
         learner, several = self.learner, np.ndim(obs) > 1
         dtype = array_dtype(learner.dtype)
         obs_MEO = np.asarray(np.atleast_2d(obs)[None], dtype)
         shape = (*obs_MEO.shape[:2], learner.spec.action_size)
-        inner, action, reward = state if state is not None else (self.state, None, None)
+        if reward is None and state is not None and learner.acts_on_rewards:
+            raise ConfigError(
+                "this policy goes on adapting from its rewards: give predict the reward of the "
+                "previous action (reward=...)"
+            )
+        inner, action = state if state is not None else (self.state, None)
         started = state is None if episode_start is None else episode_start
         first = np.zeros(shape[:2], bool) | started
-        action = np.zeros(shape, dtype) if action is None else action
-        reward = np.zeros(shape[:2], dtype) if reward is None else reward
+        # as in training: nothing comes before an episode's first step
+        action = np.zeros(shape, dtype) if action is None else np.where(first[..., None], 0, action)
+        rewards = np.zeros(shape[:2], dtype)
+        if reward is not None:
+            rewards = np.where(first, 0, np.asarray(reward, dtype).reshape(-1) + rewards)
         noise = None if deterministic else self._generator.standard_normal(shape).astype(dtype)
         with torch.no_grad():
-            step, inner = learner.act(inner, obs_MEO, action, reward, first, noise)
+            step, inner = learner.act(
+                inner, obs_MEO, action.astype(dtype), rewards.astype(dtype), first, noise
+            )
         actions = step.actions_MEA[0]
         clipped = np.clip(actions, self.action_space.low, self.action_space.high)
-        return (clipped if several else clipped[0]), (inner, step.actions_MEA, reward)
+        return (clipped if several else clipped[0]), (inner, step.actions_MEA)
 
 
 def adapt(
@@ -116,10 +132,11 @@ def _one_by_one(
 ) -> tuple[Rollouts, State]:
     """Rollouts of one environment, one episode after the other."""
     batch = cast(TaskEnv, _BatchOfOne(env))
-    parts = [
-        collect(batch, learner, state, (*path, episode), [0], horizon)[0]
-        for episode in range(episodes)
-    ]
+    parts = []
+    for episode in range(episodes):
+        # a learner that remembers goes from episode to episode: one trial
+        rollouts, state = collect(batch, learner, state, (*path, episode), [0], horizon)
+        parts.append(rollouts)
     return Rollouts.concatenate_episodes(parts), state
 
 

@@ -3,7 +3,8 @@
 python scripts/compare.py configs/point_navigation/*.yaml --seeds 0 1 2 --run-dir runs/compare
 
 Every run is a run folder of its own; runs that are already there are not repeated. The
-interquartile mean and its interval are over all seeds, tasks and episodes.
+interquartile mean is over all seeds, tasks and episodes; its interval resamples seeds. With fewer
+than five of them, each seed's own interquartile mean stands beside it.
 """
 
 import argparse
@@ -17,7 +18,9 @@ from rich.console import Console
 
 import metarl
 from metarl.command_line import run
-from metarl.evaluation.statistics import summarize
+from metarl.evaluation.statistics import interquartile_mean, seed_interval
+
+_MANY_SEEDS = 5
 
 
 def main() -> None:
@@ -52,11 +55,20 @@ def _trained(path: Path, seed: int, arguments: argparse.Namespace) -> Path:
 def _row(name: str, folders: Sequence[Path]) -> list[str]:
     documents = [json.loads((folder / "evaluation.json").read_text()) for folder in folders]
     returns = np.stack([document["returns"] for document in documents])  # seeds, K+1, M, E
-    # tasks differ between runs only in their training: episodes of all seeds are one stratum
-    pooled = np.concatenate(list(returns), axis=2)
-    cells = [f"{s.iqm:.1f} [{s.ci_low:.1f}, {s.ci_high:.1f}]" for s in summarize(pooled)]
+    cells = [seeds_cell(returns[:, step]) for step in range(returns.shape[1])]
     steps, minutes = np.mean([_cost(folder) for folder in folders], axis=0)
     return [name, str(len(folders)), f"{steps / 1e6:.1f} M", f"{minutes:.1f}", *cells]
+
+
+def seeds_cell(returns_SME: np.ndarray) -> str:
+    """Interquartile mean after one step, its interval over seeds, and few seeds' own values."""
+    iqm = float(interquartile_mean(returns_SME.reshape(-1)))
+    low, high = seed_interval(returns_SME)
+    cell = f"{iqm:.1f} [{low:.1f}, {high:.1f}]"
+    if len(returns_SME) >= _MANY_SEEDS:
+        return cell
+    own = (interquartile_mean(returns_ME.reshape(-1)) for returns_ME in returns_SME)
+    return f"{cell} ({', '.join(f'{value:.1f}' for value in own)})"
 
 
 def _cost(folder: Path) -> tuple[float, float]:

@@ -2,8 +2,10 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 
 import metarl
+from metarl.experiment.config import parse_config
 from metarl.params import flatten
 
 ID = "metarl/PointNavigation-v0"
@@ -77,3 +79,37 @@ def test_environment_that_does_not_fit(learner):
         metarl.adapt(learner, gymnasium.make(ID))
     with pytest.raises(metarl.UserError, match="observations of size 4"):
         metarl.adapt(learner, gymnasium.make("CartPole-v1"))
+
+
+@pytest.fixture(scope="module")
+def memory_learner(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "rl2"
+    metarl.train(parse_config({**TINY, "learner": {"name": "rl2"}, "iterations": 1}), folder)
+    return metarl.load(folder)
+
+
+def test_a_memory_adapts_to_any_gymnasium_environment(memory_learner):
+    env = gymnasium.wrappers.TimeLimit(PlainPoint(), 10)
+    policy = metarl.adapt(memory_learner, env, episodes=3, steps=1)
+    empty = memory_learner.begin(1, 1).parts["hidden"]
+    assert not np.array_equal(policy.state.parts["hidden"], empty)
+    fresh = metarl.adapt(memory_learner, env, episodes=3, steps=0)
+    actions = [p.predict(np.zeros(2), deterministic=True)[0] for p in (policy, fresh)]
+    assert not np.array_equal(*actions)
+
+
+def test_a_memory_acts_on_the_rewards_of_a_loop_of_ones_own(memory_learner):
+    env = make()
+    policy = metarl.adapt(memory_learner, env, episodes=2, steps=1)
+    obs, _ = env.reset(seed=0)
+    _, state = policy.predict(obs, deterministic=True)
+    with pytest.raises(metarl.ConfigError, match="give predict the reward"):
+        policy.predict(obs, state, deterministic=True)
+    after = [
+        policy.predict(obs, state, deterministic=True, reward=reward)[0] for reward in (0.0, -5.0)
+    ]
+    assert not np.array_equal(*after)
+    # at an episode's start neither the previous action nor its reward counts
+    start = np.array([True])
+    first = [policy.predict(obs, state, start, True, reward=reward)[0] for reward in (0.0, -5.0)]
+    assert np.array_equal(*first)

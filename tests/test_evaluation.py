@@ -8,7 +8,12 @@ from gymnasium import spaces
 
 import metarl
 from metarl.evaluation import EvaluationResult, evaluate_tasks
-from metarl.evaluation.statistics import interquartile_interval, interquartile_mean, summarize
+from metarl.evaluation.statistics import (
+    interquartile_interval,
+    interquartile_mean,
+    seed_interval,
+    summarize,
+)
 from metarl.learners.base import MetaLearner, Spec
 from metarl.params import flatten
 from metarl.policies.actors import ActionStep
@@ -205,6 +210,14 @@ class TestStatistics:
     def test_one_episode_per_task_resamples_tasks(self):
         low, high = interquartile_interval(np.random.default_rng(0).normal(size=(40, 1)))
         assert low < high
+
+    def test_seeds_are_resampled_whole(self):
+        # seeds differ, tasks and episodes do not: the interval is that of the seeds' values
+        values = np.repeat([0.0, 10.0, 20.0, 30.0], 6).reshape(4, 2, 3)
+        low, high = seed_interval(values)
+        assert low < 10.0 and high > 20.0
+        assert np.isnan(seed_interval(values[:1])).all()
+        assert seed_interval(np.full((3, 2, 3), 2.5)) == (2.5, 2.5)
 
     def test_summary(self):
         rows = summarize(np.stack([np.zeros((2, 4)), np.ones((2, 4))]))

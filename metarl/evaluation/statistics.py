@@ -54,6 +54,20 @@ def interquartile_interval(values_ME: np.ndarray, seed: int = 0) -> tuple[float,
     return float(interval.low), float(interval.high)
 
 
+def seed_interval(values_SME: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the interquartile mean over training seeds S.
+
+    Whole seeds are resampled, with all their tasks and episodes; one seed has no interval.
+    """
+    count = len(values_SME)
+    if count == 1:
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng(seed).integers(count, size=(_RESAMPLES, count))
+    means = [float(interquartile_mean(values_SME[seeds].reshape(-1))) for seeds in drawn]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
 def summarize(returns_KME: np.ndarray, seed: int = 0) -> list[StepSummary]:
     """Mean, interquartile mean and its interval after each number of adaptation steps."""
     return [

@@ -72,6 +72,7 @@ class MetaLearner(ABC):
     Attributes:
         spec: what it was built for.
         trained_on: where it comes from, or None if it was built by hand.
+        acts_on_rewards: whether its actions depend on the rewards of earlier ones.
         device: where its tensors live.
         dtype: of its parameters and of the rollouts it is given.
     """
@@ -79,6 +80,7 @@ class MetaLearner(ABC):
     Config: ClassVar[type[LearnerConfig]]
     spec: Spec
     trained_on: TrainedOn | None = None
+    acts_on_rewards: ClassVar[bool] = False
     device: torch.device
     dtype: torch.dtype
 

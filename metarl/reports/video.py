@@ -75,11 +75,12 @@ def record(
 
 def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int, frames: list[Any]) -> float:
     obs, _ = env.reset(seed=seed)
-    total, state, done = 0.0, None, False
+    total, state, reward, done = 0.0, None, 0.0, False
     while not done:
-        action, state = policy.predict(obs, state, deterministic=True)
-        obs, reward, terminated, truncated, _ = env.step(action)
-        total, done = total + float(reward), terminated or truncated
+        action, state = policy.predict(obs, state, deterministic=True, reward=reward)
+        obs, earned, terminated, truncated, _ = env.step(action)
+        reward = float(earned)
+        total, done = total + reward, terminated or truncated
         frame = env.render()
         if not isinstance(frame, np.ndarray):
             raise EnvironmentFitError("the environment rendered no picture")

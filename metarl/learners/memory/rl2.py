@@ -65,6 +65,7 @@ class RL2(MetaLearner):
     """See the module."""
 
     Config = RL2Config
+    acts_on_rewards = True
 
     def __init__(
         self,
