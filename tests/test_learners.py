@@ -243,3 +243,11 @@ def test_nothing_touches_the_global_random_generators():
     world.iterate()
     assert np.random.random() == np.random.RandomState(5).random_sample()
     assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(5)))
+
+
+@pytest.mark.parametrize("name", ["maml", "rl2"])
+def test_training_logs_success_where_the_environment_reports_it(name):
+    world = World(name, "metarl/PointNavigationSparse-v0")
+    metrics = world.iterate()
+    assert {"train/success_step_0", "train/success_step_1"} <= metrics.keys()
+    assert not any("success" in key for key in World(name).iterate())

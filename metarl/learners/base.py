@@ -5,7 +5,7 @@ O observation, A action.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -148,3 +148,14 @@ class MetaLearner(ABC):
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `training_state` gave."""
         assert not state, "this learner keeps no training state"
+
+
+def phase_metrics(phases: Sequence[Rollouts]) -> Metrics:
+    """Returns, success (where the environment reports it) and divergence of training's rollouts."""
+    metrics: Metrics = {}
+    for step, rollouts in enumerate(phases):
+        metrics[f"train/return_step_{step}"] = float(rollouts.returns_ME.mean())
+        if rollouts.success_ME is not None:
+            metrics[f"train/success_step_{step}"] = float(rollouts.success_ME.double().mean())
+    diverged = sum(int(rollouts.diverged_ME.sum()) for rollouts in phases)
+    return {**metrics, "train/diverged": float(diverged)}

@@ -20,7 +20,7 @@ from torch import Tensor
 from metarl.estimators.advantages import AdvantageConfig, Batch, make_batch
 from metarl.estimators.value_baselines import require_enough_samples
 from metarl.interaction.rollouts import Rollouts
-from metarl.learners.base import Collect, LearnerConfig, MetaLearner, Metrics, Spec
+from metarl.learners.base import Collect, LearnerConfig, MetaLearner, Metrics, Spec, phase_metrics
 from metarl.learners.gradient.inner_loop import InnerLoop, InnerLoopConfig
 from metarl.learners.gradient.meta_objective import LocalTerms, MetaObjective
 from metarl.learners.gradient.outer import OuterResult, make_outer
@@ -183,12 +183,7 @@ class GradientBasedLearner(MetaLearner):
         self._theta = result.theta
         for rollouts in phases:
             self.normalizer.update(rollouts)
-        metrics: Metrics = {
-            f"train/return_step_{step}": float(rollouts.returns_ME.mean())
-            for step, rollouts in enumerate(phases)
-        }
-        diverged = sum(int(rollouts.diverged_ME.sum()) for rollouts in phases)
-        metrics |= {"train/diverged": float(diverged), **result.metrics}
+        metrics: Metrics = {**phase_metrics(phases), **result.metrics}
         if "log_std" in result.theta:
             metrics["train/log_std"] = float(result.theta["log_std"].mean())
         return metrics

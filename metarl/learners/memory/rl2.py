@@ -24,7 +24,7 @@ from metarl.errors import ConfigError
 from metarl.estimators.advantages import AdvantageConfig, make_batch
 from metarl.estimators.value_baselines import require_enough_samples
 from metarl.interaction.rollouts import Rollouts
-from metarl.learners.base import Collect, MetaLearner, Metrics, Spec
+from metarl.learners.base import Collect, MetaLearner, Metrics, Spec, phase_metrics
 from metarl.learners.memory.trial_ppo import TrialPPO, TrialPPOConfig
 from metarl.params import Params
 from metarl.policies.actors import ActionStep, RecurrentActor, to_array
@@ -157,15 +157,11 @@ class RL2(MetaLearner):
         for _ in range(self.config.trial_episodes):
             rollouts, state = collect(state)
             episodes.append(_without_padding(rollouts))
-        metrics: Metrics = {
-            f"train/return_step_{k}": float(rollouts.returns_ME.mean())
-            for k, rollouts in enumerate(episodes)
-        }
-        diverged = sum(int(rollouts.diverged_ME.sum()) for rollouts in episodes)
+        metrics = phase_metrics(episodes)
         result = self._update([self.normalizer.rollouts(rollouts) for rollouts in episodes])
         for rollouts in episodes:
             self.normalizer.update(rollouts)
-        return {**metrics, "train/diverged": float(diverged), **result}
+        return {**metrics, **result}
 
     def _update(self, episodes: Sequence[Rollouts]) -> Metrics:
         trial = _concatenate(episodes)
