@@ -189,3 +189,15 @@ def test_the_clock_tells_physics_from_the_rest_of_the_environment(tiny_document)
     collect(env, learner, learner.begin(3, 4), PATH, [0, 1, 2], 20, clock)
     assert 0 < clock.physics_s < clock.env_s
     assert clock.physics_s == pytest.approx(env.unwrapped.physics_s)
+
+
+def test_the_observation_after_every_step_stands_in_the_next_one(tiny_document):
+    env, learner, _ = setup(tiny_document, env_id="metarl/HopperRandParams-v0", horizon=60)
+    rollouts = rollouts_of(env, learner, horizon=60)
+    longest = int(rollouts.lengths_ME.max())
+    assert longest < 60
+    after = rollouts.obs_MEHO.gather(
+        2, rollouts.lengths_ME[..., None, None].expand(-1, -1, 1, rollouts.obs_MEHO.shape[-1])
+    )
+    assert torch.equal(after.squeeze(2), rollouts.last_obs_MEO)
+    assert torch.equal(rollouts.obs_MEHO[:, :, longest], rollouts.last_obs_MEO)

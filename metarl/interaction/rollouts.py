@@ -30,7 +30,7 @@ class Rollouts:
     """E episodes of each of M tasks.
 
     Attributes:
-        obs_MEHO: observations before each action.
+        obs_MEHO: observations before each action; after an episode's end the last one, repeated.
         actions_MEHA: actions as the policy gave them (before any clipping).
         rewards_MEH: rewards; zero where not valid.
         log_probs_MEH: log-probabilities of the actions at the parameters that sampled them.
@@ -173,7 +173,7 @@ def collect(
             previous = recorder.outcome(t, rewards, terminated, truncated, info)
             if recorder.all_ended:
                 break
-    rollouts = recorder.finish(obs)
+    rollouts = recorder.finish(obs, t + 1)
     clock.env_steps += rollouts.num_steps
     clock.physics_s += _physics_s(env) - physics_before
     return rollouts, state
@@ -249,7 +249,10 @@ class _Recorder:
                 success = np.asarray(info[key]).reshape(self._shape).astype(bool) & running
                 self._success = success if self._success is None else self._success | success
 
-    def finish(self, last_obs: np.ndarray) -> Rollouts:
+    def finish(self, last_obs: np.ndarray, taken: int) -> Rollouts:
+        """The rollouts, after the `taken` steps of the longest episode."""
+        last_obs_MEO = np.array(last_obs, self.dtype).reshape(*self._shape, -1)
+        self._obs[:, :, taken:] = last_obs_MEO[:, :, None]
         valid_MEH = np.arange(self._horizon) < self._lengths[..., None]
         self._rewards *= valid_MEH
         arrays: dict[str, np.ndarray] = {
@@ -260,7 +263,7 @@ class _Recorder:
             "valid_MEH": valid_MEH,
             "terminated_ME": self._terminated,
             "diverged_ME": self._diverged,
-            "last_obs_MEO": np.array(last_obs, self.dtype).reshape(*self._shape, -1),
+            "last_obs_MEO": last_obs_MEO,
         }
         if self._success is not None:
             arrays["success_ME"] = self._success
