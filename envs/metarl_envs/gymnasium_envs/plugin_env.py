@@ -80,13 +80,7 @@ class PluginEnv(TaskVectorEnv):
         )
         if isinstance(actions, spaces.Discrete):
             self.single_action_space = spaces.Discrete(int(actions.n))
-        sizes = (obs_size, len(low))
-        self._pool: InProcess | WorkerPool
-        if num_workers == 0:
-            self._pool = InProcess(definition, num_envs, *sizes)
-        else:
-            workers = min(num_workers, num_envs)
-            self._pool = WorkerPool(definition, num_envs, workers, *sizes, start_method)
+        self._pool = _pool(definition, num_envs, num_workers, (obs_size, len(low)), start_method)
         self._views = self._pool.shared.views()
         self._has_new_task[:] = True
 
@@ -136,6 +130,20 @@ class PluginEnv(TaskVectorEnv):
     def __del__(self) -> None:
         if hasattr(self, "_pool"):
             self._pool.close()
+
+
+def _pool(
+    definition: PluginDefinition,
+    num_envs: int,
+    num_workers: int,
+    sizes: tuple[int, int],
+    start_method: str,
+) -> InProcess | WorkerPool:
+    """The sub-environments; `sizes` are those of observations and actions."""
+    if num_workers == 0:
+        return InProcess(definition, num_envs, *sizes)
+    workers = min(num_workers, num_envs)
+    return WorkerPool(definition, num_envs, workers, *sizes, start_method)
 
 
 def _centre(space: spaces.Dict) -> dict[str, Any]:
