@@ -25,7 +25,7 @@ class PhysicsLimit:
     """
 
     def __init__(self, batch: Batch) -> None:
-        self._batch, self._alone = batch, Batch(batch.model, batch.nsim, batch.nthread)
+        self._batch, self.alone = batch, Batch(batch.model, batch.nsim, batch.nthread)
         self._calls = 0
         self.clear()
 
@@ -44,15 +44,16 @@ class PhysicsLimit:
     def reset(self, *args: Any, **kwargs: Any) -> None:
         """Reset the batch, and note the simulations' model fields."""
         start = time.perf_counter()
-        self._copy_fields()
+        self.copy_fields()
         self.extra_s += time.perf_counter() - start
         self._batch.reset(*args, **kwargs)
 
-    def _copy_fields(self) -> None:
+    def copy_fields(self) -> None:
+        """Give the other batch this one's model fields."""
         for name in MODEL_FIELDS:
             values = self._batch.expanded(name)
             if values is not None:
-                self._alone.expand(name)[:] = values
+                self.alone.expand(name)[:] = values
 
     def step(self, rows: np.ndarray | None = None, nstep: int = 1) -> None:
         """Step the batch; every eighth time, the other one too."""
@@ -66,14 +67,15 @@ class PhysicsLimit:
         self.engine_s += end - start
         if before is not None:
             self._repeated_s += end - start
-            self._repeat(before, rows, nstep)
+            self.repeat(before, rows, nstep)
         self.extra_s += (start - begin) + (time.perf_counter() - end)
 
-    def _repeat(self, before: np.ndarray, rows: np.ndarray | None, nstep: int) -> None:
+    def repeat(self, before: np.ndarray, rows: np.ndarray | None, nstep: int) -> None:
+        """Repeat a step from the states before it, twice."""
         for _ in range(2):
-            self._alone.state[:] = before
+            self.alone.state[:] = before
             start = time.perf_counter()
-            self._alone.step(rows, nstep=nstep)
+            self.alone.step(rows, nstep=nstep)
         self._alone_s += time.perf_counter() - start
 
     def __getattr__(self, name: str) -> Any:

@@ -19,20 +19,21 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from benchmarks import Workload
-from metarl.environments.make import spec_of_spaces
+from metarl.environments.fit import spec_of_spaces
 from metarl.experiment.building import build_learner
-from metarl.interaction.rollouts import arithmetic_threads
+from metarl.interaction.threads import arithmetic_threads
+from metarl.policies.actors import Percept
 
 TASKS, EPISODES = 2, 20
 NUM_ENVS = TASKS * EPISODES
 _ENDLESS = 10**9  # an episode that has ended would cost nothing
-_SECONDS = 1.0  # per environment
+SECONDS = 1.0  # per environment
 
 
 def speeds() -> dict[str, float]:
     """Environment steps/s of every vector environment that is installed and starts."""
     measured = {}
-    for name, make in _makers().items():
+    for name, make in makers().items():
         try:
             measured[name] = _speed(make())
         except Exception as error:  # of any kind: the other figures must not be lost
@@ -40,8 +41,9 @@ def speeds() -> dict[str, float]:
     return measured
 
 
-def _makers() -> dict[str, Callable[[], Any]]:
-    makers: dict[str, Callable[[], Any]] = {
+def makers() -> dict[str, Callable[[], Any]]:
+    """Vector environments by name."""
+    found: dict[str, Callable[[], Any]] = {
         "metarl, native": lambda: gymnasium.make_vec(
             "metarl/HalfCheetahVel-v0",
             num_envs=NUM_ENVS,
@@ -55,8 +57,8 @@ def _makers() -> dict[str, Callable[[], Any]]:
         ),
     }
     if importlib.util.find_spec("envpool") is not None:
-        makers["EnvPool"] = _envpool
-    return makers
+        found["EnvPool"] = _envpool
+    return found
 
 
 def _envpool() -> Any:
@@ -75,18 +77,19 @@ def _speed(env: Any) -> float:
     """Steps/s with a 2x64 policy of `TASKS` tasks choosing the actions."""
     single = gymnasium.make("metarl/HalfCheetahVel-v0", torso_position=False)
     workload = Workload("metarl/HalfCheetahVel-v0", TASKS, EPISODES, 200)
-    spec = spec_of_spaces(single.observation_space, single.action_space, EPISODES, 200)
+    spec = spec_of_spaces(single.observation_space, single.action_space)
     learner = build_learner(workload.config(), spec)
-    state, generator = learner.begin(TASKS, EPISODES), np.random.default_rng(0)
+    actor = learner.actor(learner.begin(TASKS, EPISODES))
+    generator = np.random.default_rng(0)
     result = env.reset()
     obs = result[0] if isinstance(result, tuple) else result
     steps, start = 0, time.perf_counter()
     with arithmetic_threads(1), torch.no_grad():
-        while time.perf_counter() - start < _SECONDS:
+        while time.perf_counter() - start < SECONDS:
             obs_MEO = np.asarray(obs, np.float32).reshape(TASKS, EPISODES, -1)
             noise = generator.standard_normal((TASKS, EPISODES, spec.action_size), np.float32)
             zeros = np.zeros((TASKS, EPISODES), np.float32)
-            step, _ = learner.act(state, obs_MEO, 0.0 * noise, zeros, zeros > 0, noise)
+            step = actor.act(Percept(obs_MEO, 0.0 * noise, zeros, zeros > 0), noise)
             actions = step.actions_MEA.reshape(NUM_ENVS, -1).clip(-1.0, 1.0)
             obs = env.step(actions)[0]
             steps += TASKS * EPISODES

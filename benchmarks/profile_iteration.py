@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-import metarl.interaction.rollouts as rollouts
 from benchmarks import Bench, Workload
 from benchmarks.limit import PhysicsLimit
 from metarl.command_line import run
+from metarl.interaction import sampler
 from metarl.learners import LEARNERS
-from metarl.learners.gradient.base import GradientBasedLearner
+from metarl.learners.gradient.base import GradientBasedLearner, ReactiveActor
 from metarl.learners.gradient.inner_loop import InnerLoop
 from metarl.learners.gradient.meta_objective import MetaObjective
-from metarl.learners.memory.rl2 import RL2
+from metarl.learners.memory.rl2 import RL2, RememberingActor
 from metarl.learners.memory.trial_ppo import TrialPPO
 from metarl_envs.robots.base import MujocoTaskEnv
 
@@ -31,20 +31,20 @@ _LIMIT = "the limit"
 
 _PARTS: list[tuple[Any, str, str]] = [
     (PhysicsLimit, "step", "physics"),
-    (PhysicsLimit, "_repeat", _LIMIT),
-    (PhysicsLimit, "_copy_fields", _LIMIT),
+    (PhysicsLimit, "repeat", _LIMIT),
+    (PhysicsLimit, "copy_fields", _LIMIT),
     (MujocoTaskEnv, "step", "observation and reward"),
     (MujocoTaskEnv, "reset", "reset"),
-    (rollouts, "reset_seeds", "reset"),
-    (rollouts, "action_noise", "noise"),
-    *((owner, "act", "policy") for owner in (GradientBasedLearner, RL2)),
-    *((rollouts._Recorder, n, "bookkeeping") for n in ("observe", "act", "outcome", "finish")),
-    (GradientBasedLearner, "_batch", "baseline and advantages"),
+    (sampler, "reset_seeds", "reset"),
+    (sampler, "action_noise", "noise"),
+    *((owner, "act", "policy") for owner in (ReactiveActor, RememberingActor)),
+    *((sampler.Recorder, n, "bookkeeping") for n in ("observe", "act", "outcome", "finish")),
+    (GradientBasedLearner, "samples", "baseline and advantages"),
     (InnerLoop, "step", "inner gradient"),
     (MetaObjective, "gradient", "outer gradient"),
     (MetaObjective, "fisher_product", "Fisher-vector products"),
     (MetaObjective, "evaluate", "line search"),
-    (RL2, "_update", "baseline and advantages"),
+    (RL2, "trial", "baseline and advantages"),
     (TrialPPO, "update", "PPO"),
 ]
 

@@ -5,6 +5,7 @@ measured between the steps of the work itself: a noisy machine slows both alike.
 """
 
 import gc
+import itertools
 import resource
 import sys
 import time
@@ -17,12 +18,16 @@ import numpy as np
 from mujoco.batch import Batch
 
 from benchmarks.limit import PhysicsLimit
-from metarl.environments.make import make_env, spec_of_spaces
+from metarl.environments.fit import spec_of_spaces
+from metarl.environments.make import make_env
 from metarl.errors import EnvironmentFitError
 from metarl.experiment.building import build_learner
 from metarl.experiment.config import ExperimentConfig, parse_config
-from metarl.interaction.rollouts import Rollouts, collect
-from metarl.learners.base import State
+from metarl.experiment.world import Alone
+from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.sampler import collect
+from metarl.learners.base import Iteration
+from metarl.seeding import Path as StreamPath
 from metarl.seeding import Purpose
 from metarl_envs.robots.base import MujocoTaskEnv
 from metarl_envs.tasks.batches import repeat
@@ -84,9 +89,7 @@ class Bench:
         self._limit = PhysicsLimit(robot.simulations.batch)
         robot.simulations.batch = cast(Batch, self._limit)
         spaces = self._env.single_observation_space, self._env.single_action_space
-        self._learner = build_learner(
-            config, spec_of_spaces(*spaces, workload.episodes, workload.horizon)
-        )
+        self._learner = build_learner(config, spec_of_spaces(*spaces))
         distribution = self._env.task_distribution("train")
         self._tasks = distribution.sample(workload.meta_batch, (0, Purpose.BENCHMARK))
         self._env.set_tasks(repeat(self._tasks, workload.episodes))
@@ -95,21 +98,21 @@ class Bench:
 
     def iteration(self, turn: int) -> Turn:
         """One whole meta-iteration."""
-        phase = 0
+        phases = itertools.count(1)
 
-        def gather(state: State) -> tuple[Rollouts, State]:
-            nonlocal phase
-            phase += 1
-            return self._collect(state, (1, Purpose.BENCHMARK, turn, phase))
+        def gather(state: object) -> Rollouts:
+            return self._collect(state, (1, Purpose.BENCHMARK, turn, next(phases)))
 
-        return self._timed(lambda: self._learner.iterate(gather, self._tasks))
+        meta_batch = self.workload.meta_batch
+        work = Iteration(turn, self._tasks, range(meta_batch), meta_batch, gather, Alone())
+        return self._timed(lambda: self._learner.iterate(work))
 
     def adaptation(self, turn: int) -> Turn:
         """Rollouts, an adaptation step, and rollouts with the adapted policy."""
 
         def adapt() -> None:
             state = self._learner.begin(self.workload.meta_batch, self.workload.episodes)
-            support, state = self._collect(state, (2, Purpose.BENCHMARK, turn, 0))
+            support = self._collect(state, (2, Purpose.BENCHMARK, turn, 0))
             state = self._learner.adapt(state, support)
             self._collect(state, (2, Purpose.BENCHMARK, turn, 1))
 
@@ -157,16 +160,14 @@ class Bench:
         limit = self._limit
         return Turn(self._steps, seconds, self._sampling_s, limit.engine_s, limit.alone_s)
 
-    def _collect(self, state: State, path: tuple[int, ...]) -> tuple[Rollouts, State]:
+    def _collect(self, state: object, path: StreamPath) -> Rollouts:
         keys = list(range(self.workload.meta_batch))
         start, extra_s = time.perf_counter(), self._limit.extra_s
-        rollouts, state = collect(
-            self._env, self._learner, state, path, keys, self.workload.horizon
-        )
+        rollouts = collect(self._env, self._learner, state, path, keys, self.workload.horizon)
         elapsed_s = time.perf_counter() - start
         self._sampling_s += elapsed_s - (self._limit.extra_s - extra_s)
         self._steps += rollouts.num_steps
-        return rollouts, state
+        return rollouts
 
 
 def peak_rss_mib() -> float:

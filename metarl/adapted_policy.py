@@ -1,44 +1,64 @@
 """Adapt to one task of one environment, and use the result like a stable-baselines3 model.
 
-Shapes: M = 1 task, E episodes, O observation, A action.
+Shapes: M = 1 task, E episodes, N observations, O observation, A action.
 """
 
-from typing import Any, cast
+from contextlib import closing
+from typing import Generic, NamedTuple, TypeVar
 
 import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
 
-from metarl.environments.make import require_fit
+from metarl.environments.fit import require_fit
+from metarl.environments.single import BatchOfOne, into_space, native_batch
 from metarl.errors import ConfigError
-from metarl.interaction.rollouts import Rollouts, collect
-from metarl.learners.base import MetaLearner, State
-from metarl.policies.actors import array_dtype
-from metarl.seeding import Purpose
-from metarl_envs.protocol import TaskEnv
-from metarl_envs.single_env import SingleTaskEnv
+from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.sampler import collect
+from metarl.learners.base import MetaLearner
+from metarl.policies.actors import Percept
+from metarl.policies.arrays import array_dtype
+from metarl.seeding import Path, Purpose, action_generator
+
+S = TypeVar("S")
 
 
-class AdaptedPolicy:
-    """A policy for one task. Acting changes neither it nor the learner it came from."""
+class LoopState(NamedTuple, Generic[S]):
+    """What `predict` has to be given back in its next call."""
 
-    def __init__(self, learner: MetaLearner, state: State, action_space: spaces.Box) -> None:
+    learner_state: S
+    previous_actions_MEA: np.ndarray
+
+
+class AdaptedPolicy(Generic[S]):
+    """A policy for one task. Acting changes neither it nor the learner it came from.
+
+    Args:
+        learner: the meta-learner.
+        state: its state after adaptation, for one task.
+        action_space: where actions go.
+        seed: of the noise of sampled actions.
+    """
+
+    def __init__(
+        self, learner: MetaLearner[S], state: S, action_space: spaces.Space, seed: int = 0
+    ) -> None:
         self.learner, self.state, self.action_space = learner, state, action_space
-        self._generator = np.random.default_rng(0)
+        self._generator = action_generator(seed)
 
     def predict(
         self,
         obs: np.ndarray,
-        state: Any = None,
+        state: LoopState[S] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
         reward: np.ndarray | float | None = None,
-    ) -> tuple[np.ndarray, Any]:
+    ) -> tuple[np.ndarray, LoopState[S]]:
         """Actions for one observation (O,) or several (N, O), clipped to the action space.
 
         Args:
-            obs: the observation or observations.
+            obs: the observation.
             state: what the previous call returned, or None at the start.
             episode_start: bool (N,), where an episode begins; None for nowhere but at the start.
             deterministic: the most likely action instead of a sampled one.
@@ -46,50 +66,68 @@ class AdaptedPolicy:
                 rewards (RL2) needs it in every call but the first.
 
         Returns:
-            Actions, shape (A,) or (N, A), and the state for the next call.
+            Actions, shape (A,) or (N, A) (an index or (N,) for discrete ones), and the state for
+            the next call.
 
         Raises:
             ConfigError: if a reward is needed and not given.
         """
-        learner, several = self.learner, np.ndim(obs) > 1
-        dtype = array_dtype(learner.dtype)
-        obs_MEO = np.asarray(np.atleast_2d(obs)[None], dtype)
-        shape = (*obs_MEO.shape[:2], learner.spec.action_size)
+        learner = self.learner
         if reward is None and state is not None and learner.acts_on_rewards:
             raise ConfigError(
                 "this policy goes on adapting from its rewards: give predict the reward of the "
                 "previous action (reward=...)"
             )
-        inner, action = state if state is not None else (self.state, None)
-        started = state is None if episode_start is None else episode_start
-        first = np.zeros(shape[:2], bool) | started
-        # as in training: nothing comes before an episode's first step
-        action = np.zeros(shape, dtype) if action is None else np.where(first[..., None], 0, action)
-        rewards = np.zeros(shape[:2], dtype)
-        if reward is not None:
-            rewards = np.where(first, 0, np.asarray(reward, dtype).reshape(-1) + rewards)
-        noise = None if deterministic else self._generator.standard_normal(shape).astype(dtype)
+        seen = self._percept(obs, state, episode_start, reward)
+        actor = learner.actor(self.state if state is None else state.learner_state)
+        noise_MEN = None
+        if not deterministic:
+            shape = (*seen.first_ME.shape, learner.noise_size)
+            noise_MEN = self._generator.standard_normal(shape).astype(seen.obs_MEO.dtype)
         with torch.no_grad():
-            step, inner = learner.act(
-                inner, obs_MEO, action.astype(dtype), rewards.astype(dtype), first, noise
-            )
-        actions = step.actions_MEA[0]
-        clipped = np.clip(actions, self.action_space.low, self.action_space.high)
-        return (clipped if several else clipped[0]), (inner, step.actions_MEA)
+            actions_MEA = actor.act(seen, noise_MEN).actions_MEA
+        actions = into_space(actions_MEA[0], self.action_space)
+        after = LoopState(actor.state, actions_MEA)
+        return (actions if np.ndim(obs) > 1 else actions[0]), after
+
+    def _percept(
+        self,
+        obs: np.ndarray,
+        state: LoopState[S] | None,
+        episode_start: np.ndarray | None,
+        reward: np.ndarray | float | None,
+    ) -> Percept:
+        """What the actor is told; as in training, nothing comes before an episode's first step."""
+        dtype = array_dtype(self.learner.dtype)
+        obs_MEO = np.asarray(np.atleast_2d(obs)[None], dtype)
+        shape = obs_MEO.shape[:2]
+        first_ME = np.zeros(shape, bool) | (
+            state is None if episode_start is None else episode_start
+        )
+        actions_MEA = np.zeros((*shape, self.learner.spec.action_size), dtype)
+        if state is not None:
+            kept = np.where(first_ME[..., None], 0.0, state.previous_actions_MEA)
+            actions_MEA = kept.astype(dtype)
+        rewards_ME = np.zeros(shape, dtype)
+        if reward is not None:
+            rewards_ME += np.where(first_ME, 0.0, np.asarray(reward, dtype).reshape(1, -1))
+        return Percept(obs_MEO, actions_MEA, rewards_ME, first_ME)
 
 
 def adapt(
-    learner: MetaLearner,
+    learner: MetaLearner[S],
     env: gymnasium.Env,
     *,
     episodes: int = 20,
     steps: int = 1,
     seed: int = 0,
-) -> AdaptedPolicy:
+) -> AdaptedPolicy[S]:
     """Adapt to the task of `env` from `episodes` rollouts per adaptation step.
 
     An environment of this project runs its rollouts as one native batch; any other Gymnasium
-    environment is stepped one episode after the other.
+    environment, and one in wrappers of your own, is stepped one episode after the other. A learner
+    whose episodes each belong to a trial of their own (RL2) lives through all `steps * episodes` of
+    them in one trial.
 
     Args:
         learner: a meta-learner, see `metarl.load`.
@@ -109,52 +147,35 @@ def adapt(
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
     require_fit(name, env.observation_space, env.action_space, learner.spec)
     horizon = env.spec.max_episode_steps if env.spec is not None else None
-    horizon = horizon or learner.spec.horizon
+    horizon = horizon or learner.setting.horizon
+    if not learner.pools_episodes:
+        episodes, steps = 1, steps * episodes
     state = learner.begin(1, episodes)
     for step in range(steps):
         path = (seed, Purpose.ADAPTATION, step)
-        if isinstance(env.unwrapped, SingleTaskEnv):
-            batch = env.unwrapped.vector_of(episodes, horizon)
-            rollouts, state = collect(batch, learner, state, path, [0], horizon)
-        else:
-            rollouts, state = _one_by_one(env, learner, state, path, episodes, horizon)
+        rollouts = _rollouts(env, learner, state, path, episodes, horizon)
         state = learner.adapt(state, rollouts)
-    return AdaptedPolicy(learner, state, cast(spaces.Box, env.action_space))
+    return AdaptedPolicy(learner, state, env.action_space, seed)
 
 
-def _one_by_one(
+def _rollouts(
     env: gymnasium.Env,
-    learner: MetaLearner,
-    state: State,
-    path: tuple[int, ...],
+    learner: MetaLearner[S],
+    state: S,
+    path: Path,
     episodes: int,
     horizon: int,
-) -> tuple[Rollouts, State]:
-    """Rollouts of one environment, one episode after the other."""
-    batch = cast(TaskEnv, _BatchOfOne(env))
-    parts = []
-    for episode in range(episodes):
-        # a learner that remembers goes from episode to episode: one trial
-        rollouts, state = collect(batch, learner, state, (*path, episode), [0], horizon)
-        parts.append(rollouts)
-    return Rollouts.concatenate_episodes(parts), state
-
-
-class _BatchOfOne:
-    """A plain Gymnasium environment where a batch of one is expected."""
-
-    num_envs = 1
-
-    def __init__(self, env: gymnasium.Env) -> None:
-        self._env = env
-
-    def reset(self, *, seed: list[int]) -> tuple[np.ndarray, dict[str, Any]]:
-        obs, info = self._env.reset(seed=seed[0] % 2**31)
-        return np.asarray(obs)[None], info
-
-    def step(self, actions: np.ndarray) -> tuple[Any, ...]:
-        space = cast(spaces.Box, self._env.action_space)
-        clipped = np.clip(actions[0], space.low, space.high)
-        obs, reward, terminated, truncated, info = self._env.step(clipped)
-        flags = (np.array([terminated]), np.array([truncated]))
-        return np.asarray(obs)[None], np.array([reward]), *flags, info
+) -> Rollouts:
+    batch = native_batch(env, episodes, horizon)
+    if batch is not None:
+        with closing(batch):
+            return collect(batch, learner, state, path, [0], horizon)
+    one = BatchOfOne(env)
+    if episodes == 1:
+        return collect(one, learner, state, path, [0], horizon)
+    return Rollouts.concatenate_episodes(
+        [
+            collect(one, learner, state, (*path, episode), [0], horizon)
+            for episode in range(episodes)
+        ]
+    )

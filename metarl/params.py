@@ -26,6 +26,11 @@ def flatten(params: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([value.detach().reshape(-1).double() for value in params.values()])
 
 
+def flatten_tasks(params_M: Mapping[str, Tensor]) -> Tensor:
+    """All values of each task as one float64 row: shape (M, P)."""
+    return torch.cat([value.detach().flatten(1).double() for value in params_M.values()], dim=1)
+
+
 def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Params:
     """The vector as a dict with the shapes and dtypes of `like`."""
     parts = torch.split(vector, [value.numel() for value in like.values()])

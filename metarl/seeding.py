@@ -24,6 +24,10 @@ class Purpose(IntEnum):
     EVALUATION = 3
     ADAPTATION = 4
     BENCHMARK = 5
+    LEARNING = 6
+    VALUE_BASELINE = 7
+    PREDICTION = 8
+    EVALUATION_SUPPORT = 9
 
 
 Path = tuple[int, ...]
@@ -67,5 +71,33 @@ def content_keys(tasks: Mapping[str, np.ndarray]) -> list[int]:
 
 def parameter_generator(seed: int) -> torch.Generator:
     """The generator of initial meta-parameters."""
-    state = np.random.SeedSequence((seed, Purpose.PARAMETERS)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))
+    return _generator((seed, Purpose.PARAMETERS))
+
+
+def learning_generator(seed: int, index: int, key: int = 0) -> torch.Generator:
+    """The generator of a learner's own randomness in an iteration.
+
+    Args:
+        seed: of the run.
+        index: of the iteration.
+        key: of the task, for what is drawn per task.
+    """
+    return _generator((seed, Purpose.LEARNING, index, key))
+
+
+def value_baseline_seed(seed: int) -> int:
+    """The seed of a value baseline's initial weights, the same in every fit of a run."""
+    return _torch_seed((seed, Purpose.VALUE_BASELINE))
+
+
+def action_generator(seed: int) -> np.random.Generator:
+    """The generator of the noise of a policy that is used outside of rollouts."""
+    return np.random.default_rng(np.random.SeedSequence((seed, Purpose.PREDICTION)))
+
+
+def _generator(path: Path) -> torch.Generator:
+    return torch.Generator().manual_seed(_torch_seed(path))
+
+
+def _torch_seed(path: Path) -> int:
+    return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0])

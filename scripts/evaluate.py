@@ -10,6 +10,8 @@ from rich.console import Console
 
 import metarl
 from metarl.command_line import run
+from metarl.reports.plot import plot_adaptation
+from metarl.reports.table import adaptation_table
 
 
 def main() -> None:
@@ -19,7 +21,10 @@ def main() -> None:
     parser.add_argument("--env", help="another environment id than the one trained on")
     parser.add_argument("--split", default="test", help="test, train or extrapolation")
     parser.add_argument("--num-tasks", type=int, default=40)
-    parser.add_argument("--episodes", type=int, default=20, help="per task and adaptation step")
+    parser.add_argument("--episodes", type=int, default=20, help="per task, to measure each step")
+    parser.add_argument(
+        "--support-episodes", type=int, help="per task, to adapt on; by default the measured ones"
+    )
     parser.add_argument("--adaptation-steps", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the result here, and a plot beside it")
@@ -32,13 +37,14 @@ def main() -> None:
         split=arguments.split,
         num_tasks=arguments.num_tasks,
         episodes=arguments.episodes,
+        support_episodes=arguments.support_episodes,
         adaptation_steps=arguments.adaptation_steps,
         seed=arguments.seed,
     )
-    Console().print(result.table())
+    Console().print(adaptation_table(result))
     if arguments.json is not None:
         result.save_json(arguments.json)
-        result.plot(arguments.json.with_suffix(".png"))
+        plot_adaptation(result, arguments.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":

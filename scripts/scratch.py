@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -19,6 +18,8 @@ from stable_baselines3.common.monitor import Monitor
 
 import metarl
 from metarl.command_line import run
+from metarl.environments.make import make_single
+from metarl.learners.base import TrainedOn
 from metarl_envs.tasks.batches import take
 
 
@@ -34,7 +35,9 @@ def main() -> None:
     assert trained is not None
     document = json.loads((arguments.path / "evaluation.json").read_text())
     tasks = {key: np.asarray(values) for key, values in document["tasks"].items()}
-    steps = len(document["returns"][0][0]) * trained.horizon
+    behind = [step["env_steps"] for step in document["summary"]]
+    # of one adaptation step; an evaluation without any has nothing to compare with
+    steps = round(behind[min(1, len(behind) - 1)]) or trained.horizon
     for budget in arguments.budgets:
         returns = []
         for index in range(min(arguments.num_tasks, len(document["returns"][0]))):
@@ -43,14 +46,12 @@ def main() -> None:
         print(f"{budget * steps:>9,} steps from scratch: mean return {np.mean(returns):.1f}")
     adapted = np.mean(np.asarray(document["returns"])[:, : arguments.num_tasks], axis=(1, 2))
     for step, value in enumerate(adapted):
-        print(f"{step * steps:>9,} steps of adaptation:  mean return {value:.1f}")
+        print(f"{behind[step]:>9,.0f} steps of adaptation:  mean return {value:.1f}")
 
 
-def _from_scratch(trained: Any, task: dict[str, Any], steps: int) -> float:
+def _from_scratch(trained: TrainedOn, task: dict[str, Any], steps: int) -> float:
     """Mean return of a new PPO policy after so many environment steps on one task."""
-    env = gymnasium.make(
-        trained.env.id, task=task, max_episode_steps=trained.horizon, **trained.env.kwargs
-    )
+    env = make_single(trained.env, task, trained.horizon)
     model = PPO("MlpPolicy", Monitor(env), n_steps=min(2000, steps), batch_size=100, seed=0)
     model.learn(steps)
     value, _ = evaluate_policy(model, Monitor(env), n_eval_episodes=20, deterministic=False)

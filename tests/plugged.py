@@ -65,6 +65,21 @@ class DictPoint(Point):
         return self._obs(), reward, terminated, truncated, info
 
 
+class DrawnPoint(Point):
+    """Draws itself, in the process that it lives in."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, render_mode=None):
+        super().__init__()
+        self.render_mode = render_mode
+
+    def render(self):
+        frame = np.zeros((64, 64, 3), np.uint8)
+        frame[:, int(np.clip(32 + 20 * self.x, 0, 63))] = 255
+        return frame
+
+
 class DiscretePoint(Point):
     """Left, stay, right."""
 
@@ -155,7 +170,17 @@ class Leaks(Point):
 
 
 for _class in (
-    *(Point, DictPoint, DiscretePoint, Failing, Dying, Unbounded, IntegerActions, Plain),
+    *(
+        Point,
+        DictPoint,
+        DrawnPoint,
+        DiscretePoint,
+        Failing,
+        Dying,
+        Unbounded,
+        IntegerActions,
+        Plain,
+    ),
     *(IgnoresTask, ForgetsTaskAtReset, IgnoresSeed, NotPicklable, Overlapping, Leaks),
 ):
     if f"{_class.__name__}-v0" not in gymnasium.registry:

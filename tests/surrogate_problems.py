@@ -4,12 +4,17 @@ import numpy as np
 import torch
 from mdp import ACTIONS, HORIZON, STATES
 
-from metarl.estimators.advantages import Batch
+from metarl.estimators.advantages import Samples
+from metarl.experiment.world import Alone
 from metarl.learners.gradient.inner_loop import InnerLoop, InnerLoopConfig
-from metarl.learners.gradient.meta_objective import MetaObjective
+from metarl.learners.gradient.meta_objective import (
+    Experience,
+    MetaObjective,
+    ObjectiveConfig,
+)
 from metarl.params import tile, unflatten
 from metarl.policies.distributions import Categorical, DiagonalGaussian
-from metarl.policies.policy import PolicyConfig, make_policy
+from metarl.policies.policy import MLPPolicyConfig, make_policy
 
 EXACT = {"atol": 1e-10, "rtol": 1e-9}
 M, E, H, O, A = 3, 4, 5, 3, 2  # noqa: E741
@@ -24,6 +29,19 @@ def finite_differences(function, vector, epsilon=1e-6):
     return torch.stack(columns)
 
 
+def make_objective(inner, theta, adapted, supports, query, terms=(), **config):
+    """The outer objective of one process, two tasks at a time."""
+    return MetaObjective(
+        inner,
+        theta,
+        Experience(adapted, supports, query),
+        ObjectiveConfig(**({"task_chunk": 2} | config)),
+        Alone(),
+        len(query.obs_MEHO),
+        terms,
+    )
+
+
 class TabularPolicy:
     """log pi(a|s) for one-hot-free tables: observations are state indices."""
 
@@ -35,7 +53,7 @@ class TabularPolicy:
 
 def tabular_batch(mdps, thetas_M):
     """Every trajectory of every task, weighted by its probability at that task's parameters."""
-    return Batch(
+    return Samples(
         obs_MEHO=torch.stack([m.states_EH for m in mdps]).unsqueeze(-1).double(),
         actions_MEHA=torch.stack([m.actions_EH for m in mdps]).unsqueeze(-1).double(),
         log_probs_MEH=torch.stack([m.log_probs(t) for m, t in zip(mdps, thetas_M, strict=True)]),
@@ -47,7 +65,7 @@ def tabular_batch(mdps, thetas_M):
 
 
 def tabular_objective(mdps, theta, config):
-    inner = InnerLoop(TabularPolicy(), config)
+    inner = InnerLoop(TabularPolicy(), config, first_order=config.first_order)
     params = tile({"table": theta}, len(mdps))
     adapted, supports = [params], []
     for index in range(config.steps):
@@ -55,7 +73,7 @@ def tabular_objective(mdps, theta, config):
         params = inner.step(params, supports[-1], index)
         adapted.append(params)
     query = tabular_batch(mdps, params["table"])
-    return MetaObjective(inner, {"table": theta}, adapted, supports, query, task_chunk=2)
+    return make_objective(inner, {"table": theta}, adapted, supports, query)
 
 
 def adapted_return(mdps, theta, config):
@@ -94,7 +112,7 @@ def bandit_objective(mu, goal, config):
         obs = torch.zeros(1, len(actions), 1, 1)
         policy = BanditPolicy()({"mean": mean.view(1, 1)}, obs.flatten(1, 2))
         shape = (1, -1, 1)
-        return Batch(
+        return Samples(
             obs,
             actions.view(1, -1, 1, 1),
             policy.log_prob(actions.view(1, -1, 1)).view(shape),
@@ -107,25 +125,25 @@ def bandit_objective(mu, goal, config):
     for index in range(config.steps):
         supports.append(batch(adapted[-1]["mean"][0, 0]))
         adapted.append(inner.step(adapted[-1], supports[-1], index))
-    return MetaObjective(inner, theta, adapted, supports, batch(adapted[-1]["mean"][0, 0]), 5)
+    return make_objective(inner, theta, adapted, supports, batch(adapted[-1]["mean"][0, 0]))
 
 
 def neural_objective(steps=1, objective="likelihood_ratio", first_order=False, **kwargs):
     g = torch.Generator().manual_seed(0)
-    policy = make_policy(O, A, PolicyConfig(hidden_sizes=(5,)))
+    policy = make_policy(O, A, MLPPolicyConfig(hidden_sizes=(5,)))
     theta = {name: value.double() for name, value in policy.init(g).items()}
     theta["log_std"] = torch.tensor([-0.3, 0.2])
     config = InnerLoopConfig(
         steps=steps, step_sizes=(0.4, 0.3), objective=objective, first_order=first_order
     )
-    inner = InnerLoop(policy, config)
+    inner = InnerLoop(policy, config, first_order=first_order)
     params, adapted, supports = tile(theta, M), [], []
     for index in range(steps + 1):
         adapted.append(params)
         obs = torch.randn(M, E, H, O, generator=g)
         distribution = policy(params, obs.flatten(1, 2))
         actions, _ = distribution.sample(torch.randn(M, E * H, A, generator=g))
-        batch = Batch(
+        batch = Samples(
             obs,
             actions.view(M, E, H, A),
             distribution.log_prob(actions).view(M, E, H),
@@ -136,7 +154,7 @@ def neural_objective(steps=1, objective="likelihood_ratio", first_order=False, *
         if index < steps:
             params = inner.step(params, batch, index)
     query = supports.pop()
-    return MetaObjective(inner, theta, adapted, supports, query, **({"task_chunk": 2} | kwargs))
+    return make_objective(inner, theta, adapted, supports, query, **kwargs)
 
 
 def evaluate_at(objective, vector):

@@ -5,8 +5,14 @@ import torch
 from conftest import TINY
 
 import metarl
+from metarl.environments.fit import spec_of_spaces
+from metarl.environments.single import native_batch
+from metarl.experiment.building import build_learner
 from metarl.experiment.config import parse_config
+from metarl.interaction.sampler import collect
 from metarl.params import flatten
+from metarl.policies.actors import Percept
+from metarl.seeding import Purpose
 
 ID = "metarl/PointNavigation-v0"
 
@@ -68,6 +74,86 @@ def test_any_gymnasium_environment_can_be_adapted_to(learner):
     assert policy.predict(np.zeros(2), deterministic=True)[0].shape == (2,)
 
 
+class Inverted(gymnasium.RewardWrapper):
+    """A wrapper of the user's own: the goal is to flee."""
+
+    def reward(self, reward):
+        return -reward
+
+
+def test_wrappers_of_ones_own_are_honoured(learner):
+    plain, inverted = (
+        metarl.adapt(learner, env, episodes=6, steps=1, seed=3)
+        for env in (Plain(make()), Inverted(make()))
+    )
+    start = learner.begin(1, 1).params_M
+    # advantages are normalised: the opposite reward moves the parameters the opposite way
+    for name, value in start.items():
+        moves = [(p.state.params_M[name] - value).flatten() for p in (plain, inverted)]
+        if moves[0].abs().max() > 1e-6:
+            assert torch.cosine_similarity(*moves, dim=0) < -0.9, name
+
+
+class Plain(gymnasium.Wrapper):
+    """Changes nothing, but nobody can know."""
+
+
+def test_a_policy_adapted_through_the_api_acts_as_the_evaluators(memory_learner, learner):
+    """Native batch or one episode after the other: the trial of RL2 is the same, to the bit."""
+    native, plain = (
+        metarl.adapt(memory_learner, env, episodes=1, steps=3)
+        for env in (make(), gymnasium.wrappers.TimeLimit(PlainPoint(), 10))
+    )
+    trial = metarl.adapt(memory_learner, make(), episodes=3, steps=1)
+    for policy in (plain, trial):
+        assert torch.equal(native.state.parts["hidden"], policy.state.parts["hidden"])
+    env = native_batch(make(), 1, 10)
+    state = memory_learner.begin(1, 1)
+    for step in range(3):
+        path = (0, Purpose.ADAPTATION, step)
+        state = memory_learner.adapt(state, collect(env, memory_learner, state, path, [0], 10))
+    assert torch.equal(native.state.parts["hidden"], state.parts["hidden"])
+
+
+def test_predicting_step_by_step_is_acting_in_rollouts(memory_learner, learner):
+    """The loop that a user writes feeds the actor what the sampler feeds it."""
+    for each in (memory_learner, learner):
+        policy = metarl.adapt(each, make(), episodes=2, steps=1)
+        env, state, reward, rewards = make(), None, None, []
+        obs, _ = env.reset(seed=1)
+        actor, seen = each.actor(policy.state), None
+        for t in range(5):
+            action, state = policy.predict(obs, state, deterministic=True, reward=reward)
+            previous = np.zeros((1, 1, 2), np.float32) if t == 0 else seen.actions_MEA
+            last = np.full((1, 1), reward if reward is not None else 0.0, np.float32)
+            obs_MEO = np.asarray(obs, np.float32)[None, None]
+            seen = actor.act(Percept(obs_MEO, previous, last, np.full((1, 1), t == 0)), None)
+            np.testing.assert_array_equal(action, np.clip(seen.actions_MEA[0, 0], -1, 1))
+            obs, reward, *_ = env.step(action)
+            rewards.append(reward)
+        assert len(set(rewards)) > 1
+
+
+def test_discrete_actions_are_indices(tmp_path):
+    """CartPole with nothing to adapt to, but a categorical policy."""
+    config = parse_config({**TINY, "env": {"id": "plugged:DiscretePoint-v0"}})
+    probe = gymnasium.make("plugged:DiscretePoint-v0")
+    spec = spec_of_spaces(probe.observation_space, probe.action_space)
+    learner = build_learner(config, spec)
+    policy = metarl.adapt(learner, probe, episodes=3, steps=1)
+    obs, _ = probe.reset(seed=0)
+    action, _ = policy.predict(obs)
+    assert action in probe.action_space and int(action) == action
+    several, _ = policy.predict(np.stack([obs, obs]))
+    assert several.shape == (2,) and probe.action_space.contains(several[0])
+
+
+def test_the_seed_names_the_noise_of_prediction(learner):
+    policies = [metarl.adapt(learner, make(), episodes=2, steps=0, seed=s) for s in (0, 0, 1)]
+    first, again, other = (policy.predict(np.zeros(2))[0] for policy in policies)
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
 @pytest.mark.parametrize("kwargs", [{"episodes": 0}, {"steps": -1}, {"seed": -1}])
 def test_bad_sizes(learner, kwargs):
     with pytest.raises(metarl.UserError, match=f"got .*{next(iter(kwargs.values()))}"):
@@ -84,15 +170,15 @@ def test_environment_that_does_not_fit(learner):
 @pytest.fixture(scope="module")
 def memory_learner(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "rl2"
-    metarl.train(parse_config({**TINY, "learner": {"name": "rl2"}, "iterations": 1}), folder)
+    document = {**TINY, "learner": {"name": "rl2"}, "policy": {}, "iterations": 1}
+    metarl.train(parse_config(document), folder)
     return metarl.load(folder)
 
 
 def test_a_memory_adapts_to_any_gymnasium_environment(memory_learner):
     env = gymnasium.wrappers.TimeLimit(PlainPoint(), 10)
     policy = metarl.adapt(memory_learner, env, episodes=3, steps=1)
-    empty = memory_learner.begin(1, 1).parts["hidden"]
-    assert not np.array_equal(policy.state.parts["hidden"], empty)
+    assert (policy.state.parts["hidden"] != 0).any()
     fresh = metarl.adapt(memory_learner, env, episodes=3, steps=0)
     actions = [p.predict(np.zeros(2), deterministic=True)[0] for p in (policy, fresh)]
     assert not np.array_equal(*actions)

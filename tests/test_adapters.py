@@ -51,7 +51,7 @@ def test_shipped_experts_do_as_well_through_our_wrapper(metaworld, name):
         ours.set_task({"task": goal})
         theirs.set_task(suite.train_tasks[goal])
         # the shipped experts need to see the goal, which both hide from learners
-        ours._env._partially_observable = theirs._partially_observable = False
+        ours.env._partially_observable = theirs._partially_observable = False
         results["ours"].append(episode(ours, expert_class(), goal))
         results["theirs"].append(episode(theirs, expert_class(), goal))
     returns, success = (np.array([[r[i] for r in results[k]] for k in results]) for i in (0, 1))
@@ -68,7 +68,7 @@ def test_splits_and_hidden_goals(metaworld):
         env.set_task({"task": index})
         obs, _ = env.reset(seed=0)
         assert (obs[-3:] == 0).all()
-        vectors.append(env._env._last_rand_vec.copy())
+        vectors.append(env.env._last_rand_vec.copy())
     assert len(np.unique(np.round(vectors, 9), axis=0)) == 100
 
 
@@ -77,7 +77,7 @@ def test_splits_and_hidden_goals(metaworld):
 def test_families_are_kept_apart(metaworld, benchmark, train, test):
     env = gymnasium.make("metarl/MetaWorld-v0", benchmark=benchmark).unwrapped
     families = {
-        split: {env._tasks[i].env_name for i in env.task_distribution(split).tasks["task"]}
+        split: {env.tasks[i].env_name for i in env.task_distribution(split).tasks["task"]}
         for split in ("train", "test")
     }
     assert len(families["train"]) == train and len(families["test"]) == test
@@ -130,9 +130,9 @@ class TestFetch:
         for offset in ([0.1, 0.05, 0.1], [-0.1, 0.1, -0.1]):
             env.set_task({"goal_offset": offset})
             observations.append(env.reset(seed=0)[0])
-            goals.append(env._env.goal.copy())
+            goals.append(env.env.goal.copy())
             obs, reward, terminated, _, info = env.step(np.zeros(4))
-            achieved = env._env._get_obs()["achieved_goal"]
+            achieved = env.env._get_obs()["achieved_goal"]
             assert reward == pytest.approx(-np.linalg.norm(achieved - goals[-1]))
             assert "is_success" in info and not terminated
         assert np.array_equal(*observations) and not np.allclose(*goals)

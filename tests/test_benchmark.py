@@ -56,7 +56,7 @@ def test_the_limit_goes_through_the_states_of_the_rollouts():
     env.reset(seed=0)
     for step in range(1, 17):
         env.step(np.full((3, 6), 0.1 * step))
-        same = (limit._alone.state == env.simulations.batch.state).all()
+        same = (limit.alone.state == env.simulations.batch.state).all()
         assert same == (step % 8 == 0)
     assert limit.alone_s > 0
 
@@ -77,11 +77,11 @@ def test_repetitions_are_no_part_of_the_time():
 def test_a_peer_that_does_not_start_is_left_out(monkeypatch, capsys):
 
     peers = importlib.import_module("benchmarks.peers")
-    monkeypatch.setattr(peers, "_SECONDS", 0.05)
+    monkeypatch.setattr(peers, "SECONDS", 0.05)
 
     def whole():
         return gymnasium.make_vec("metarl/HalfCheetahVel-v0", num_envs=40, torso_position=False)
 
-    monkeypatch.setattr(peers, "_makers", lambda: {"broken": lambda: 1 / 0, "whole": whole})
+    monkeypatch.setattr(peers, "makers", lambda: {"broken": lambda: 1 / 0, "whole": whole})
     assert set(peers.speeds()) == {"whole"}
     assert "broken is left out: division by zero" in capsys.readouterr().out

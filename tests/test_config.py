@@ -83,7 +83,8 @@ def test_missing_keys_and_files(tmp_path):
             "'learner.outer.name' is 'trpo', must be 'ppo'",
         ),
         ({"name": "reptile", "outer": {"name": "trpo"}}, "unknown key 'learner.outer'"),
-        ({"name": "model_averaging", "outer_step_size": 0.5}, "greater than or equal to 1"),
+        ({"name": "model_averaging", "outer_step_size": 0.5}, "unknown key 'learner.outer_step_s"),
+        ({"name": "multi_task", "inner": {"steps": 2}}, "unknown key 'learner.inner.steps'"),
         (
             {"name": "maml", "outer": {"name": "ppo", "max_kl": 0.1}},
             "unknown key 'learner.outer.max_kl'",

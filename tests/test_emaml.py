@@ -4,12 +4,25 @@ from dataclasses import replace
 
 import torch
 from mdp import HORIZON, TabularMDP
-from surrogate_problems import TabularPolicy, finite_differences, tabular_batch
-from test_learners import World
+from small_runs import SmallRun
+from surrogate_problems import (
+    TabularPolicy,
+    finite_differences,
+    make_objective,
+    tabular_batch,
+)
 
-from metarl.learners.gradient.emaml import sampling_weights
+from metarl.experiment.world import Alone
+from metarl.learners.gradient.emaml import SamplingTerm, sampling_weights
 from metarl.learners.gradient.inner_loop import InnerLoop, InnerLoopConfig
-from metarl.learners.gradient.meta_objective import LocalTerms, MetaObjective
+
+
+def adapted_return(mdp, point, trajectory, alpha):
+    """J after a step along the score function's gradient on one trajectory."""
+    leaf = point.clone().requires_grad_()
+    score = (mdp.log_probs(leaf)[trajectory] * mdp.returns_EH[trajectory]).sum()
+    (gradient,) = torch.autograd.grad(score, leaf)
+    return mdp.expected_return(point + alpha * gradient)
 
 
 def test_sampling_term_makes_the_sampled_meta_gradient_exact(float64):
@@ -19,19 +32,8 @@ def test_sampling_term_makes_the_sampled_meta_gradient_exact(float64):
     inner = InnerLoop(TabularPolicy(), config)
     count = len(mdp.states_EH)
 
-    def adapted_return(point, trajectory):
-        leaf = (
-            point.clone().requires_grad_(not point.requires_grad)
-            if not point.requires_grad
-            else point
-        )
-        log_probs = mdp.log_probs(leaf)[trajectory]
-        score = (log_probs * mdp.returns_EH[trajectory]).sum()
-        (gradient,) = torch.autograd.grad(score, leaf, create_graph=True)
-        return mdp.expected_return(leaf + alpha * gradient)
-
     def expected_value(point):
-        returns = torch.stack([adapted_return(point, i).detach() for i in range(count)])
+        returns = torch.stack([adapted_return(mdp, point, i, alpha) for i in range(count)])
         return (mdp.probabilities(point) * returns).sum().detach()
 
     exact = finite_differences(expected_value, theta)
@@ -52,9 +54,9 @@ def test_sampling_term_makes_the_sampled_meta_gradient_exact(float64):
             phi = inner.step(params, support, 0)
             query = tabular_batch([mdp], phi["table"])
             gain = mdp.expected_return(phi["table"][0])[None]
-            terms = LocalTerms(sampling_M=gain) if with_term else None
-            objective = MetaObjective(
-                inner, {"table": theta}, [params, phi], [support], query, 1, terms=terms
+            terms = [SamplingTerm(gain)] if with_term else []
+            objective = make_objective(
+                inner, {"table": theta}, [params, phi], [support], query, terms
             )
             total += mdp.probabilities(theta)[i] * objective.gradient()
         estimates[with_term] = total
@@ -63,9 +65,9 @@ def test_sampling_term_makes_the_sampled_meta_gradient_exact(float64):
 
 
 def test_sampling_weights_do_not_depend_on_scale_and_sum_to_zero():
-    world = World("emaml", num_tasks=4)
-    rollouts, _ = world.collect(world.begin())
-    weights = sampling_weights(rollouts)
+    run = SmallRun("emaml", num_tasks=4)
+    rollouts = run.collect(run.begin())
+    weights = sampling_weights(rollouts, Alone())
     assert abs(float(weights.sum())) < 1e-6
     scaled = replace(rollouts, rewards_MEH=10.0 * rollouts.rewards_MEH)
-    torch.testing.assert_close(sampling_weights(scaled), weights, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(sampling_weights(scaled, Alone()), weights, rtol=1e-4, atol=1e-6)

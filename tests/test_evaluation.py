@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -7,16 +8,14 @@ import torch
 from gymnasium import spaces
 
 import metarl
-from metarl.evaluation import EvaluationResult, evaluate_tasks
-from metarl.evaluation.statistics import (
-    interquartile_interval,
-    interquartile_mean,
-    seed_interval,
-    summarize,
-)
-from metarl.learners.base import MetaLearner, Spec
+from metarl.environments.fit import Spec
+from metarl.evaluation import evaluate_tasks
+from metarl.evaluation.metrics import METRICS, Metric, area_under_curve
+from metarl.learners.base import MetaLearner, Setting
 from metarl.params import flatten
 from metarl.policies.actors import ActionStep
+from metarl.reports.plot import plot_adaptation
+from metarl.reports.table import adaptation_table
 from metarl_envs.task_env import TaskVectorEnv, Transition
 from metarl_envs.tasks import batches as task_batches
 from metarl_envs.tasks.distributions import ListTasks
@@ -53,22 +52,23 @@ class SolvableGoals(TaskVectorEnv):
 
 
 class DoesNothing(MetaLearner):
-    """A learner whose state counts adaptation steps."""
+    """A learner whose state counts adaptation steps, and the episodes behind them."""
 
     def __init__(self):
-        spec = Spec(1, (-1.0,), (1.0,), 1, 5)
-        super().__init__(None, None, spec, 0, torch.device("cpu"))
+        super().__init__(None, None, Setting(Spec(1, (-1.0,), (1.0,)), 1, 5))
+        self.adapted_on = []
 
     def begin(self, num_tasks, episodes):
-        return 0
+        return torch.zeros(num_tasks)
 
-    def act(self, state, obs_MEO, previous_actions, previous_rewards, first, noise):
-        return ActionStep(np.zeros((*obs_MEO.shape[:2], 1)), np.zeros(obs_MEO.shape[:2])), state
+    def actor(self, state):
+        return Idle()
 
     def adapt(self, state, rollouts):
+        self.adapted_on.append(rollouts)
         return state + 1
 
-    def iterate(self, collect, tasks):
+    def iterate(self, work):
         raise AssertionError("an evaluator never trains")
 
     meta_parameters = property(lambda self: {})
@@ -77,9 +77,79 @@ class DoesNothing(MetaLearner):
         pass
 
 
-def evaluate_stub(tasks, episodes=3, steps=2, horizon=5):
-    env = SolvableGoals(len(tasks["solvable"]) * episodes, max_episode_steps=horizon)
-    return evaluate_tasks(DoesNothing(), env, "stub", tasks, "test", steps, 0, horizon=horizon)
+class Idle:
+    """Never moves, and has no log-probabilities."""
+
+    state = None
+
+    def act(self, seen, noise):
+        return ActionStep(np.zeros((*seen.obs_MEO.shape[:2], 1), np.float32))
+
+
+def evaluate_stub(tasks, episodes=3, steps=2, horizon=5, support=None, learner=None):
+    count = len(tasks["solvable"])
+    envs = [SolvableGoals(count * n, max_episode_steps=horizon) for n in (episodes, support or 1)]
+    return evaluate_tasks(
+        learner or DoesNothing(),
+        envs[0],
+        "stub",
+        tasks,
+        "test",
+        steps,
+        0,
+        horizon=horizon,
+        support_env=envs[1] if support else None,
+    )
+
+
+def test_episodes_and_steps_of_experience_behind_each_step():
+    """Two tasks that end at once, two that take all five steps."""
+    tasks = {"solvable": np.array([1.0, 1.0, 0.0, 0.0]), "reward": np.ones(4)}
+    pooled = evaluate_stub(tasks)
+    assert [(s.episodes, s.env_steps) for s in pooled.summary] == [(0, 0), (3, 9), (6, 18)]
+    assert pooled.env_steps_behind[1].tolist() == [3, 3, 15, 15]
+    trials = DoesNothing()
+    trials.pools_episodes = False
+    alone = evaluate_stub(tasks, learner=trials)
+    assert [(s.episodes, s.env_steps) for s in alone.summary] == [(0, 0), (1, 3), (2, 6)]
+
+
+def test_support_episodes_are_apart_from_those_that_measure():
+    tasks = {"solvable": np.array([1.0, 0.0]), "reward": np.ones(2)}
+    learner = DoesNothing()
+    result = evaluate_stub(tasks, episodes=3, support=2, learner=learner)
+    assert result.returns.shape == (3, 2, 3)
+    assert [r.returns_ME.shape for r in learner.adapted_on] == [(2, 2)] * 2
+    assert [s.episodes for s in result.summary] == [0, 2, 4]
+    assert result.env_steps == 3 * 3 * 6 + 2 * 2 * 6
+
+
+def test_support_episodes_of_a_real_learner(tiny_run):
+    learner, point = metarl.load(tiny_run), "metarl/PointNavigation-v0"
+    sizes = {"num_tasks": 3, "episodes": 4, "adaptation_steps": 1}
+    whole = metarl.evaluate(learner, point, **sizes)
+    apart = metarl.evaluate(learner, point, support_episodes=2, **sizes)
+    # the same episodes measure the same policy before adaptation
+    assert np.array_equal(whole.returns[0], apart.returns[0])
+    assert not np.array_equal(whole.returns[1], apart.returns[1])
+    assert apart.env_steps == whole.env_steps + 3 * 2 * 10
+    with pytest.raises(metarl.ConfigError, match="support_episodes must be positive, got 0"):
+        metarl.evaluate(learner, point, support_episodes=0)
+
+
+def test_area_under_the_curve_by_hand():
+    returns = np.array([0.0, 4.0, 6.0])[:, None, None] + np.zeros((3, 2, 2))
+    assert area_under_curve(returns, None).tolist() == [0.0, 2.0, (2.0 + 5.0) / 2.0]
+
+
+def test_a_registered_metric_is_in_table_json_and_summary(monkeypatch):
+    worst = Metric(lambda returns, success: returns.mean(2).min(1), "worst task")
+    monkeypatch.setitem(METRICS, "worst_task", worst)
+    result = evaluate_stub({"solvable": np.zeros(2), "reward": np.array([1.0, 2.0])})
+    assert [step.metrics["worst_task"] for step in result.summary] == [5.0] * 3
+    assert result.to_json()["summary"][1]["worst_task"] == 5.0
+    titles = [str(column.header) for column in adaptation_table(result).columns]
+    assert "worst task" in titles and "success" in titles
 
 
 @pytest.mark.parametrize("solved", [0, 1, 2, 4])
@@ -153,11 +223,11 @@ def test_json_holds_everything(tiny_run, tmp_path):
     assert document["env_steps"] == result.env_steps
     assert document["checkpoint"].endswith("iteration_000003")
     assert [list(row) for row in document["summary"]] == [
-        ["step", "mean", "iqm", "ci_low", "ci_high"]
+        ["step", "episodes", "env_steps", "iqm", "ci_low", "ci_high", "mean", "area_under_curve"]
     ] * 4
     back = {k: np.array(v) for k, v in document["tasks"].items()}
     assert np.array_equal(back["goal"], result.tasks["goal"])
-    result.plot(tmp_path / "curve.png")
+    plot_adaptation(result, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 10_000
 
 
@@ -184,49 +254,15 @@ def test_environment_of_other_sizes_is_refused(tiny_run):
         metarl.evaluate(metarl.load(tiny_run), "metarl/PointNavgation-v0")
 
 
-class TestStatistics:
-    def test_interquartile_mean_by_hand(self):
-        # 8 values: the lowest two and the highest two are dropped
-        assert interquartile_mean(np.array([100.0, 1, 2, 3, 4, -50, 5, 6])) == (2 + 3 + 4 + 5) / 4
-
-    def test_interval_of_constant_returns_has_no_width(self):
-        assert interquartile_interval(np.full((4, 5), 2.5)) == (2.5, 2.5)
-        assert interquartile_interval(np.array([[3.0]])) == (3.0, 3.0)
-
-    def test_tasks_are_kept_in_every_resample(self):
-        # each task has constant returns: resampling within tasks changes nothing
-        returns = np.repeat(np.arange(6.0)[:, None], 4, axis=1)
-        low, high = interquartile_interval(returns)
-        assert low == high == interquartile_mean(returns.reshape(-1))
-
-    def test_interval_covers_the_mean_of_a_known_law(self):
-        rng = np.random.default_rng(0)
-        hits = 0
-        for _ in range(40):
-            low, high = interquartile_interval(rng.normal(3.0, 1.0, (10, 10)))
-            hits += low < 3.0 < high
-        assert hits >= 34
-
-    def test_one_episode_per_task_resamples_tasks(self):
-        low, high = interquartile_interval(np.random.default_rng(0).normal(size=(40, 1)))
-        assert low < high
-
-    def test_seeds_are_resampled_whole(self):
-        # seeds differ, tasks and episodes do not: the interval is that of the seeds' values
-        values = np.repeat([0.0, 10.0, 20.0, 30.0], 6).reshape(4, 2, 3)
-        low, high = seed_interval(values)
-        assert low < 10.0 and high > 20.0
-        assert np.isnan(seed_interval(values[:1])).all()
-        assert seed_interval(np.full((3, 2, 3), 2.5)) == (2.5, 2.5)
-
-    def test_summary(self):
-        rows = summarize(np.stack([np.zeros((2, 4)), np.ones((2, 4))]))
-        assert [(row.step, row.mean, row.iqm) for row in rows] == [(0, 0.0, 0.0), (1, 1.0, 1.0)]
+def test_summary():
+    tasks = {"solvable": np.zeros(2), "reward": np.ones(2)}
+    rows = evaluate_stub(tasks, steps=1).summary
+    assert [(row.step, row.mean, row.iqm) for row in rows] == [(0, 5.0, 5.0), (1, 5.0, 5.0)]
 
 
 def test_table_says_whether_tasks_were_held_out():
     tasks = {"solvable": np.zeros(2), "reward": np.ones(2)}
     result = evaluate_stub(tasks)
-    assert "held-out" in result.table().title
-    shared = EvaluationResult("x", "test", 0, tasks, result.returns, None, 1, held_out=False)
-    assert "training also saw" in shared.table().title
+    assert "held-out" in adaptation_table(result).title
+    shared = replace(result, held_out=False)
+    assert "training also saw" in adaptation_table(shared).title

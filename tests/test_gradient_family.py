@@ -6,21 +6,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_runs import SmallRun
 from surrogate_problems import (
     EXACT,
     evaluate_at,
     finite_differences,
+    make_objective,
     neural_objective,
 )
-from test_learners import World
 
 from metarl.estimators.objectives import clipped_ratio, likelihood_ratio
+from metarl.learners.gradient.emaml import SamplingTerm
 from metarl.learners.gradient.inner_loop import STEP_SIZE, InnerLoop, InnerLoopConfig
-from metarl.learners.gradient.meta_objective import LocalTerms, MetaObjective
 from metarl.learners.gradient.outer import Adam, AdamConfig, PPOConfig
-from metarl.learners.gradient.promp import adapted_coefficient
+from metarl.learners.gradient.promp import KLPenalty, adapted_coefficient
 from metarl.params import flatten, tile, unflatten
-from metarl.policies.policy import CONTEXT, ContextPolicy, PolicyConfig, make_policy
+from metarl.policies.policy import CONTEXT, ContextPolicy, MLPPolicyConfig, make_policy
 
 M, E, H, O, A = 3, 4, 5, 3, 2  # noqa: E741
 
@@ -38,14 +39,14 @@ def check_gradient_and_curvature(objective):
     assert float(vector @ objective.fisher_product(vector)) == pytest.approx(along, rel=1e-4)
 
 
-def changed_objective(theta, inner, start, steps, terms=None):
+def changed_objective(theta, inner, start, steps, terms=(), **config):
     """An objective on arbitrary rollouts, for an inner loop of any kind."""
     g = torch.Generator().manual_seed(0)
     base = neural_objective(steps)
     params, adapted, supports = start, [], []
     for index in range(steps + 1):
         adapted.append(params)
-        batch = base._supports[index] if index < steps else base._query
+        batch = base.experience.supports[index] if index < steps else base.experience.query
         distribution = inner.policy(params, batch.obs_MEHO.flatten(1, 2))
         actions, _ = distribution.sample(torch.randn(M, E * H, A, generator=g))
         batch = replace(
@@ -57,7 +58,7 @@ def changed_objective(theta, inner, start, steps, terms=None):
         if index < steps:
             params = inner.step(params, batch, index)
     query = supports.pop()
-    return MetaObjective(inner, theta, adapted, supports, query, 2, terms=terms)
+    return make_objective(inner, theta, adapted, supports, query, terms, **config)
 
 
 def doubled(params):
@@ -67,7 +68,7 @@ def doubled(params):
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("granularity", ["parameter", "layer"])
 def test_meta_sgd(float64, steps, granularity):
-    policy = make_policy(O, A, PolicyConfig(hidden_sizes=(4,)))
+    policy = make_policy(O, A, MLPPolicyConfig(hidden_sizes=(4,)))
     theta = doubled(policy.init(torch.Generator().manual_seed(0)))
     g = torch.Generator().manual_seed(3)
     for name, value in list(theta.items()):
@@ -78,7 +79,7 @@ def test_meta_sgd(float64, steps, granularity):
 
 
 def test_meta_sgd_with_equal_rates_is_maml_and_its_rates_gain_by_aligned_gradients(float64):
-    policy = make_policy(O, A, PolicyConfig(hidden_sizes=(4,)))
+    policy = make_policy(O, A, MLPPolicyConfig(hidden_sizes=(4,)))
     theta = doubled(policy.init(torch.Generator().manual_seed(0)))
     rates = {f"{STEP_SIZE}{name}": torch.full_like(value, 0.3) for name, value in theta.items()}
     inner = InnerLoop(policy, InnerLoopConfig(step_sizes=(0.3,)))
@@ -86,35 +87,37 @@ def test_meta_sgd_with_equal_rates_is_maml_and_its_rates_gain_by_aligned_gradien
     learned = changed_objective(theta | rates, inner, tile(theta | rates, M), 1)
     size = len(flatten(theta))
     torch.testing.assert_close(learned.gradient()[:size], plain.gradient(), **EXACT)
-    before = inner.gradient(tile(theta, M), plain._supports[0])
-    after = inner.gradient(plain._adapted[-1], plain._query)
+    before = inner.gradient(tile(theta, M), plain.experience.supports[0])
+    after = inner.gradient(plain.experience.adapted[-1], plain.experience.query)
     expected = torch.cat([(before[n] * after[n]).mean(0).reshape(-1) for n in theta])
     torch.testing.assert_close(learned.gradient()[size:], expected, **EXACT)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_anil_adapts_the_head_only(float64, steps):
-    policy = make_policy(O, A, PolicyConfig(hidden_sizes=(4,)))
+    policy = make_policy(O, A, MLPPolicyConfig(hidden_sizes=(4,)))
     theta = doubled(policy.init(torch.Generator().manual_seed(0)))
     inner = InnerLoop(
         policy, InnerLoopConfig(steps=steps, step_sizes=(0.5,)), lambda n: n.startswith("layer_1")
     )
     objective = changed_objective(theta, inner, tile(theta, M), steps)
-    for name, value in objective._adapted[-1].items():
-        changed = not torch.equal(value, objective._adapted[0][name])
+    for name, value in objective.experience.adapted[-1].items():
+        changed = not torch.equal(value, objective.experience.adapted[0][name])
         assert changed == name.startswith("layer_1")
     check_gradient_and_curvature(objective)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_cavia_adapts_the_context_only(float64, steps):
-    policy = ContextPolicy(make_policy(O + 2, A, PolicyConfig(hidden_sizes=(4,))))
+    policy = ContextPolicy(make_policy(O + 2, A, MLPPolicyConfig(hidden_sizes=(4,))))
     theta = doubled(policy.init(torch.Generator().manual_seed(0)))
     config = InnerLoopConfig(steps=steps, step_sizes=(0.5,))
     inner = InnerLoop(policy, config, lambda name: name == CONTEXT)
     start = {**tile(theta, M), CONTEXT: torch.zeros(M, 2)}
     objective = changed_objective(theta, inner, start, steps)
-    changed = [n for n, v in objective._adapted[-1].items() if not torch.equal(v, start[n])]
+    changed = [
+        n for n, v in objective.experience.adapted[-1].items() if not torch.equal(v, start[n])
+    ]
     assert changed == [CONTEXT]
     check_gradient_and_curvature(objective)
 
@@ -123,13 +126,14 @@ def test_cavia_adapts_the_context_only(float64, steps):
 @pytest.mark.parametrize(
     "terms",
     [
-        LocalTerms(kl_coefficient=0.3),
-        LocalTerms(sampling_M=torch.tensor([0.5, -0.2, 0.1]).double()),
+        [KLPenalty(0.3)],
+        [SamplingTerm(torch.tensor([0.5, -0.2, 0.1]).double())],
+        [KLPenalty(0.3), SamplingTerm(torch.tensor([0.5, -0.2, 0.1]).double())],
     ],
 )
 def test_terms_on_support_rollouts(float64, steps, terms):
     base = neural_objective(steps)
-    objective = changed_objective(base.theta, base._inner, tile(base.theta, M), steps, terms)
+    objective = changed_objective(base.theta, base.inner, tile(base.theta, M), steps, terms)
     point = flatten(base.theta) + 0.01
     expected = finite_differences(lambda v: evaluate_at(objective, v)[0], point)
     gradient = objective.gradient(unflatten(point, base.theta))
@@ -138,8 +142,8 @@ def test_terms_on_support_rollouts(float64, steps, terms):
 
 def test_entropy_bonus(float64):
     base = neural_objective()
-    objective = changed_objective(base.theta, base._inner, tile(base.theta, M), 1)
-    objective._entropy_bonus = 0.2
+    start = tile(base.theta, M)
+    objective = changed_objective(base.theta, base.inner, start, 1, entropy_bonus=0.2)
     expected = finite_differences(lambda v: evaluate_at(objective, v)[0], flatten(base.theta))
     torch.testing.assert_close(objective.gradient(), expected, atol=1e-8, rtol=1e-6)
 
@@ -158,9 +162,9 @@ def test_gradient_away_from_the_sampling_parameters_adapts_again(float64):
 def test_promp_at_the_sampling_parameters_is_lvc_maml(float64):
     plain = neural_objective()
     penalised = changed_objective(
-        plain.theta, plain._inner, tile(plain.theta, M), 1, LocalTerms(kl_coefficient=5.0)
+        plain.theta, plain.inner, tile(plain.theta, M), 1, [KLPenalty(5.0)]
     )
-    free = changed_objective(plain.theta, plain._inner, tile(plain.theta, M), 1)
+    free = changed_objective(plain.theta, plain.inner, tile(plain.theta, M), 1)
     torch.testing.assert_close(penalised.gradient(clip=0.3), free.gradient(), **EXACT)
 
 
@@ -203,14 +207,14 @@ def test_learning_rate_schedule(float64):
     optimizer = Adam(AdamConfig(learning_rate=0.1, final_learning_rate=0.01, decay_iterations=2))
     objective, rates = neural_objective(), []
     for _ in range(4):
-        rates.append(optimizer._rate())
+        rates.append(optimizer.rate())
         optimizer.update(objective, objective.theta)
     np.testing.assert_allclose(rates, [0.1, 0.055, 0.01, 0.01])
 
 
 def test_anil_adapts_the_last_of_many_layers():
-    world = World("anil", policy={"hidden_sizes": [4] * 11})
-    rollouts, state = world.collect(world.begin())
-    adapted = world.learner.adapt(state, rollouts)
+    run = SmallRun("anil", policy={"hidden_sizes": [4] * 11})
+    state = run.begin()
+    adapted = run.step(state)
     moved = {n for n, v in adapted.params_M.items() if not torch.equal(v, state.params_M[n])}
     assert moved == {"layer_11.weight", "layer_11.bias", "log_std"}

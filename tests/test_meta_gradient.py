@@ -98,8 +98,8 @@ def test_curvature_is_the_hessian_of_the_kl(float64, steps):
 
 def test_curvature_is_the_explicit_mean_of_jacobian_fisher_jacobian(float64):
     objective = neural_objective()
-    theta, inner, support = objective.theta, objective._inner, objective._supports[0]
-    query, old = objective._query, objective._adapted[-1]
+    theta, inner, support = objective.theta, objective.inner, objective.experience.supports[0]
+    query, old = objective.experience.query, objective.experience.adapted[-1]
     size = len(flatten(theta))
     total = torch.zeros(size, size)
     for task in range(M):
@@ -161,8 +161,9 @@ def test_detaching_the_adaptation_changes_the_curvature(float64):
 def test_gradient_depends_on_the_query_rollouts(float64):
     objective = neural_objective()
     before = objective.gradient()
-    query = objective._query
-    objective._query = replace(query, advantages_MEH=query.advantages_MEH + query.obs_MEHO[..., 0])
+    query = objective.experience.query
+    changed = replace(query, advantages_MEH=query.advantages_MEH + query.obs_MEHO[..., 0])
+    objective.experience = replace(objective.experience, query=changed)
     assert not torch.allclose(before, objective.gradient())
 
 
@@ -181,29 +182,29 @@ def test_task_chunks_change_nothing(float64, chunk):
 
 def test_step_size_zero_changes_nothing(float64):
     objective = neural_objective()
-    inner = InnerLoop(objective._inner.policy, InnerLoopConfig(step_sizes=(0.0,)))
+    inner = InnerLoop(objective.inner.policy, InnerLoopConfig(step_sizes=(0.0,)))
     params = tile(objective.theta, M)
-    for name, value in inner.step(params, objective._supports[0], 0).items():
+    for name, value in inner.step(params, objective.experience.supports[0], 0).items():
         assert torch.equal(value, params[name])
 
 
 def test_inner_step_does_not_depend_on_the_other_tasks(float64):
     objective = neural_objective()
-    params, support = tile(objective.theta, M), objective._supports[0]
-    together = objective._inner.step(params, support, 0)
+    params, support = tile(objective.theta, M), objective.experience.supports[0]
+    together = objective.inner.step(params, support, 0)
     for task in range(M):
         chunk = slice(task, task + 1)
-        alone = objective._inner.step(tile(objective.theta, 1), support.task_slice(chunk), 0)
+        alone = objective.inner.step(tile(objective.theta, 1), support.task_slice(chunk), 0)
         for name in alone:
             torch.testing.assert_close(alone[name], together[name][chunk], **EXACT)
 
 
 def test_task_with_a_non_finite_gradient_keeps_its_parameters(float64):
     objective = neural_objective()
-    params, support = tile(objective.theta, M), objective._supports[0]
+    params, support = tile(objective.theta, M), objective.experience.supports[0]
     broken = support.advantages_MEH.clone()
     broken[1] = float("nan")
-    adapted = objective._inner.step(params, replace(support, advantages_MEH=broken), 0)
+    adapted = objective.inner.step(params, replace(support, advantages_MEH=broken), 0)
     for name, value in adapted.items():
         assert torch.equal(value[1], params[name][1])
         assert not torch.equal(value[0], params[name][0]) or value[0].abs().max() == 0

@@ -6,7 +6,7 @@ import torch
 from mdp import HORIZON, TabularMDP
 from torch.autograd.functional import hessian, jacobian
 
-from metarl.estimators.objectives import dice, likelihood_ratio, loaded_dice, score_function
+from metarl.estimators.objectives import dice, likelihood_ratio, score_function
 
 THETA = torch.tensor([0.3, -0.5, 0.8, 0.1], dtype=torch.float64)
 EXACT = {"atol": 1e-10, "rtol": 1e-10}
@@ -72,19 +72,6 @@ def test_score_function_has_h2_only(mdp):
     h1, h2, _ = hessian_parts(mdp)
     torch.testing.assert_close(derivatives(mdp, score_function)[1], h2, **EXACT)
     assert h1.norm() > 0.01  # what it misses is not nothing
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.4, 1.0])
-def test_loaded_dice_gradient_does_not_depend_on_decay(mdp, decay):
-    def objective(*args):
-        return loaded_dice(*args, decay)
-
-    gradient, curvature = derivatives(mdp, objective)
-    torch.testing.assert_close(gradient, jacobian(mdp.expected_return, THETA), **EXACT)
-    if decay == 0.0:
-        torch.testing.assert_close(curvature, derivatives(mdp, likelihood_ratio)[1], **EXACT)
-    if decay == 1.0:
-        torch.testing.assert_close(curvature, hessian(mdp.expected_return, THETA), **EXACT)
 
 
 class TestGaussianBandit:

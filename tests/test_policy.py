@@ -9,8 +9,8 @@ from metarl.policies.distributions import Categorical, DiagonalGaussian
 from metarl.policies.policy import (
     ContextPolicy,
     GaussianPolicy,
+    MLPPolicyConfig,
     ModuleNetwork,
-    PolicyConfig,
     make_policy,
 )
 
@@ -43,7 +43,7 @@ def test_sampled_log_probs_are_those_of_the_sampled_actions(float64, discrete):
 
 
 def test_one_task_alone_equals_the_task_in_a_batch(float64):
-    policy = make_policy(O, A, PolicyConfig(hidden_sizes=(5, 4)))
+    policy = make_policy(O, A, MLPPolicyConfig(hidden_sizes=(5, 4)))
     params = [
         {n: v.double() for n, v in policy.init(torch.Generator().manual_seed(i)).items()}
         for i in range(M)
@@ -58,7 +58,7 @@ def test_one_task_alone_equals_the_task_in_a_batch(float64):
 
 def test_any_module_can_serve(float64):
     module = nn.Sequential(nn.Linear(O, 5), nn.Tanh(), nn.Linear(5, A))
-    policy = GaussianPolicy(ModuleNetwork(module), A, PolicyConfig(init_std=0.5))
+    policy = GaussianPolicy(ModuleNetwork(module), A, MLPPolicyConfig(init_std=0.5))
     params = policy.init(torch.Generator())
     obs = torch.randn(M, N, O)
     distribution = policy(tile(params, M), obs)
@@ -71,11 +71,11 @@ def test_any_module_can_serve(float64):
 def test_an_actor_chooses_what_the_policy_says(float64, kind, sampled):
     g = torch.Generator().manual_seed(0)
     sizes = {"hidden_sizes": (5, 4) if kind == "tanh" else (), "min_std": 0.1}
-    policy = make_policy(O + 1 if kind == "context" else O, A, PolicyConfig(**sizes))
+    policy = make_policy(O + 1 if kind == "context" else O, A, MLPPolicyConfig(**sizes))
     if kind == "module":
-        policy = GaussianPolicy(ModuleNetwork(nn.Linear(O, A)), A, PolicyConfig(min_std=0.1))
+        policy = GaussianPolicy(ModuleNetwork(nn.Linear(O, A)), A, MLPPolicyConfig(min_std=0.1))
     elif kind == "categorical":
-        policy = make_policy(O, 1, PolicyConfig(), num_actions=A)
+        policy = make_policy(O, 1, MLPPolicyConfig(), num_actions=A)
     elif kind == "context":
         policy = ContextPolicy(policy)
     params = {n: v.double() for n, v in tile(policy.init(g), M).items()}
@@ -84,14 +84,14 @@ def test_an_actor_chooses_what_the_policy_says(float64, kind, sampled):
         params["context"] = torch.randn(M, 1, generator=g)
     obs, noise = torch.randn(M, N, O, generator=g), torch.randn(M, N, A, generator=g)
     distribution = policy(params, obs)
-    step = policy.actor(params)(obs.numpy(), noise.numpy() if sampled else None)
+    step = policy.chooser(params)(obs.numpy(), noise.numpy() if sampled else None)
     chosen = distribution.sample(noise)[0] if sampled else distribution.mode
     torch.testing.assert_close(torch.from_numpy(step.actions_MEA), chosen)
     torch.testing.assert_close(torch.from_numpy(step.log_probs_ME), distribution.log_prob(chosen))
 
 
 def test_initial_parameters_follow_the_seed():
-    policy = make_policy(O, A, PolicyConfig())
+    policy = make_policy(O, A, MLPPolicyConfig())
     first, again, other = (
         flatten(policy.init(torch.Generator().manual_seed(seed))) for seed in (0, 0, 1)
     )
@@ -99,7 +99,7 @@ def test_initial_parameters_follow_the_seed():
 
 
 def test_standard_deviation_has_a_floor():
-    policy = make_policy(O, A, PolicyConfig(min_std=1e-3))
+    policy = make_policy(O, A, MLPPolicyConfig(min_std=1e-3))
     params = tile(policy.init(torch.Generator()), 1)
     params["log_std"] = torch.full((1, A), -100.0)
     log_std = policy(params, torch.zeros(1, 1, O)).log_std
@@ -107,7 +107,7 @@ def test_standard_deviation_has_a_floor():
 
 
 def test_flatten_and_back():
-    params = make_policy(O, A, PolicyConfig()).init(torch.Generator())
+    params = make_policy(O, A, MLPPolicyConfig()).init(torch.Generator())
     back = unflatten(flatten(params), params)
     assert list(back) == list(params)
     assert all(torch.equal(back[name], params[name]) for name in params)

@@ -2,71 +2,100 @@
 
 import pytest
 import torch
-from test_learners import World
+from small_runs import SmallRun, tensors
 
 from metarl.errors import ConfigError
 from metarl.estimators.returns import discounted_returns
 from metarl.experiment.building import build_learner
 from metarl.experiment.config import parse_config
-from metarl.learners.memory.rl2 import _advantages, _concatenate, _without_padding
-from metarl.learners.memory.trial_ppo import _pool
+from metarl.experiment.world import Alone
+from metarl.learners.memory.trial_ppo import learning_pool
+
+POINT, HOPPER = "metarl/PointNavigation-v0", "metarl/HopperRandParams-v0"
 
 
-def recurrent(memory="gru", env_id="metarl/PointNavigation-v0", h=12):
-    world = World("rl2", env_id, h=h)
-    learner = world.config.learner.model_copy(update={"memory": memory, "bptt_steps": h})
-    world.config = world.config.model_copy(update={"learner": learner})
-    world.learner = build_learner(world.config, world.spec)
-    return world
+def recurrent(memory="gru", env_id=POINT, h=12, **learner):
+    return SmallRun("rl2", env_id, h=h, memory=memory, **{"bptt_steps": h, **learner})
+
+
+def trial_of(run, phases=(0, 1)):
+    """The rollouts of a trial, and what PPO learns from."""
+    state, episodes = run.begin(), []
+    for phase in phases:
+        episodes.append(run.collect(state, phase))
+        state = run.learner.adapt(state, episodes[-1])
+    return episodes, run.learner.trial(episodes)
 
 
 @pytest.mark.parametrize("memory", ["gru", "lstm"])
-@pytest.mark.parametrize("env_id", ["metarl/PointNavigation-v0", "metarl/HopperRandParams-v0"])
+@pytest.mark.parametrize("env_id", [POINT, HOPPER])
 def test_whole_trials_give_the_log_probs_of_acting(memory, env_id):
-    world = recurrent(memory, env_id, h=30)
-    first, state = world.collect(world.begin(), 0)
-    second, _ = world.collect(state, 1)
-    episodes = [_without_padding(first), _without_padding(second)]
-    learner = world.learner
-    inputs = torch.cat([learner._episode_inputs(e) for e in episodes], dim=2)
-    sequence = inputs.flatten(0, 1).transpose(0, 1)
-    parts = world.learner.network.empty_memory(world.begin().parts["hidden"][..., 0].size)
+    run = recurrent(memory, env_id, h=30)
+    episodes, trial = trial_of(run, (0, 1, 2))
+    network = run.learner.network
     with torch.no_grad():
-        outputs, _ = learner.network(sequence, parts)
-        trial = _concatenate(episodes)
-        actions = trial.actions_MEHA.flatten(0, 1).transpose(0, 1)
-        log_probs = learner.network.distribution(outputs).log_prob(actions)
-    expected = trial.log_probs_MEH.flatten(0, 1).transpose(0, 1)
-    valid = trial.valid_MEH.flatten(0, 1).transpose(0, 1)
+        memories = network.empty_memory(trial["inputs"].shape[1])
+        outputs, _ = network(trial["inputs"], memories)
+        log_probs = network.distribution(outputs).log_prob(trial["actions"])
+    valid = trial["valid"].squeeze(-1) == 1
+    assert valid.sum() == sum(int(e.valid_MEH.sum()) for e in episodes)
+    expected = trial["log_probs"].squeeze(-1)
     torch.testing.assert_close(log_probs[valid], expected[valid], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("memory", ["gru", "lstm"])
+def test_a_cached_memory_equals_its_replay(memory):
+    run = recurrent(memory)
+    state = run.step(run.begin())
+    rollouts = run.collect(state, 1)
+    assert rollouts.final_state is not None and rollouts.first_state is state
+    cached = run.learner.adapt(state, rollouts)
+    assert cached is rollouts.final_state
+    replayed = run.learner.adapt(state, rollouts.map(torch.clone))
+    for a, b in zip(tensors(cached), tensors(replayed), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_memory_stands_still_after_an_episodes_end():
+    """The memory of an episode that ends early is that of the same steps alone."""
+    run = recurrent("gru", HOPPER, h=40)
+    state = run.begin()
+    rollouts = run.collect(state)
+    assert rollouts.final_state is None and not rollouts.valid_MEH.all()
+    after = run.learner.adapt(state, rollouts).parts["hidden"]
+    inputs = run.learner.episode_inputs(rollouts)
+    for task, episode in ((0, 0), (1, 2)):
+        steps = inputs[task, episode, : int(rollouts.lengths_ME[task, episode])]
+        with torch.no_grad():
+            _, (alone,) = run.learner.network(steps[:, None], run.learner.network.empty_memory(1))
+        torch.testing.assert_close(after[task, episode], alone[0, 0], atol=1e-5, rtol=1e-4)
+
+
 def test_memory_is_carried_across_episodes_and_starts_at_zero():
-    world = recurrent()
-    assert all((part == 0).all() for part in world.begin().parts.values())
-    _, state = world.collect(world.begin(), 0)
+    run = recurrent()
+    assert all((part == 0).all() for part in run.begin().parts.values())
+    state = run.step(run.begin())
     assert all((part != 0).any() for part in state.parts.values())
-    fresh, _ = world.collect(world.begin(), 1)
-    experienced, _ = world.collect(state, 1)
+    fresh, experienced = run.collect(run.begin(), 1), run.collect(state, 1)
     assert not torch.equal(fresh.actions_MEHA[:, :, 0], experienced.actions_MEHA[:, :, 0])
 
 
 @pytest.mark.parametrize("memory", ["gru", "lstm"])
-def test_a_state_acts_with_the_parameters_it_began_with(memory):
-    world = recurrent(memory)
-    state = world.begin()
-    before, _ = world.collect(state)
-    world.iterate(1)
-    after, _ = world.collect(state)
-    fresh, _ = world.collect(world.begin())
-    assert torch.equal(before.actions_MEHA, after.actions_MEHA)
-    assert not torch.equal(before.actions_MEHA, fresh.actions_MEHA)
+def test_an_actor_acts_with_the_parameters_it_was_made_with(memory):
+    run = recurrent(memory)
+    rollouts = run.collect(run.begin())
+    actor = run.learner.actor(run.begin())
+    start = run.learner.actor(run.begin())
+    run.iterate(1)
+    del start
+    assert not torch.equal(rollouts.actions_MEHA, run.collect(run.begin()).actions_MEHA)
+    assert all((part == 0).all() for part in actor.state.parts.values())
 
 
 def test_inputs_are_shifted_by_exactly_one():
-    world = recurrent()
-    rollouts, _ = world.collect(world.begin())
-    inputs = world.learner._episode_inputs(rollouts)
+    run = recurrent()
+    rollouts = run.collect(run.begin())
+    inputs = run.learner.episode_inputs(rollouts)
     assert torch.equal(inputs[..., :2], rollouts.obs_MEHO)
     assert torch.equal(inputs[:, :, 1:, 2:4], rollouts.actions_MEHA[:, :, :-1])
     assert torch.equal(inputs[:, :, 1:, 4], rollouts.rewards_MEH[:, :, :-1])
@@ -75,35 +104,27 @@ def test_inputs_are_shifted_by_exactly_one():
 
 
 def test_memory_of_one_task_does_not_reach_another():
-    world = recurrent()
-    rollouts, _ = world.collect(world.begin())
-    rollouts.rewards_MEH[1] += 100.0
-    inputs = world.learner._episode_inputs(rollouts)
-    parts = world.learner.network.empty_memory(world.begin().parts["hidden"][..., 0].size)
-    outputs, _ = world.learner.network(inputs.flatten(0, 1).transpose(0, 1), parts)
-    outputs = outputs.transpose(0, 1).reshape(3, 4, 12, -1)
-    plain = world.learner._episode_inputs(world.collect(world.begin())[0])
-    again, _ = world.learner.network(plain.flatten(0, 1).transpose(0, 1), parts)
-    again = again.transpose(0, 1).reshape(3, 4, 12, -1)
-    assert torch.equal(outputs[0], again[0]) and not torch.equal(outputs[1], again[1])
+    run = recurrent()
+    plain = run.collect(run.begin()).map(torch.clone)
+    changed = plain.map(torch.clone)
+    changed.rewards_MEH[1] += 100.0
+    first, second = (run.learner.adapt(run.begin(), r).parts["hidden"] for r in (plain, changed))
+    assert torch.equal(first[0], second[0]) and not torch.equal(first[1], second[1])
 
 
 def test_advantages_reach_from_one_episode_to_the_next():
-    world = recurrent("gru", "metarl/HopperRandParams-v0", h=40)
-    first, state = world.collect(world.begin(), 0)
-    second, _ = world.collect(state, 1)
-    trial = _concatenate([_without_padding(first), _without_padding(second)])
-    assert not trial.valid_MEH.all()
-    config = world.config.learner.advantages.model_copy(update={"normalize": False})
-    advantages = _advantages(trial, config)
-    assert (advantages[~trial.valid_MEH] == 0).all()
-    raised = trial.rewards_MEH.clone()
-    raised[0, 0, -1 if trial.valid_MEH[0, 0, -1] else first.lengths_ME.max()] += 50.0
-    more = discounted_returns(raised, torch.ones_like(trial.valid_MEH), 0.99)
-    assert (
-        more[0, 0, 0]
-        > discounted_returns(trial.rewards_MEH, torch.ones_like(trial.valid_MEH), 0.99)[0, 0, 0]
-    )
+    plain = {"advantages": {"normalize": False}}
+    run = recurrent("gru", HOPPER, h=40, **plain)
+    episodes, trial = trial_of(run)
+    valid = trial["valid"].squeeze(-1) == 1
+    advantages = trial["advantages"].squeeze(-1)
+    assert not valid.all() and (advantages[~valid] == 0).all()
+    episodes[1].rewards_MEH[0, 0, 0] += 50.0
+    raised = run.learner.trial(episodes)["advantages"].squeeze(-1)
+    assert raised[0, 0] != advantages[0, 0]
+    rewards = torch.tensor([[[1.0, 0.0, 0.0, 2.0]]])
+    returns = discounted_returns(rewards, torch.ones(1, 1, 4, dtype=torch.bool), 0.5)
+    assert returns[0, 0, 0] == 1.25
 
 
 @pytest.mark.parametrize(
@@ -117,22 +138,26 @@ def test_advantages_reach_from_one_episode_to_the_next():
 )
 def test_bad_sizes(change, message, tiny_document):
     with pytest.raises(ConfigError) as error:
-        document = {**tiny_document, "learner": {"name": "rl2", **change}, "horizon": 12}
-        config = parse_config(document)
-        build_learner(config, World("rl2").spec)
+        learner = {"learner": {"name": "rl2", **change}, "policy": {}}
+        config = parse_config({**tiny_document, **learner, "horizon": 12})
+        build_learner(config, SmallRun("rl2").spec)
     assert message in str(error.value)
+
+
+def test_keys_that_no_recurrent_policy_has_are_refused(tiny_document):
+    with pytest.raises(ConfigError) as error:
+        parse_config({**tiny_document, "learner": {"name": "rl2"}})
+    assert "unknown key 'policy.hidden_sizes'; allowed for learner rl2: init_std" in str(
+        error.value
+    )
 
 
 def test_entropy_bonus_widens_the_policy():
     widths = []
     for bonus in (0.0, 1.0):
-        world = recurrent()
-        learner = world.config.learner.model_copy(update={"entropy_bonus": bonus})
-        world.learner = build_learner(
-            world.config.model_copy(update={"learner": learner}), world.spec
-        )
-        world.iterate(3)
-        widths.append(float(world.learner.meta_parameters["log_std"].mean()))
+        run = recurrent(entropy_bonus=bonus)
+        run.iterate(3)
+        widths.append(float(run.learner.meta_parameters["log_std"].mean()))
     assert widths[1] > widths[0]
 
 
@@ -140,69 +165,64 @@ def test_entropy_bonus_widens_the_policy():
 def test_threads_do_not_change_the_update(memory):
     results = []
     for threads in (1, 2):
-        world = recurrent(memory)
+        run = recurrent(memory)
         torch.set_num_threads(threads)
-        world.learner.iterate(lambda state, world=world: world.collect(state), world.tasks)
+        run.iterate()
         assert torch.get_num_threads() == threads
-        results.append(world.learner.meta_parameters)
+        results.append(run.learner.meta_parameters)
     torch.set_num_threads(1)
     for name, value in results[0].items():
         assert torch.equal(value, results[1][name]), name
 
 
 @pytest.mark.parametrize("memory", ["gru", "lstm"])
-@pytest.mark.parametrize("env_id", ["metarl/PointNavigation-v0", "metarl/HopperRandParams-v0"])
+@pytest.mark.parametrize("env_id", [POINT, HOPPER])
 def test_a_piece_starts_from_the_memory_that_acting_had(memory, env_id):
-    world = recurrent(memory, env_id, h=30)
-    ppo = world.learner._ppo
-    ppo._config = ppo._config.model_copy(update={"bptt_steps": 7})
-    seen = []
-    ppo.update = lambda data: seen.append(data) or {}
-    world.iterate(1)
-    (data,) = seen
+    run = recurrent(memory, env_id, h=30)
+    ppo = run.learner.ppo
+    ppo.config = ppo.config.model_copy(update={"bptt_steps": 7})
+    _, data = trial_of(run)
     length, count = data["inputs"].shape[:2]
-    with _pool() as pool, torch.no_grad():
-        pieces = ppo._pieces(data, pool)
-        outputs, _ = ppo._network(pieces["inputs"], list(pieces["memory"].split(1)))
+    with learning_pool() as pool, torch.no_grad():
+        pieces = ppo.pieces(data, pool)
+        outputs, _ = ppo.network(pieces["inputs"], list(pieces["memory"].split(1)))
     assert pieces["inputs"].shape[:2] == (7, count * -(-length // 7))
     assert pieces["valid"].sum() == data["valid"].sum()
-    log_probs = ppo._network.distribution(outputs).log_prob(pieces["actions"])
+    log_probs = ppo.network.distribution(outputs).log_prob(pieces["actions"])
     valid, expected = pieces["valid"].squeeze(-1) == 1, pieces["log_probs"].squeeze(-1)
     torch.testing.assert_close(log_probs[valid], expected[valid], atol=1e-4, rtol=1e-4)
 
 
-def pieces_of(world, count, length):
+def pieces_of(run, count, length):
     """Random pieces in float64, without memory."""
-    world.learner.network.double()
+    run.learner.network.double()
     generator = torch.Generator().manual_seed(0)
     sizes = {"inputs": 6, "actions": 2, "log_probs": 1, "advantages": 1}
     data = {n: torch.randn(length, count, size, generator=generator) for n, size in sizes.items()}
-    memory = torch.cat(world.learner.network.empty_memory(count))
+    memory = torch.cat(run.learner.network.empty_memory(count))
     return {**data, "valid": torch.ones(length, count, 1), "memory": memory}
 
 
 def test_slices_of_a_minibatch_add_up_to_its_gradient(float64):
-    world = recurrent()
-    ppo, data = world.learner._ppo, pieces_of(world, 6, 24)
-    total = data["valid"].sum()
-    whole, kl = ppo._gradient(data, total)
+    run = recurrent()
+    ppo, data = run.learner.ppo, pieces_of(run, 6, 24)
+    total = float(data["valid"].sum())
     halves = [
-        ppo._gradient({n: v[:, rows] for n, v in data.items()}, total)
+        ppo.gradient({n: v[:, rows] for n, v in data.items()}, total)
         for rows in (slice(0, 2), slice(2, 6))
     ]
-    for gradient, first, second in zip(whole, halves[0][0], halves[1][0], strict=True):
-        torch.testing.assert_close(gradient, first + second)
-    assert kl == pytest.approx(halves[0][1] + halves[1][1])
+    torch.testing.assert_close(ppo.gradient(data, total), halves[0] + halves[1])
 
 
 def test_a_minibatch_steps_along_the_gradient_of_all_its_pieces(float64):
-    world = recurrent()
-    ppo, data = world.learner._ppo, pieces_of(world, 7, 24)
-    ppo._config = ppo._config.model_copy(update={"max_gradient_norm": 1e9})
+    run = recurrent()
+    ppo, data = run.learner.ppo, pieces_of(run, 7, 24)
+    ppo.config = ppo.config.model_copy(update={"max_gradient_norm": 1e9})
     rows = torch.tensor([4, 0, 6, 3, 1])
     chosen = {n: v[:, rows] for n, v in data.items()}
-    expected, _ = ppo._gradient(chosen, chosen["valid"].sum())
-    with _pool() as pool:
-        ppo._minibatch(data, rows, pool)
-    for parameter, gradient in zip(world.learner.network.parameters(), expected, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient)
+    expected = ppo.gradient(chosen, float(chosen["valid"].sum()))
+    with learning_pool() as pool:
+        _, kl = ppo.minibatch(data, rows, pool, Alone())
+    found = torch.cat([p.grad.reshape(-1) for p in run.learner.network.parameters()])
+    torch.testing.assert_close(found, expected[:-1])
+    assert kl == pytest.approx(float(expected[-1]))

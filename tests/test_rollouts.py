@@ -4,12 +4,15 @@ import torch
 from threadpoolctl import threadpool_info
 
 import metarl_envs.tasks.batches as task_batches
-from metarl.environments.make import make_env, spec_of_spaces
-from metarl.estimators.advantages import make_batch
+from metarl.environments.fit import spec_of_spaces
+from metarl.environments.make import make_env
 from metarl.experiment.building import build_learner
 from metarl.experiment.config import parse_config
-from metarl.interaction.rollouts import Clock, collect
+from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.sampler import Clock, collect
 from metarl.params import tile
+from metarl.policies.actors import ActionStep
+from metarl.seeding import reset_seeds
 
 PATH, H = (0, 2, 5, 0), 12
 
@@ -21,7 +24,7 @@ def setup(tiny_document, num_tasks=3, episodes=4, env_id=None, horizon=H, **kwar
     config = parse_config(document)
     env = make_env(config.env, num_tasks * episodes, horizon)
     spaces = env.single_observation_space, env.single_action_space
-    learner = build_learner(config, spec_of_spaces(*spaces, episodes, horizon))
+    learner = build_learner(config, spec_of_spaces(*spaces))
     tasks = env.task_distribution("train").sample(num_tasks, 0)
     env.set_tasks(task_batches.repeat(tasks, episodes))
     return env, learner, tasks
@@ -30,7 +33,7 @@ def setup(tiny_document, num_tasks=3, episodes=4, env_id=None, horizon=H, **kwar
 def rollouts_of(env, learner, num_tasks=3, keys=None, horizon=H):
     keys = list(range(num_tasks)) if keys is None else keys
     state = learner.begin(len(keys), env.num_envs // len(keys))
-    return collect(env, learner, state, PATH, keys, horizon)[0]
+    return collect(env, learner, state, PATH, keys, horizon)
 
 
 def same(a, b):
@@ -145,9 +148,10 @@ def test_diverged_simulation_is_counted_and_reaches_no_gradient(tiny_document):
     assert rollouts.diverged_ME.sum() == 1 and rollouts.diverged_ME[0, 1]
     assert rollouts.lengths_ME[0, 1] == 4 and not rollouts.terminated_ME.any()
     assert torch.isfinite(rollouts.obs_MEHO).all() and torch.isfinite(rollouts.rewards_MEH).all()
-    batch = make_batch(rollouts, learner.config.advantages)
-    assert (batch.weights_MEH[0, 1, 4:] == 0).all()
-    assert torch.isfinite(batch.advantages_MEH).all()
+    samples = learner.samples(rollouts)
+    assert (samples.weights_MEH[0, 1, 4:] == 0).all()
+    assert torch.isfinite(samples.advantages_MEH).all()
+    assert rollouts.num_steps == 12 * 20 - 15
 
 
 def test_noise_depends_on_the_task_key_and_the_path_only(tiny_document):
@@ -201,3 +205,62 @@ def test_the_observation_after_every_step_stands_in_the_next_one(tiny_document):
     )
     assert torch.equal(after.squeeze(2), rollouts.last_obs_MEO)
     assert torch.equal(rollouts.obs_MEHO[:, :, longest], rollouts.last_obs_MEO)
+
+
+def test_next_observations_and_transitions_at_every_episodes_end(tiny_document):
+    """Stepped by hand beside it: an early end, a full length and a termination in the last step."""
+    env, learner, _ = setup(tiny_document, env_id="metarl/HopperRandParams-v0", horizon=25)
+    rollouts = rollouts_of(env, learner, horizon=25)
+    lengths = rollouts.lengths_ME
+    assert lengths.min() < 25
+    env.reset(seed=reset_seeds(PATH, [0, 1, 2], 4))
+    ended = np.zeros(12, bool)
+    for t in range(int(lengths.max())):
+        actions = rollouts.actions_MEHA[:, :, t].reshape(12, -1).numpy()
+        obs, _, terminated, truncated, _ = env.step(actions)
+        seen = torch.from_numpy(obs).float().view(3, 4, -1)
+        valid = rollouts.valid_MEH[:, :, t]
+        torch.testing.assert_close(rollouts.next_obs_MEHO[:, :, t][valid], seen[valid])
+        flags = torch.from_numpy(terminated & ~ended).view(3, 4)
+        assert torch.equal(rollouts.terminated_MEH[:, :, t], flags & valid)
+        ended |= terminated | truncated
+    for task in range(3):
+        own = rollouts.transitions(task)
+        assert len(own.rewards_N) == len(own.obs_NO) == int(lengths[task].sum())
+        ends = lengths[task].cumsum(0) - 1
+        assert torch.equal(own.next_obs_NO[ends], rollouts.last_obs_MEO[task])
+        assert torch.equal(own.terminated_N[ends], rollouts.terminated_ME[task])
+        inside = torch.ones(len(own.rewards_N), dtype=torch.bool)
+        inside[ends] = False
+        assert torch.equal(own.next_obs_NO[inside], own.obs_NO[1:][inside[:-1]])
+
+
+def test_truncation_is_no_termination(tiny_document):
+    env, learner, _ = setup(tiny_document)
+    rollouts = rollouts_of(env, learner)
+    assert not rollouts.terminated_MEH.any()
+    assert torch.equal(rollouts.next_obs_MEHO[:, :, -1], rollouts.last_obs_MEO)
+
+
+class Remembers:
+    """An actor that records what it was told, and has no log-probabilities."""
+
+    def __init__(self):
+        self.state = torch.zeros(3)
+
+    def act(self, seen, noise):
+        sums = {"latents": np.stack([seen.first_ME, seen.previous_rewards_ME], axis=-1)}
+        return ActionStep(noise[..., :2].copy(), None, sums)
+
+
+def test_extras_are_recorded_and_log_probs_may_be_missing(tiny_document):
+    env, learner, _ = setup(tiny_document)
+    learner.actor = lambda state: Remembers()
+    rollouts = rollouts_of(env, learner)
+    latents = rollouts.extras["latents"]
+    assert rollouts.log_probs_MEH is None and latents.shape == (3, 4, H, 2)
+    assert (latents[:, :, 0, 0] == 1).all() and (latents[:, :, 1:, 0] == 0).all()
+    assert torch.equal(latents[:, :, 1:, 1], rollouts.rewards_MEH[:, :, :-1])
+    both = Rollouts.concatenate_episodes([rollouts, rollouts])
+    assert both.extras["latents"].shape == (3, 8, H, 2) and both.log_probs_MEH is None
+    assert rollouts.task_slice(slice(1, 2)).extras["latents"].shape == (1, 4, H, 2)

@@ -29,7 +29,7 @@ def test_train_then_evaluate(tmp_path):
     folder = tmp_path / "run"
     done = run("train.py", POINT, *TINY, "--run-dir", folder)
     assert done.returncode == 0, done.stderr
-    assert "adaptation step" in done.stdout and "held-out tasks" in done.stdout
+    assert "95 % interval" in done.stdout and "held-out tasks" in done.stdout
     out = tmp_path / "evaluation.json"
     done = run("evaluate.py", folder, "--num-tasks", 3, "--episodes", 2, "--json", out)
     assert done.returncode == 0, done.stderr

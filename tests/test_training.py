@@ -14,6 +14,7 @@ from metarl.experiment.config import load_config, parse_config
 from metarl.params import flatten
 from metarl.training import trainer
 from metarl.training.run_log import RunLog
+from metarl.training.task_sources import make_task_source
 from metarl_envs.robots.half_cheetah import HalfCheetah
 
 
@@ -156,3 +157,68 @@ def test_num_threads_limits_the_physics_too(tiny_document, tmp_path, monkeypatch
     metarl.train(parse_config({**tiny_document, "num_threads": 1}), tmp_path / "run")
     torch.set_num_threads(before)
     assert seen == [1]
+
+
+def test_training_logs_success_where_the_environment_reports_it(tiny_document, tmp_path):
+    env = {"id": "metarl/PointNavigationSparse-v0", "kwargs": {"action_scale": 10.0}}
+    metarl.train(parse_config({**tiny_document, "env": env, "iterations": 1}), tmp_path / "run")
+    (row,) = progress(tmp_path / "run")
+    for step in (0, 1):
+        assert 0.0 <= float(row[f"train/success_step_{step}"]) <= 1.0
+    metarl.train(parse_config({**tiny_document, "iterations": 1}), tmp_path / "other")
+    assert not any("success" in key for key in progress(tmp_path / "other")[0])
+
+
+def test_training_logs_what_was_collected(tiny_document, tmp_path, monkeypatch):
+    seen, original = [], trainer.collect
+
+    def collect(*args, **kwargs):
+        seen.append(original(*args, **kwargs))
+        return seen[-1]
+
+    monkeypatch.setattr(trainer, "collect", collect)
+    metarl.train(parse_config({**tiny_document, "iterations": 1}), tmp_path / "run")
+    (row,) = progress(tmp_path / "run")
+    for step in (0, 1):
+        expected = float(seen[step].returns_ME.mean())
+        assert float(row[f"train/return_step_{step}"]) == pytest.approx(expected, rel=1e-5)
+    assert float(row["train/diverged"]) == 0.0
+
+
+class TestTasks:
+    def distribution(self):
+        return HalfCheetah(1).task_distribution("train")
+
+    def test_fixed_tasks_keep_their_keys(self, tiny_document):
+        config = parse_config({**tiny_document, "tasks": {"kind": "fixed", "num": 5}})
+        source = make_task_source(config, self.distribution())
+        by_key = {}
+        for iteration in range(20):
+            tasks, keys = source(iteration)
+            assert len(keys) == len(set(keys)) == 3
+            for index, key in enumerate(keys):
+                task = {name: values[index].tolist() for name, values in tasks.items()}
+                assert by_key.setdefault(key, task) == task
+        assert set(by_key) == set(range(5))
+        again = make_task_source(config, self.distribution())
+        assert again(7).keys == source(7).keys
+
+    def test_fresh_tasks_are_new_in_every_iteration(self, tiny_config):
+        source = make_task_source(tiny_config, self.distribution())
+        (first, keys), (second, _) = source(0), source(1)
+        assert list(keys) == [0, 1, 2]
+        assert not any(np.array_equal(first[name], second[name]) for name in first)
+
+    @pytest.mark.parametrize(
+        ("tasks", "message"),
+        [
+            ({"kind": "fixed", "num": 2}, "tasks.num = 2 must be at least meta_batch = 3"),
+            ({"kind": "fixed"}, "key 'tasks' takes num with kind fixed, and only with it"),
+            ({"num": 5}, "key 'tasks' takes num with kind fixed, and only with it"),
+            ({"kind": "frsh"}, "key 'tasks.kind' is 'frsh', must be 'fresh' or 'fixed'"),
+        ],
+    )
+    def test_bad_input(self, tiny_document, tasks, message):
+        with pytest.raises(metarl.ConfigError) as error:
+            parse_config({**tiny_document, "tasks": tasks})
+        assert message in str(error.value)

@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from surrogate_problems import BanditPolicy, bandit_objective, neural_objective
+from small_runs import SmallRun
+from surrogate_problems import BanditPolicy, bandit_objective, make_objective, neural_objective
 
 from metarl.learners.gradient.inner_loop import InnerLoopConfig
 from metarl.optimization.trust_region import TRPOConfig, conjugate_gradient, trust_region_step
@@ -115,43 +116,25 @@ def test_curvature_on_some_states_changes_the_direction_little(float64):
     assert 0.8 < ratio < 1.25
 
 
-def cheetah_objective(fisher_states):
-    from metarl.environments.make import make_env, spec_of_spaces
-    from metarl.estimators.advantages import make_batch
-    from metarl.experiment.building import build_learner
-    from metarl.experiment.config import parse_config
-    from metarl.interaction.rollouts import collect
-    from metarl.learners.gradient.meta_objective import MetaObjective
-    from metarl_envs.tasks.batches import repeat
-
-    num_tasks, episodes, horizon = 4, 10, 50
-    config = parse_config(
-        {
-            "env": {"id": "metarl/HalfCheetahVel-v0", "kwargs": {"action_scale": 10.0}},
-            "learner": {"name": "maml"},
-            "policy": {"hidden_sizes": [32, 32]},
-            "meta_batch": num_tasks,
-            "episodes": episodes,
-            "horizon": horizon,
-            "iterations": 1,
-        }
+def cheetah_objective(curvature_states):
+    run = SmallRun(
+        "maml",
+        "metarl/HalfCheetahVel-v0",
+        num_tasks=4,
+        episodes=10,
+        h=50,
+        policy={"hidden_sizes": [32, 32]},
     )
-    env = make_env(config.env, num_tasks * episodes, horizon)
-    spaces = env.single_observation_space, env.single_action_space
-    learner = build_learner(config, spec_of_spaces(*spaces, episodes, horizon))
-    env.set_tasks(repeat(env.task_distribution("train").sample(num_tasks, 0), episodes))
-    state = learner.begin(num_tasks, episodes)
-    keys = list(range(num_tasks))
-    support, _ = collect(env, learner, state, (0, 0), keys, horizon)
-    adapted = learner.adapt(state, support)
-    query, _ = collect(env, learner, adapted, (0, 1), keys, horizon)
-    batches = [make_batch(r, learner.config.advantages) for r in (support, query)]
-    return MetaObjective(
-        learner.inner,
-        learner.meta_parameters,
+    state = run.begin()
+    support = run.collect(state, 0)
+    adapted = run.learner.adapt(state, support)
+    query = run.collect(adapted, 1)
+    return make_objective(
+        run.learner.inner,
+        run.learner.meta_parameters,
         [state.params_M, adapted.params_M],
-        batches[:1],
-        batches[1],
-        5,
-        fisher_states,
+        [run.learner.samples(support)],
+        run.learner.samples(query),
+        task_chunk=5,
+        curvature_states=curvature_states,
     )

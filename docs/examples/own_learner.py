@@ -8,25 +8,20 @@ Run it: python docs/examples/own_learner.py
 
 from typing import Literal
 
-import torch
-
 import metarl
-from metarl.estimators.advantages import Batch
 from metarl.experiment.config import parse_config
 from metarl.learners import LEARNERS
-from metarl.learners.gradient.base import (
-    Experience,
-    GradientBasedConfig,
-    GradientBasedLearner,
-)
-from metarl.learners.gradient.inner_loop import InnerLoop
+from metarl.learners.gradient.base import GradientBasedConfig, GradientBasedLearner
+from metarl.learners.gradient.inner_loop import InnerLoop, PlainStepsConfig
 from metarl.learners.gradient.outer import OuterResult
+from metarl.params import flatten, flatten_tasks, unflatten
 
 
 class EliteConfig(GradientBasedConfig):
     """Which share of the steps is imitated, and how far the start moves."""
 
     name: Literal["elite"] = "elite"
+    inner: PlainStepsConfig = PlainStepsConfig()
     elite_share: float = 0.5
     outer_step_size: float = 0.5
 
@@ -36,11 +31,11 @@ class EliteInnerLoop(InnerLoop):
 
     elite_share = 0.5
 
-    def surrogate(self, params_M, batch: Batch):
-        flat = batch.advantages_MEH.flatten(1)
+    def value(self, distribution, samples):
+        flat = samples.advantages_MEH.flatten(1)
         limit = flat.quantile(1.0 - self.elite_share, dim=1).view(-1, 1, 1)
-        chosen = (batch.advantages_MEH >= limit) * batch.weights_MEH
-        return (chosen * batch.log_probs_under(self.policy, params_M)).sum((1, 2))
+        chosen = (samples.advantages_MEH >= limit) * samples.weights_MEH
+        return (chosen * samples.log_probs_of(distribution)).sum((1, 2))
 
 
 class Elite(GradientBasedLearner):
@@ -48,19 +43,25 @@ class Elite(GradientBasedLearner):
 
     Config = EliteConfig
 
+    def __init__(self, config, policy, setting):
+        self.config = config
+        super().__init__(config, policy, setting)
+
     def _make_inner(self, policy):
-        self.policy = policy
         inner = EliteInnerLoop(policy, self.config.inner)
         inner.elite_share = self.config.elite_share
         return inner
 
-    def _update(self, experience: Experience) -> OuterResult:
-        final, size = experience.adapted[-1], self.config.outer_step_size
-        theta = {
-            name: torch.lerp(value, final[name].mean(0), size)
-            for name, value in self.meta_parameters.items()
-        }
-        return OuterResult(theta, {"train/moved": size})
+    @property
+    def training_steps(self):
+        return self.config.inner.steps
+
+    def _update(self, experience, query, work):
+        adapted_MP = flatten_tasks(experience.adapted[-1])
+        mean = work.world.sum_over_tasks(adapted_MP) / work.meta_batch
+        start, size = flatten(self.meta_parameters), self.config.outer_step_size
+        theta = unflatten(start + size * (mean - start), self.meta_parameters)
+        return OuterResult(theta, {"train/moved": float((mean - start).norm())})
 
 
 LEARNERS["elite"] = Elite  # inside the project: one line in metarl/learners/__init__.py

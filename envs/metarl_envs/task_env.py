@@ -68,7 +68,7 @@ class TaskVectorEnv(VectorEnv):
         self.observation_size = observation_size
         # a row per sub-environment: broadcasting over a few actuators is several times slower
         self._lowest, self._highest = np.stack([[action_low, action_high]] * num_envs, axis=1)
-        self._action_scale = action_scale
+        self.action_scale = action_scale
         self.single_observation_space = spaces.Box(-np.inf, np.inf, (observation_size,), np.float64)
         self.single_action_space = spaces.Box(
             np.float32(action_low * action_scale), np.float32(action_high * action_scale)
@@ -253,7 +253,7 @@ class TaskVectorEnv(VectorEnv):
         actions = np.asarray(actions)
         if actions.shape != self._lowest.shape:
             raise ActionError(f"actions have shape {actions.shape}, expected {self._lowest.shape}")
-        control = np.divide(actions, self._action_scale, dtype=np.float64)
+        control = np.divide(actions, self.action_scale, dtype=np.float64)
         if not math.isfinite(control.sum()) and not np.isfinite(control).all():
             row = int(np.argwhere(~np.isfinite(control))[0, 0])
             raise ActionError(

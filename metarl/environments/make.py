@@ -1,19 +1,21 @@
 """Environments by their Gymnasium id: the library knows no robot."""
 
 import importlib
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import gymnasium
-from gymnasium import Space
 
 import metarl_envs  # also registers the environments of this project
 from metarl.environments.config import EnvConfig, PluginConfig
 from metarl.errors import EnvironmentFitError, did_you_mean
-from metarl.learners.base import Spec
 from metarl_envs.checker import check_task_env
 from metarl_envs.gymnasium_envs import PluginDefinition, PluginEnv
 from metarl_envs.observed_task import ObservedTask
 from metarl_envs.protocol import TaskEnv
 from metarl_envs.registration import registered_spec
+from metarl_envs.single_env import SingleTaskEnv
 from metarl_envs.task_env import TaskVectorEnv
 
 
@@ -32,8 +34,7 @@ def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
     if config.observe_task:
         plain = config.model_copy(update={"observe_task": False})
         return ObservedTask(make_env(plain, num_envs, max_episode_steps))
-    _require_known(config.id)
-    if config.plugin is None and registered_spec(config.id).vector_entry_point is not None:
+    if _is_native(config):
         horizon = {} if max_episode_steps is None else {"max_episode_steps": max_episode_steps}
         try:
             env = gymnasium.make_vec(config.id, num_envs=num_envs, **{**config.kwargs, **horizon})
@@ -43,6 +44,43 @@ def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
             return env.unwrapped
         env.close()
     return _plug_in(config, num_envs, max_episode_steps)
+
+
+def make_single(
+    config: EnvConfig,
+    task: Mapping[str, Any] | None,
+    max_episode_steps: int,
+    render_mode: str | None = None,
+) -> SingleTaskEnv:
+    """One environment with one task, as a config describes it, plug-ins and all.
+
+    Args:
+        config: the environment.
+        task: the task, or None for the nominal one.
+        max_episode_steps: horizon.
+        render_mode: "human", "rgb_array", or None.
+
+    Raises:
+        UserError: if it cannot be made, or the task does not belong to it.
+    """
+    make = partial(_copies, config=config, drawn=render_mode)
+    return SingleTaskEnv(make, task, render_mode, max_episode_steps=max_episode_steps)
+
+
+def _copies(
+    *, config: EnvConfig, drawn: str | None, num_envs: int, max_episode_steps: int
+) -> TaskEnv:
+    """Batches for `make_single`; one plugged-in environment lives, and draws, in this process."""
+    if num_envs == 1 and not _is_native(config):
+        plugin = (config.plugin or PluginConfig()).model_copy(update={"num_workers": 0})
+        kwargs = config.kwargs if drawn is None else {**config.kwargs, "render_mode": drawn}
+        config = config.model_copy(update={"plugin": plugin, "kwargs": kwargs})
+    return make_env(config, num_envs, max_episode_steps)
+
+
+def _is_native(config: EnvConfig) -> bool:
+    _require_known(config.id)
+    return config.plugin is None and registered_spec(config.id).vector_entry_point is not None
 
 
 def check_env(config: EnvConfig) -> list[str]:
@@ -113,45 +151,3 @@ def registered_horizon(env_id: str) -> int | None:
     """
     _require_known(env_id)
     return registered_spec(env_id).max_episode_steps
-
-
-def spec_of_spaces(observations: Space, actions: Space, episodes: int, horizon: int) -> Spec:
-    """What a learner needs to know of an environment.
-
-    Raises:
-        EnvironmentFitError: if observations or actions are not bounded vectors.
-    """
-    box = isinstance(observations, gymnasium.spaces.Box) and len(observations.shape) == 1
-    if box and isinstance(actions, gymnasium.spaces.Discrete):
-        assert observations.shape is not None
-        n = int(actions.n)
-        return Spec(observations.shape[0], (0.0,), (n - 1.0,), episodes, horizon, n)
-    for kind, space in (("observation", observations), ("action", actions)):
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-            raise EnvironmentFitError(f"the {kind} space must be a vector (Box), got {space}")
-    assert isinstance(observations, gymnasium.spaces.Box)
-    assert isinstance(actions, gymnasium.spaces.Box)
-    if not actions.is_bounded():
-        raise EnvironmentFitError(f"the action space must be bounded, got {actions}")
-    low, high = (tuple(bound.tolist()) for bound in (actions.low, actions.high))
-    return Spec(observations.shape[0], low, high, episodes, horizon)
-
-
-def require_fit(name: str, observations: Space, actions: Space, spec: Spec) -> None:
-    """Refuse spaces that are not the ones a learner was trained for.
-
-    Raises:
-        EnvironmentFitError: if a size or an action bound differs.
-    """
-    found = spec_of_spaces(observations, actions, spec.episodes, spec.horizon)
-    for kind, have, want in (
-        ("observations of size", found.obs_size, spec.obs_size),
-        ("actions of size", found.action_size, spec.action_size),
-        ("actions from", found.action_low, spec.action_low),
-        ("actions up to", found.action_high, spec.action_high),
-    ):
-        if have != want:
-            raise EnvironmentFitError(
-                f"{name} has {kind} {have}, the learner was trained with {want}; "
-                "give the environment the arguments of training (learner.trained_on.env.kwargs)"
-            )

@@ -1,11 +1,11 @@
 """From rollouts to what surrogates need: advantages and weights.
 
-Shapes: M tasks, E episodes per task, H steps.
+Shapes: M tasks, E episodes per task, H steps, N states of a task.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import Field
 from torch import Tensor
@@ -17,9 +17,8 @@ from metarl.estimators.returns import (
     normalize,
     step_weights,
 )
-from metarl.estimators.value_baselines import Baseline, LinearBaseline, MLPBaseline
+from metarl.estimators.value_baselines import LinearBaseline, MLPBaseline, ValueBaseline
 from metarl.interaction.rollouts import Rollouts
-from metarl.policies.distributions import Distribution
 
 
 class AdvantageConfig(ConfigModel):
@@ -31,8 +30,16 @@ class AdvantageConfig(ConfigModel):
     baseline: Literal["linear", "mlp"] = "linear"
 
 
+class HasLogProb(Protocol):
+    """Action distributions at states."""
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Log-probabilities (M, N) of actions (M, N, A)."""
+        ...
+
+
 @dataclass(frozen=True)
-class Batch:
+class Samples:
     """What surrogates need of M tasks' rollouts."""
 
     obs_MEHO: Tensor
@@ -43,48 +50,63 @@ class Batch:
 
     def log_probs_under(
         self,
-        policy: Callable[[Mapping[str, Tensor], Tensor], Distribution],
+        policy: Callable[[Mapping[str, Tensor], Tensor], HasLogProb],
         params_M: Mapping[str, Tensor],
     ) -> Tensor:
         """Log-probabilities of the actions under other parameters: shape (M, E, H)."""
         return self.log_probs_of(policy(params_M, self.obs_MEHO.flatten(1, 2)))
 
-    def log_probs_of(self, distribution: Distribution) -> Tensor:
+    def log_probs_of(self, distribution: HasLogProb) -> Tensor:
         """Log-probabilities of the actions under distributions at the states: shape (M, E, H)."""
         return distribution.log_prob(self.actions_MEHA.flatten(1, 2)).view_as(self.log_probs_MEH)
 
-    def task_slice(self, tasks: slice) -> "Batch":
-        """The batch of some tasks."""
-        return Batch(*(getattr(self, field.name)[tasks] for field in fields(self)))
+    def task_slice(self, tasks: slice) -> "Samples":
+        """The samples of some tasks."""
+        return Samples(*(getattr(self, field.name)[tasks] for field in fields(self)))
 
-    def every(self, stride: int) -> "Batch":
+    def every(self, stride: int) -> "Samples":
         """Every `stride`-th step of each episode, weights rescaled to the same sum."""
         if stride == 1:
             return self
-        kept = Batch(*(getattr(self, field.name)[:, :, ::stride] for field in fields(self)))
+        kept = Samples(*(getattr(self, field.name)[:, :, ::stride] for field in fields(self)))
         total = self.weights_MEH.sum((1, 2), keepdim=True)
         kept_total = kept.weights_MEH.sum((1, 2), keepdim=True).clamp(min=1e-12)
         return replace(kept, weights_MEH=kept.weights_MEH * (total / kept_total))
 
 
-def make_batch(rollouts: Rollouts, config: AdvantageConfig) -> Batch:
-    """Fit the baseline to the rollouts and weigh their steps."""
-    valid = rollouts.valid_MEH
-    returns = discounted_returns(rollouts.rewards_MEH, valid, config.discount)
-    baseline: Baseline = LinearBaseline() if config.baseline == "linear" else MLPBaseline()
-    baseline.fit(rollouts.obs_MEHO, returns, valid)
-    advantages = generalized_advantages(
-        rollouts.rewards_MEH,
-        baseline.values(rollouts.obs_MEHO),
-        baseline.last_values(rollouts.last_obs_MEO, rollouts.lengths_ME),
-        valid,
-        rollouts.terminated_ME,
-        config.discount,
-        config.gae_lambda,
-    )
-    if config.normalize:
-        advantages = normalize(advantages, valid)
-    weights = step_weights(valid, rollouts.obs_MEHO.dtype)
-    return Batch(
-        rollouts.obs_MEHO, rollouts.actions_MEHA, rollouts.log_probs_MEH, advantages, weights
-    )
+class AdvantageEstimator:
+    """Fits a value baseline to rollouts, and weighs their steps.
+
+    Args:
+        config: see there.
+        seed: names the stream of the `mlp` baseline's initial weights. They are always the same, so
+            that equal rollouts give equal advantages.
+    """
+
+    def __init__(self, config: AdvantageConfig, seed: int) -> None:
+        self.config, self._seed = config, seed
+
+    def samples(self, rollouts: Rollouts) -> Samples:
+        """What surrogates need of these rollouts."""
+        config, valid = self.config, rollouts.valid_MEH
+        returns = discounted_returns(rollouts.rewards_MEH, valid, config.discount)
+        baseline = self._baseline()
+        baseline.fit(rollouts.obs_MEHO, returns, valid)
+        advantages = generalized_advantages(
+            rollouts.rewards_MEH,
+            baseline.values(rollouts.obs_MEHO),
+            baseline.last_values(rollouts.last_obs_MEO, rollouts.lengths_ME),
+            valid,
+            rollouts.terminated_ME,
+            config.discount,
+            config.gae_lambda,
+        )
+        if config.normalize:
+            advantages = normalize(advantages, valid)
+        weights = step_weights(valid, rollouts.obs_MEHO.dtype)
+        return Samples(
+            rollouts.obs_MEHO, rollouts.actions_MEHA, rollouts.log_probs(), advantages, weights
+        )
+
+    def _baseline(self) -> ValueBaseline:
+        return LinearBaseline() if self.config.baseline == "linear" else MLPBaseline(self._seed)

@@ -70,33 +70,10 @@ def dice(
     sum_t w_t A_t (box(c_t) - box(c_{t-1})), c_t = sum_{k<=t} log pi_k, box(x) = exp(x - [x]), [x]
     the value of x at the sampling parameters.
     """
-    return loaded_dice(log_probs_MEH, sampled_log_probs_MEH, advantages_MEH, weights_MEH, 1.0)
-
-
-def loaded_dice(
-    log_probs_MEH: Tensor,
-    sampled_log_probs_MEH: Tensor,
-    advantages_MEH: Tensor,
-    weights_MEH: Tensor,
-    decay: float,
-) -> Tensor:
-    """Loaded DiCE: `decay` = 0 is the likelihood ratio, 1 is DiCE; shape (M,).
-
-    c_t = decay c_{t-1} + log pi_t - log pi_sampled_t, box = exp.
-    """
     log_ratios = _log_ratios(log_probs_MEH, sampled_log_probs_MEH, weights_MEH)
-    if decay == 1.0:
-        cumulative = log_ratios.cumsum(-1)
-        before = cumulative - log_ratios
-        return (weights_MEH * advantages_MEH * (cumulative.exp() - before.exp())).sum((1, 2))
-    total = log_ratios.new_zeros(log_ratios.shape[0])
-    carried = log_ratios.new_zeros(log_ratios.shape[:2])
-    for t in range(log_ratios.shape[-1]):
-        before = decay * carried
-        carried = before + log_ratios[..., t]
-        weighted = weights_MEH[..., t] * advantages_MEH[..., t]
-        total = total + (weighted * (carried.exp() - before.exp())).sum(-1)
-    return total
+    until = log_ratios.cumsum(-1)
+    before = until - log_ratios
+    return (weights_MEH * advantages_MEH * (until.exp() - before.exp())).sum((1, 2))
 
 
 def _log_ratios(log_probs: Tensor, sampled_log_probs: Tensor, weights: Tensor) -> Tensor:

@@ -3,14 +3,14 @@
 Shapes: M tasks, E episodes per task, H steps, O observation, F = 2 O + 4 features.
 """
 
+import itertools
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from metarl.errors import ConfigError
-from metarl.params import Params, detach
-from metarl.policies.networks.tanh_mlp import StackedMLP
 
 _CLIP = 10.0
 _TIME_UNIT = 100.0
@@ -37,7 +37,7 @@ def linear_features(obs: Tensor, step: Tensor) -> Tensor:
     return torch.cat([clipped, clipped.square(), t, t**2, t**3, torch.ones_like(t)], dim=-1)
 
 
-class Baseline(Protocol):
+class ValueBaseline(Protocol):
     """Predicts returns from observations, per task."""
 
     def fit(self, obs_MEHO: Tensor, returns_MEH: Tensor, valid_MEH: Tensor) -> None:
@@ -105,11 +105,20 @@ class MLPBaseline:
 
     Targets are normalised per task; the networks of all tasks are fitted in one stack, always
     from the same initial weights, so that equal rollouts give equal values.
+
+    Args:
+        seed: of the initial weights.
+        hidden_size: of both hidden layers.
+        steps: of Adam.
+        learning_rate: of Adam.
     """
 
-    def __init__(self, hidden_size: int = 32, steps: int = 60, learning_rate: float = 0.02) -> None:
-        self._hidden_size, self._steps, self._learning_rate = hidden_size, steps, learning_rate
-        self.params: Params | None = None
+    def __init__(
+        self, seed: int, hidden_size: int = 32, steps: int = 60, learning_rate: float = 0.02
+    ) -> None:
+        self._seed, self._hidden_size = seed, hidden_size
+        self._steps, self._learning_rate = steps, learning_rate
+        self.layers: list[tuple[Tensor, Tensor]] | None = None  # (M, I, J) and (M, 1, J)
 
     def fit(self, obs_MEHO: Tensor, returns_MEH: Tensor, valid_MEH: Tensor) -> None:
         """Minimise the squared error over the valid steps."""
@@ -120,21 +129,31 @@ class MLPBaseline:
         centred_MN = (targets_MN - self._mean_M1) * valid_MN
         self._std_M1 = (centred_MN.square().sum(1, keepdim=True) / count_M1).sqrt() + 1e-8
         inputs = _timed(obs_MEHO, _steps(obs_MEHO)).flatten(1, 2)
-        self._network = StackedMLP((inputs.shape[-1], self._hidden_size, self._hidden_size, 1))
-        initial = self._network.init(torch.Generator().manual_seed(0))
-        params = {
-            name: value.to(inputs).repeat(len(inputs), *[1] * value.dim()).requires_grad_()
-            for name, value in initial.items()
-        }
-        optimizer = torch.optim.Adam(params.values(), lr=self._learning_rate)
+        layers = self._initial(inputs)
+        optimizer = torch.optim.Adam(itertools.chain(*layers), lr=self._learning_rate)
         with torch.enable_grad():
             for _ in range(self._steps):
-                error_MN = self._network(params, inputs).squeeze(-1) - centred_MN / self._std_M1
+                error_MN = _outputs(layers, inputs) - centred_MN / self._std_M1
                 loss = (error_MN.square() * valid_MN / count_M1).sum()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-        self.params = detach(params)
+        self.layers = [(weight.detach(), bias.detach()) for weight, bias in layers]
+
+    def _initial(self, inputs_MNF: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Glorot-uniform weights, zero biases, the same for every task."""
+        generator = torch.Generator().manual_seed(self._seed)
+        sizes = (inputs_MNF.shape[-1], self._hidden_size, self._hidden_size, 1)
+        layers = []
+        for i, j in itertools.pairwise(sizes):
+            bound = math.sqrt(6.0 / (i + j))
+            drawn = bound * (2.0 * torch.rand(i, j, generator=generator) - 1.0)
+            weight, bias = (
+                value.to(inputs_MNF).repeat(len(inputs_MNF), 1, 1).requires_grad_()
+                for value in (drawn, torch.zeros(1, j))
+            )
+            layers.append((weight, bias))
+        return layers
 
     def values(self, obs_MEHO: Tensor) -> Tensor:
         return self._predict(_timed(obs_MEHO, _steps(obs_MEHO)).flatten(1, 2)).view(
@@ -145,11 +164,18 @@ class MLPBaseline:
         return self._predict(_timed(last_obs_MEO, lengths_ME))
 
     def _predict(self, inputs_MNF: Tensor) -> Tensor:
-        if self.params is None:
+        if self.layers is None:
             return torch.zeros_like(inputs_MNF[..., 0])
         with torch.no_grad():
-            outputs_MN = self._network(self.params, inputs_MNF).squeeze(-1)
-        return outputs_MN * self._std_M1 + self._mean_M1
+            return _outputs(self.layers, inputs_MNF) * self._std_M1 + self._mean_M1
+
+
+def _outputs(layers: list[tuple[Tensor, Tensor]], inputs_MNF: Tensor) -> Tensor:
+    hidden = inputs_MNF
+    for weight, bias in layers[:-1]:
+        hidden = torch.baddbmm(bias, hidden, weight).tanh()
+    weight, bias = layers[-1]
+    return torch.baddbmm(bias, hidden, weight).squeeze(-1)
 
 
 def _timed(obs: Tensor, step: Tensor) -> Tensor:

@@ -1,23 +1,28 @@
 """How fast a meta-learner adapts to tasks it has not seen.
 
-Needs only the learner's interface: `begin`, `act`, `adapt`. For each of K+1 adaptation steps it
-runs E episodes of every task and keeps their returns; the rollouts of one step are what the next
-adaptation learns from. Meta-parameters are never written.
+Needs only the learner's interface: `begin`, `actor`, `adapt`. For each of K+1 adaptation steps it
+runs E episodes of every task and keeps their returns. The next adaptation learns from them, or from
+support episodes of its own. Meta-parameters are never written.
 
 Shapes: M tasks, E episodes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from metarl.environments.config import EnvConfig
-from metarl.environments.make import make_env, registered_horizon, require_fit
+from metarl.environments.fit import require_fit
+from metarl.environments.make import make_env, registered_horizon
 from metarl.errors import ConfigError
 from metarl.evaluation.result import EvaluationResult
-from metarl.interaction.rollouts import Clock, collect
+from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.sampler import Clock, collect
 from metarl.learners.base import MetaLearner
+from metarl.policies.arrays import to_array
 from metarl.seeding import Purpose, content_keys
 from metarl_envs.protocol import TaskEnv
 from metarl_envs.tasks.batches import Tasks, repeat
@@ -30,6 +35,7 @@ def evaluate(
     split: str = "test",
     num_tasks: int = 40,
     episodes: int = 20,
+    support_episodes: int | None = None,
     adaptation_steps: int = 3,
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
@@ -42,7 +48,9 @@ def evaluate(
         env_id: Gymnasium id of a task environment.
         split: "test" (held out), "extrapolation", or "train".
         num_tasks: M.
-        episodes: E, rollouts per task and adaptation step.
+        episodes: E, rollouts per task that measure each step.
+        support_episodes: rollouts per task that each adaptation learns from; None for those that
+            were measured.
         adaptation_steps: K; any number, whatever it was in training.
         seed: of tasks, initial states and action noise.
         env_kwargs: constructor arguments; those of training if `env_id` is what the learner
@@ -52,14 +60,13 @@ def evaluate(
     Raises:
         UserError: if the environment, the split or a size is not allowed.
     """
-    trained = learner.trained_on
-    plugin, observe_task = None, False
-    if trained is not None and trained.env.id == env_id:
-        plugin, observe_task = trained.env.plugin, trained.env.observe_task
-        env_kwargs = trained.env.kwargs if env_kwargs is None else env_kwargs
-        horizon = trained.horizon if horizon is None else horizon
-    horizon = registered_horizon(env_id) if horizon is None else horizon
-    sizes = {"num_tasks": num_tasks, "episodes": episodes, "horizon": horizon or 0}
+    config, horizon = _environment(learner, env_id, env_kwargs, horizon)
+    sizes = {
+        "num_tasks": num_tasks,
+        "episodes": episodes,
+        "support_episodes": episodes if support_episodes is None else support_episodes,
+        "horizon": horizon,
+    }
     for name, size in sizes.items():
         if size < 1:
             raise ConfigError(f"{name} must be positive, got {size}")
@@ -67,19 +74,30 @@ def evaluate(
         raise ConfigError(
             f"adaptation_steps and seed must not be negative, got {adaptation_steps} and {seed}"
         )
-    assert horizon is not None
-    config = EnvConfig(
-        id=env_id, kwargs=dict(env_kwargs or {}), plugin=plugin, observe_task=observe_task
-    )
-    env = make_env(config, num_tasks * episodes, horizon)
-    try:
+    with closing(make_env(config, num_tasks * episodes, horizon)) as env:
         require_fit(env_id, env.single_observation_space, env.single_action_space, learner.spec)
         tasks = env.task_distribution(split).sample(num_tasks, (seed, Purpose.TASKS))
-        return evaluate_tasks(
-            learner, env, env_id, tasks, split, adaptation_steps, seed, horizon=horizon
-        )
-    finally:
-        env.close()
+        settings = (split, adaptation_steps, seed)
+        if support_episodes is None:
+            return evaluate_tasks(learner, env, env_id, tasks, *settings, horizon=horizon)
+        with closing(make_env(config, num_tasks * support_episodes, horizon)) as support_env:
+            return evaluate_tasks(
+                learner, env, env_id, tasks, *settings, horizon=horizon, support_env=support_env
+            )
+
+
+def _environment(
+    learner: MetaLearner, env_id: str, kwargs: Mapping[str, Any] | None, horizon: int | None
+) -> tuple[EnvConfig, int]:
+    """The environment and its horizon: as in training if it is that one."""
+    trained = learner.trained_on
+    if trained is not None and trained.env.id == env_id:
+        config = trained.env
+        if kwargs is not None:
+            config = config.model_copy(update={"kwargs": dict(kwargs)})
+        return config, trained.horizon if horizon is None else horizon
+    horizon = registered_horizon(env_id) if horizon is None else horizon
+    return EnvConfig(id=env_id, kwargs=dict(kwargs or {})), horizon or 0
 
 
 def evaluate_tasks(
@@ -92,33 +110,80 @@ def evaluate_tasks(
     seed: int,
     *,
     horizon: int,
+    support_env: TaskEnv | None = None,
 ) -> EvaluationResult:
     """`evaluate` on given tasks, in an environment of M*E sub-environments.
 
     The randomness of a task derives from its content: permuting tasks permutes results.
     """
     keys = content_keys(tasks)
-    episodes = env.num_envs // len(keys)
-    env.set_tasks(repeat(tasks, episodes))
-    state, clock = learner.begin(len(keys), episodes), Clock()
-    returns, successes = [], []
-    for step in range(adaptation_steps + 1):
-        path = (seed, Purpose.EVALUATION, step)
-        rollouts, state = collect(env, learner, state, path, keys, horizon, clock)
-        returns.append(rollouts.returns_ME.double().cpu().numpy())
-        if rollouts.success_ME is not None:
-            successes.append(rollouts.success_ME.cpu().numpy())
-        if step < adaptation_steps:
-            state = learner.adapt(state, rollouts)
+    learned_from = env if support_env is None else support_env
+    for each in {id(e): e for e in (env, learned_from)}.values():
+        each.set_tasks(repeat(tasks, each.num_envs // len(keys)))
+    course = _Course(learner, env, support_env, keys, horizon, seed)
+    support_episodes = learned_from.num_envs // len(keys)
+    measured, learned = course.follow(adaptation_steps, support_episodes)
+    # an episode that belongs to a trial of its own is no experience of the others
+    pooled = support_episodes if learner.pools_episodes else 1
+    steps_KM = np.cumsum([np.zeros(len(keys)), *(to_array(r.steps_M) for r in learned)], axis=0)
     trained = learner.trained_on
     return EvaluationResult(
         env=env_id,
         split=split,
         seed=seed,
         tasks=tasks,
-        returns=np.stack(returns),
-        success=np.stack(successes) if successes else None,
-        env_steps=clock.env_steps,
+        returns=np.stack([to_array(rollouts.returns_ME.double()) for rollouts in measured]),
+        success=_success(measured),
+        episodes_behind=np.arange(adaptation_steps + 1) * pooled,
+        env_steps_behind=steps_KM * pooled / support_episodes,
+        env_steps=course.clock.env_steps,
         checkpoint=None if trained is None else trained.checkpoint,
         held_out=split != "train" and not env.shares_tasks,
+    )
+
+
+@dataclass
+class _Course:
+    """One learner's way through the adaptation steps, on tasks that are set."""
+
+    learner: MetaLearner
+    env: TaskEnv
+    support_env: TaskEnv | None
+    keys: Sequence[int]
+    horizon: int
+    seed: int
+    clock: Clock = field(default_factory=Clock)
+
+    def follow(
+        self, adaptation_steps: int, support_episodes: int
+    ) -> tuple[list[Rollouts], list[Rollouts]]:
+        """The rollouts that measure each step, and those that each adaptation learned from."""
+        state = self.learner.begin(len(self.keys), support_episodes)
+        measured, learned = [self._run(self.env, state, Purpose.EVALUATION, 0)], list[Rollouts]()
+        for step in range(adaptation_steps):
+            support = measured[-1]
+            if self.support_env is not None:
+                support = self._run(self.support_env, state, Purpose.EVALUATION_SUPPORT, step)
+            learned.append(support)
+            state = self.learner.adapt(state, support)
+            measured.append(self._run(self.env, state, Purpose.EVALUATION, step + 1))
+        return measured, learned
+
+    def _run(self, env: TaskEnv, state: object, purpose: Purpose, step: int) -> Rollouts:
+        path = (self.seed, purpose, step)
+        return collect(env, self.learner, state, path, self.keys, self.horizon, self.clock)
+
+
+def _success(measured: Sequence[Rollouts]) -> np.ndarray | None:
+    """Success of every episode, where any step's environments report it: shape (K+1, M, E)."""
+    reported = [rollouts.success_ME for rollouts in measured]
+    if all(success_ME is None for success_ME in reported):
+        return None
+    return np.stack(
+        [
+            np.zeros(rollouts.returns_ME.shape, bool)
+            if success_ME is None
+            else to_array(success_ME)
+            for rollouts, success_ME in zip(measured, reported, strict=True)
+        ]
     )

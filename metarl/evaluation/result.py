@@ -1,6 +1,6 @@
-"""What an evaluation found, and its forms: JSON, console table, adaptation curve.
+"""What an evaluation found, as data; tables and plots of it are made in `reports`.
 
-Shapes: first axis K+1 adaptation steps, M tasks, E episodes.
+Shapes: K stands for the K+1 adaptation steps, M tasks, E episodes.
 """
 
 import json
@@ -8,13 +8,40 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from rich.table import Table
 
-from metarl.evaluation.statistics import StepSummary, summarize
+from metarl.evaluation.metrics import METRICS
+from metarl.evaluation.statistics import interquartile_interval, interquartile_mean
 from metarl_envs.tasks.batches import Tasks, to_json
+
+
+class StepSummary(NamedTuple):
+    """Statistics after `step` adaptation steps.
+
+    Attributes:
+        step: adaptation steps.
+        episodes: of experience per task behind this step.
+        env_steps: environment steps of experience per task behind it, the mean over tasks.
+        iqm: interquartile mean of the returns.
+        ci_low: lower end of the 95 % interval of the interquartile mean.
+        ci_high: its upper end.
+        metrics: by name, see `METRICS`.
+    """
+
+    step: int
+    episodes: int
+    env_steps: float
+    iqm: float
+    ci_low: float
+    ci_high: float
+    metrics: dict[str, float]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return self.metrics["mean"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +55,9 @@ class EvaluationResult:
         tasks: the M tasks.
         returns: shape (K+1, M, E).
         success: bool, shape (K+1, M, E), or None where the environment reports none.
-        env_steps: environment steps taken.
+        episodes_behind: episodes of experience per task behind each step: shape (K+1,).
+        env_steps_behind: environment steps of experience behind each step: shape (K+1, M).
+        env_steps: environment steps that the evaluation took.
         checkpoint: where the learner came from, or None.
         held_out: False if these tasks also occur in training (two-task distributions).
     """
@@ -39,6 +68,8 @@ class EvaluationResult:
     tasks: Tasks
     returns: np.ndarray
     success: np.ndarray | None
+    episodes_behind: np.ndarray
+    env_steps_behind: np.ndarray
     env_steps: int
     checkpoint: str | None = None
     held_out: bool = True
@@ -46,7 +77,18 @@ class EvaluationResult:
     @cached_property
     def summary(self) -> list[StepSummary]:
         """Statistics per adaptation step."""
-        return summarize(self.returns, self.seed)
+        values = {name: m.compute(self.returns, self.success) for name, m in METRICS.items()}
+        return [
+            StepSummary(
+                step,
+                int(self.episodes_behind[step]),
+                float(self.env_steps_behind[step].mean()),
+                float(interquartile_mean(returns_ME.reshape(-1))),
+                *interquartile_interval(returns_ME, self.seed),
+                {name: float(v[step]) for name, v in values.items() if v is not None},
+            )
+            for step, returns_ME in enumerate(self.returns)
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain lists and numbers."""
@@ -58,7 +100,7 @@ class EvaluationResult:
             "tasks": to_json(self.tasks),
             "returns": self.returns.tolist(),
             "success": None if self.success is None else self.success.tolist(),
-            "summary": [step._asdict() for step in self.summary],
+            "summary": [_flat(step) for step in self.summary],
             "env_steps": self.env_steps,
             "checkpoint": self.checkpoint,
         }
@@ -71,46 +113,8 @@ class EvaluationResult:
         temporary.write_text(json.dumps(self.to_json()))
         os.replace(temporary, path)
 
-    def table(self) -> Table:
-        """The summary for a console."""
-        _, num_tasks, episodes = self.returns.shape
-        tasks = "held-out tasks" if self.held_out else "tasks that training also saw"
-        table = Table(
-            title=f"{self.env}: {num_tasks} {tasks} ({self.split}), {episodes} episodes per step"
-        )
-        for column in ("adaptation step", "mean return", "IQM", "95 % interval of the IQM"):
-            table.add_column(column, justify="right")
-        if self.success is not None:
-            table.add_column("success", justify="right")
-        for step in self.summary:
-            interval = f"[{step.ci_low:.1f}, {step.ci_high:.1f}]"
-            cells = [str(step.step), f"{step.mean:.1f}", f"{step.iqm:.1f}", interval]
-            if self.success is not None:
-                cells.append(f"{100 * self.success[step.step].mean():.1f} %")
-            table.add_row(*cells)
-        return table
 
-    def plot(self, path: str | Path) -> None:
-        """Write the adaptation curve as PNG: return against adaptation step.
-
-        One thin line per task (mean over its episodes), the interquartile mean in bold, its
-        interval shaded.
-        """
-        from matplotlib.figure import Figure
-
-        steps = np.arange(len(self.returns))
-        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
-        axes = figure.subplots()
-        axes.plot(steps, self.returns.mean(axis=2), color="0.6", linewidth=0.5, alpha=0.7)
-        low, high = ([getattr(s, k) for s in self.summary] for k in ("ci_low", "ci_high"))
-        axes.fill_between(steps, low, high, color="tab:blue", alpha=0.35, linewidth=0)
-        iqm = [step.iqm for step in self.summary]
-        axes.plot(steps, iqm, color="tab:blue", marker="o", linewidth=2, label="IQM, 95 % interval")
-        axes.plot([], [], color="0.6", linewidth=0.5, label="one task")
-        axes.set_xticks(steps)
-        axes.set_xlabel("adaptation step")
-        axes.set_ylabel("return")
-        axes.set_title(f"{self.env}, {self.returns.shape[1]} tasks ({self.split})", fontsize=10)
-        axes.legend(frameon=False, fontsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(path, dpi=150)
+def _flat(step: StepSummary) -> dict[str, float]:
+    values = step._asdict()
+    metrics: dict[str, float] = values.pop("metrics")
+    return {**values, **metrics}

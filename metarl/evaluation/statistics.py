@@ -4,22 +4,10 @@ Following Agarwal et al. 2021 (arXiv 2108.13264): the interquartile mean, and bo
 that resample within strata. Shapes: K adaptation steps, M tasks, E episodes.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy import stats
 
 _RESAMPLES = 2000
-
-
-class StepSummary(NamedTuple):
-    """Statistics after `step` adaptation steps; the interval is of the interquartile mean."""
-
-    step: int
-    mean: float
-    iqm: float
-    ci_low: float
-    ci_high: float
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -66,16 +54,3 @@ def seed_interval(values_SME: np.ndarray, seed: int = 0) -> tuple[float, float]:
     means = [float(interquartile_mean(values_SME[seeds].reshape(-1))) for seeds in drawn]
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
-
-
-def summarize(returns_KME: np.ndarray, seed: int = 0) -> list[StepSummary]:
-    """Mean, interquartile mean and its interval after each number of adaptation steps."""
-    return [
-        StepSummary(
-            step,
-            float(returns_ME.mean()),
-            float(interquartile_mean(returns_ME.reshape(-1))),
-            *interquartile_interval(returns_ME, seed),
-        )
-        for step, returns_ME in enumerate(returns_KME)
-    ]

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import torch
 
+from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
 from metarl.experiment.checkpoint import Checkpoint, read_checkpoint, restore
 from metarl.experiment.config import ExperimentConfig
 from metarl.interaction.allocator import keep_freed_memory
 from metarl.learners import LEARNERS
-from metarl.learners.base import MetaLearner, Spec, TrainedOn
+from metarl.learners.base import MetaLearner, Setting, TrainedOn
 
 
 def build_learner(config: ExperimentConfig, spec: Spec) -> MetaLearner:
@@ -21,9 +22,10 @@ def build_learner(config: ExperimentConfig, spec: Spec) -> MetaLearner:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device is 'cuda', but torch finds no CUDA device here; use 'cpu'")
     keep_freed_memory()
-    learner = LEARNERS[config.learner.name](
-        config.learner, config.policy, spec, config.seed, torch.device(config.device)
+    setting = Setting(
+        spec, config.episodes, config.horizon, config.seed, torch.device(config.device)
     )
+    learner = LEARNERS[config.learner.name](config.learner, config.policy, setting)
     learner.trained_on = TrainedOn(config.env, config.horizon, None)
     return learner
 

@@ -3,6 +3,7 @@
 iteration_000060/
     weights.safetensors     meta-parameters
     training.safetensors    what resuming needs beyond them (optimiser moments)
+    buffers.safetensors     experience that resuming needs, if any; in the newest checkpoint only
     config.yaml             the resolved config
     tasks.json              the held-out tasks of the evaluation
     metadata.json           iteration, sizes, seed, versions
@@ -20,13 +21,16 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from metarl.environments.fit import Spec
 from metarl.errors import CheckpointError, ConfigError
 from metarl.experiment.config import ExperimentConfig, load_config, to_yaml
-from metarl.learners.base import MetaLearner, Spec
+from metarl.learners.base import MetaLearner
 from metarl.params import Params
 
 _PACKAGES = ("metarl-robotics", "torch", "mujoco", "gymnasium", "numpy", "stable-baselines3")
+_BUFFERS = "buffers.safetensors"
 _FILES = ("weights.safetensors", "training.safetensors", "config.yaml", "metadata.json")
 
 
@@ -56,25 +60,32 @@ def save_checkpoint(
     temporary = folder / f".writing_{iteration:06d}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    buffers = learner.buffers()
     metadata = {
         "iteration": iteration,
         "env_steps": env_steps,
         "spec": learner.spec._asdict(),
         "seed": config.seed,
+        "has_buffers": bool(buffers),
         "versions": versions(),
     }
-    for name, tensors in (
-        ("weights", learner.meta_parameters),
-        ("training", learner.training_state()),
-    ):
-        copies = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        save_file(copies, temporary / f"{name}.safetensors")
+    _save_tensors(temporary / "weights.safetensors", learner.meta_parameters)
+    _save_tensors(temporary / "training.safetensors", learner.training_state())
+    if buffers:
+        _save_tensors(temporary / _BUFFERS, buffers)
     (temporary / "config.yaml").write_text(to_yaml(config))
     (temporary / "tasks.json").write_text(json.dumps(tasks))
     (temporary / "metadata.json").write_text(json.dumps(metadata, indent=2))
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
+    for older in folder.glob(f"iteration_*/{_BUFFERS}"):
+        if older.parent != final:
+            older.unlink()
     return final
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -122,6 +133,23 @@ def restore(learner: MetaLearner, checkpoint: Checkpoint) -> None:
     # Written in the order of names; the learner's own order defines its parameter vector
     learner.load_meta_parameters({name: checkpoint.weights[name] for name in expected})
     learner.load_training_state(checkpoint.training)
+
+
+def restore_buffers(learner: MetaLearner, checkpoint: Checkpoint) -> None:
+    """Give a learner back the experience that it had; only resuming needs it.
+
+    Raises:
+        CheckpointError: if a newer checkpoint has taken it over, or the file is damaged.
+    """
+    if not checkpoint.metadata.get("has_buffers", False):
+        return
+    path = checkpoint.path / _BUFFERS
+    if not path.is_file():
+        raise CheckpointError(f"{path} is gone: only the newest checkpoint can be resumed")
+    try:
+        learner.load_buffers(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
 
 
 def versions() -> dict[str, str]:

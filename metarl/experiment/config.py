@@ -6,7 +6,16 @@ from typing import Any, Literal, cast, get_args
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, Field, PositiveInt, SerializeAsAny, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from yaml import YAMLError
 
 from metarl.config_model import ConfigModel
@@ -14,7 +23,6 @@ from metarl.environments.config import EnvConfig
 from metarl.errors import ConfigError, did_you_mean
 from metarl.learners import LEARNERS
 from metarl.learners.base import LearnerConfig
-from metarl.policies.policy import PolicyConfig
 
 
 class EvaluationConfig(ConfigModel):
@@ -25,6 +33,9 @@ class EvaluationConfig(ConfigModel):
     split: str = "test"
     num_tasks: PositiveInt = 40
     episodes: PositiveInt = 20
+    """Episodes per task that measure each step."""
+    support_episodes: PositiveInt | None = None
+    """Episodes per task that each step learns from; null for those that are measured."""
     adaptation_steps: int = Field(3, ge=0)
     seed: int = Field(0, ge=0)
 
@@ -36,12 +47,29 @@ class CheckpointConfig(ConfigModel):
     """Iterations between checkpoints; 0 writes one at the end only."""
 
 
+class TasksConfig(ConfigModel):
+    """Which tasks an iteration sees."""
+
+    kind: Literal["fresh", "fixed"] = "fresh"
+    """New ones in every iteration, or some of `num` ones, which keep their keys."""
+    num: PositiveInt | None = None
+    """Number of fixed tasks."""
+
+    @model_validator(mode="after")
+    def _num_belongs_to_fixed(self) -> "TasksConfig":
+        if (self.num is not None) != (self.kind == "fixed"):
+            raise ValueError("takes num with kind fixed, and only with it")
+        return self
+
+
 class ExperimentConfig(ConfigModel):
     """Everything that determines a run."""
 
     env: EnvConfig
     learner: SerializeAsAny[LearnerConfig]
-    policy: PolicyConfig = PolicyConfig()
+    policy: SerializeAsAny[ConfigModel] = Field(default={}, validate_default=True)
+    """The keys that the learner's policy has."""
+    tasks: TasksConfig = TasksConfig()
     meta_batch: PositiveInt
     """Tasks per iteration."""
     episodes: PositiveInt
@@ -59,17 +87,31 @@ class ExperimentConfig(ConfigModel):
     @field_validator("learner", mode="before")
     @classmethod
     def _learner_by_name(cls, value: Any) -> Any:
-        if isinstance(value, LearnerConfig):
-            return value
-        if not isinstance(value, Mapping) or "name" not in value:
+        name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
+        if name is None:
             raise ValueError(f"must be a mapping with a 'name', one of: {', '.join(LEARNERS)}")
-        name = value["name"]
         if name not in LEARNERS:
             raise ValueError(
                 f"name {name!r} is unknown{did_you_mean(str(name), LEARNERS)}; "
                 f"allowed: {', '.join(LEARNERS)}"
             )
         return LEARNERS[name].Config.model_validate(value)
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _policy_of_learner(cls, value: Any, info: ValidationInfo) -> Any:
+        learner = info.data.get("learner")
+        if learner is None:  # refused already
+            return ConfigModel()
+        return LEARNERS[learner.name].PolicyConfig.model_validate(value)
+
+    @model_validator(mode="after")
+    def _enough_fixed_tasks(self) -> "ExperimentConfig":
+        if self.tasks.num is not None and self.tasks.num < self.meta_batch:
+            raise ValueError(
+                f"tasks.num = {self.tasks.num} must be at least meta_batch = {self.meta_batch}"
+            )
+        return self
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -120,7 +162,9 @@ def _sentence(error: ValidationError, document: Mapping[str, Any]) -> str:
     if kind == "extra_forbidden":
         allowed = _fields_at(location[:-1], document)
         hint = did_you_mean(location[-1], allowed)
-        return f"unknown key '{key}'{hint}; allowed here: {', '.join(allowed)}"
+        whose = _learner_name(document) if location[0] in ("learner", "policy") else None
+        here = f"for learner {whose}" if whose else "here"
+        return f"unknown key '{key}'{hint}; allowed {here}: {', '.join(allowed)}"
     if kind == "missing":
         return f"key '{key}' is missing"
     if kind == "union_tag_invalid":
@@ -155,14 +199,21 @@ def _fields_at(location: Sequence[str], document: Mapping[str, Any]) -> list[str
         if field is None:
             return []
         alternatives = [part for part in _alternatives(field.annotation) if _is_model(part)]
-        if name == "learner" and model is ExperimentConfig:
-            alternatives = [learner.Config for learner in LEARNERS.values()]
+        if name in ("learner", "policy") and model is ExperimentConfig:
+            learner = LEARNERS[_learner_name(document)]
+            alternatives = [learner.Config if name == "learner" else learner.PolicyConfig]
         tag = node.get("name") if isinstance(node, Mapping) else None
         named = [part for part in alternatives if _name_of(part) == tag]
         if not alternatives:
             return []
         model = (named or alternatives)[0]
     return list(model.model_fields)
+
+
+def _learner_name(document: Mapping[str, Any]) -> str:
+    learner = document["learner"]
+    name: str = learner["name"] if isinstance(learner, Mapping) else learner.name
+    return name
 
 
 def _alternatives(annotation: Any) -> Sequence[Any]:

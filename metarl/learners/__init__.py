@@ -1,11 +1,16 @@
 """Meta-learners, by the name that configs use. A new one is one file and one line here."""
 
 from metarl.learners.base import MetaLearner
+from metarl.learners.gradient.anil import ANIL
+from metarl.learners.gradient.cavia import CAVIA
 from metarl.learners.gradient.emaml import EMAML
-from metarl.learners.gradient.maml import ANIL, CAVIA, MAML, MetaSGD
+from metarl.learners.gradient.maml import MAML
+from metarl.learners.gradient.meta_sgd import MetaSGD
 from metarl.learners.gradient.promp import ProMP
-from metarl.learners.gradient.reptile import ModelAveraging, MultiTask, RandomInit, Reptile
+from metarl.learners.gradient.reptile import ModelAveraging, Reptile
 from metarl.learners.memory.rl2 import RL2
+from metarl.learners.references.multi_task import MultiTask
+from metarl.learners.references.random_init import RandomInit
 
 LEARNERS: dict[str, type[MetaLearner]] = {
     "maml": MAML,

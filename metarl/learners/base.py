@@ -1,53 +1,34 @@
 """The interface of every meta-learner.
 
-Sampler, trainer and evaluator know a learner only by this. Shapes: M tasks, E episodes per task,
-O observation, A action.
+Sampler, trainer and evaluator know a learner only by this. State is data; an actor is the machine
+made from it. Shapes: M tasks, E episodes per task, P numbers.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from metarl.config_model import ConfigModel
 from metarl.environments.config import EnvConfig
+from metarl.environments.fit import Spec
 from metarl.interaction.rollouts import Rollouts
 from metarl.params import Params
-from metarl.policies.actors import ActionStep
-from metarl.policies.policy import PolicyConfig
+from metarl.policies.actors import Actor
+from metarl_envs.tasks.batches import Tasks
 
-State = Any
 Metrics = dict[str, float | str]
+S = TypeVar("S")
+S_contra = TypeVar("S_contra", contravariant=True)
 
 
 class LearnerConfig(ConfigModel):
     """Base of the learners' configs; `name` is the key in `learners.LEARNERS`."""
 
     name: str
-
-
-class Spec(NamedTuple):
-    """The environment and the amounts of experience that a learner is built for."""
-
-    obs_size: int
-    action_low: tuple[float, ...]
-    action_high: tuple[float, ...]
-    episodes: int
-    horizon: int
-    num_actions: int = 0  # of a Discrete action space; 0 for real vectors
-
-    @property
-    def action_size(self) -> int:
-        """A, the number of action dimensions (1, the index, for discrete actions)."""
-        return len(self.action_low)
-
-    @property
-    def noise_size(self) -> int:
-        """Standard normal numbers that one action takes."""
-        return self.num_actions or self.action_size
 
 
 class TrainedOn(NamedTuple):
@@ -58,79 +39,147 @@ class TrainedOn(NamedTuple):
     checkpoint: str | None
 
 
-class Collect(Protocol):
-    """Gives rollouts on the tasks of an iteration, one episode per sub-environment."""
+@dataclass(frozen=True)
+class Setting:
+    """What a learner is built for.
 
-    def __call__(self, state: State) -> tuple[Rollouts, State]:
-        """Run the learner from `state`; return the rollouts and the state after them."""
+    Attributes:
+        spec: observations and actions.
+        episodes: E in training; any number at test time.
+        horizon: longest episode in training, in steps.
+        seed: of initial parameters and of all the learner's own randomness.
+        device: where its tensors live.
+        dtype: of its parameters and of the rollouts it is given.
+    """
+
+    spec: Spec
+    episodes: int
+    horizon: int
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+
+
+class World(Protocol):
+    """All processes that train together; see `experiment.world`.
+
+    Attributes:
+        rank: of this process.
+        size: number of processes.
+    """
+
+    rank: int
+    size: int
+
+    def gather(self, values_MP: Tensor) -> Tensor:
+        """The rows of all processes' tasks, in global task order."""
+        ...
+
+    def sum_over_tasks(self, values_MP: Tensor) -> Tensor:
+        """The sum over the tasks of all processes, in global task order, in float64: shape (P,)."""
+        ...
+
+    def all(self, flag: bool) -> bool:
+        """Whether the flag is set in every process."""
         ...
 
 
-class MetaLearner(ABC):
-    """Learns over tasks, and adapts to one from rollouts.
+class Collect(Protocol[S_contra]):
+    """Gives rollouts on the tasks of an iteration."""
+
+    def __call__(self, state: S_contra) -> Rollouts:
+        """Run the actors of `state`, one episode per sub-environment."""
+        ...
+
+
+@dataclass(frozen=True)
+class Iteration(Generic[S]):
+    """What one meta-update has to work with.
 
     Attributes:
-        spec: what it was built for.
+        index: of the iteration, counted from 0.
+        tasks: this process's tasks, M of them.
+        keys: their global keys. With `tasks: {kind: fixed}` a task keeps its key from iteration to
+            iteration; fresh tasks are numbered within each.
+        meta_batch: tasks of all processes.
+        collect: gives rollouts.
+        world: all processes.
+    """
+
+    index: int
+    tasks: Tasks
+    keys: Sequence[int]
+    meta_batch: int
+    collect: Collect[S]
+    world: World
+
+
+class MetaLearner(ABC, Generic[S]):
+    """Learns over tasks, and adapts to one from rollouts.
+
+    A state is a pytree of tensors with leading axis M (dicts, dataclasses, tuples); it pickles.
+
+    Attributes:
+        Config: its config.
+        PolicyConfig: the keys of `policy` that it uses.
+        pools_episodes: whether an adaptation step learns from the E episodes of a task together;
+            if not, every episode belongs to a trial of its own, which learns from itself alone.
+        acts_on_rewards: whether actions depend on the rewards of earlier ones.
+        spec: observations and actions that it was built for.
+        setting: all that it was built for.
         trained_on: where it comes from, or None if it was built by hand.
-        acts_on_rewards: whether its actions depend on the rewards of earlier ones.
         device: where its tensors live.
         dtype: of its parameters and of the rollouts it is given.
     """
 
     Config: ClassVar[type[LearnerConfig]]
-    spec: Spec
-    trained_on: TrainedOn | None = None
+    PolicyConfig: ClassVar[type[ConfigModel]]
+    pools_episodes: ClassVar[bool] = True
     acts_on_rewards: ClassVar[bool] = False
-    device: torch.device
-    dtype: torch.dtype
+    trained_on: TrainedOn | None = None
 
-    def __init__(
-        self,
-        config: Any,
-        policy_config: PolicyConfig,
-        spec: Spec,
-        seed: int,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        """Build with initial meta-parameters drawn from `seed`.
+    def __init__(self, config: LearnerConfig, policy: ConfigModel, setting: Setting) -> None:
+        """Build with initial meta-parameters drawn from the setting's seed.
+
+        Args:
+            config: an instance of `Config`.
+            policy: an instance of `PolicyConfig`.
+            setting: what it is built for.
 
         Raises:
             ConfigError: if sizes do not fit together.
         """
-        self.config, self.spec, self.device, self.dtype = config, spec, device, dtype
+        self.setting, self.spec = setting, setting.spec
+        self.device, self.dtype = setting.device, setting.dtype
 
     # Acting and adapting
 
-    @abstractmethod
-    def begin(self, num_tasks: int, episodes: int) -> State:
-        """The state before any experience of M new tasks: a pytree with leading axis M."""
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that an actor is given for each action."""
+        return self.spec.noise_size
 
     @abstractmethod
-    def act(
-        self,
-        state: State,
-        obs_MEO: np.ndarray,
-        previous_actions_MEA: np.ndarray,
-        previous_rewards_ME: np.ndarray,
-        first_ME: np.ndarray,
-        noise_MEA: np.ndarray | None,
-    ) -> tuple[ActionStep, State]:
-        """Choose actions; `noise_MEA` is standard normal, None asks for the most likely ones.
+    def begin(self, num_tasks: int, episodes: int) -> S:
+        """The state before any experience of M new tasks, to be acted from in E episodes each."""
 
-        `first_ME` is True in the first step of an episode; previous action and reward are zero
-        then. Arrays have the learner's dtype.
+    @abstractmethod
+    def actor(self, state: S) -> Actor[S]:
+        """Acts from a state, which it does not change."""
+
+    @abstractmethod
+    def adapt(self, state: S, rollouts: Rollouts) -> S:
+        """The state after one adaptation step.
+
+        Depends on the state *before* the rollouts and on the rollouts alone, whoever collected
+        them; neither `state` nor the meta-parameters change.
         """
-
-    @abstractmethod
-    def adapt(self, state: State, rollouts: Rollouts) -> State:
-        """The state after one adaptation step; neither `state` nor meta-parameters change."""
 
     # Meta-training
 
     @abstractmethod
-    def iterate(self, collect: Collect, tasks: Mapping[str, np.ndarray]) -> Metrics:
-        """One meta-update from rollouts that it asks `collect` for; returns metrics."""
+    def iterate(self, work: Iteration[S]) -> Metrics:
+        """One meta-update from the rollouts that it asks for; returns metrics of its own."""
 
     @property
     @abstractmethod
@@ -149,13 +198,10 @@ class MetaLearner(ABC):
         """Restore what `training_state` gave."""
         assert not state, "this learner keeps no training state"
 
+    def buffers(self) -> Params:
+        """Experience that resuming needs, such as replay; in the newest checkpoint only."""
+        return {}
 
-def phase_metrics(phases: Sequence[Rollouts]) -> Metrics:
-    """Returns, success (where the environment reports it) and divergence of training's rollouts."""
-    metrics: Metrics = {}
-    for step, rollouts in enumerate(phases):
-        metrics[f"train/return_step_{step}"] = float(rollouts.returns_ME.mean())
-        if rollouts.success_ME is not None:
-            metrics[f"train/success_step_{step}"] = float(rollouts.success_ME.double().mean())
-    diverged = sum(int(rollouts.diverged_ME.sum()) for rollouts in phases)
-    return {**metrics, "train/diverged": float(diverged)}
+    def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        """Restore what `buffers` gave."""
+        assert not buffers, "this learner keeps no buffers"

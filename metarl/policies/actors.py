@@ -4,29 +4,65 @@ Between two physics steps the caches hold physics, and what counts is the amount
 choice of actions runs through, not its arithmetic: the usual networks act in NumPy, in a third of
 torch's time (a tenth for a single task), whatever the learner's device.
 
-Shapes: M tasks, E episodes per task, O observation, A action, I and J layer sizes.
+Shapes: M tasks, E episodes per task, O observation, A action, N numbers of noise, F inputs of a
+network, I and J layer sizes.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
+from metarl.policies.arrays import to_array, to_tensor
 from metarl.policies.distributions import Categorical, Distribution
+
+S_co = TypeVar("S_co", covariant=True)
+
+
+class Percept(NamedTuple):
+    """What an actor is told before each action; arrays of the learner's dtype.
+
+    In the first step of an episode previous action and reward are zero.
+    """
+
+    obs_MEO: np.ndarray
+    previous_actions_MEA: np.ndarray
+    previous_rewards_ME: np.ndarray
+    first_ME: np.ndarray
 
 
 class ActionStep(NamedTuple):
-    """Actions and their log-probabilities."""
+    """Actions, and what is recorded beside them.
+
+    Attributes:
+        actions_MEA: as the policy gives them, before any clipping.
+        log_probs_ME: their log-probabilities, or None where a learner has none.
+        extras: further arrays with leading axes M, E: latents, beliefs.
+    """
 
     actions_MEA: np.ndarray
-    log_probs_ME: np.ndarray
+    log_probs_ME: np.ndarray | None = None
+    extras: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
-# (obs_MEO, noise_MEA), where noise is standard normal and None asks for the most likely actions
-Actor = Callable[[np.ndarray, np.ndarray | None], ActionStep]
+class Actor(Protocol[S_co]):
+    """The machine made from a learner's state; it may change itself while acting."""
+
+    def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
+        """Choose actions; the noise is standard normal, None asks for the most likely ones."""
+        ...
+
+    @property
+    def state(self) -> S_co:
+        """The state as it is now, as data."""
+        ...
+
+
+# (obs_MEO, noise_MEA) -> actions, where no noise asks for the most likely ones
+Chooser = Callable[[np.ndarray, np.ndarray | None], ActionStep]
 
 
 def action_step(distribution: Distribution, noise_MEA: np.ndarray | None) -> ActionStep:
@@ -34,22 +70,11 @@ def action_step(distribution: Distribution, noise_MEA: np.ndarray | None) -> Act
     mode = distribution.mode
     if noise_MEA is None:
         return ActionStep(to_array(mode), to_array(distribution.log_prob(mode)))
-    actions, log_probs = distribution.sample(torch.from_numpy(noise_MEA).to(mode))
+    actions, log_probs = distribution.sample(to_tensor(noise_MEA).to(mode))
     return ActionStep(to_array(actions), to_array(log_probs))
 
 
-def to_array(values: Tensor) -> np.ndarray:
-    """The values on the CPU."""
-    array: np.ndarray = values.detach().cpu().numpy()
-    return array
-
-
-def array_dtype(dtype: torch.dtype) -> np.dtype:
-    """NumPy's name of a floating point type."""
-    return to_array(torch.empty(0, dtype=dtype)).dtype
-
-
-class PolicyActor:
+class PolicyChooser:
     """Any policy, through torch.
 
     Args:
@@ -67,7 +92,7 @@ class PolicyActor:
 
     def __call__(self, obs_MEO: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:
         """Actions at all states."""
-        obs = torch.from_numpy(obs_MEO).to(self._device)
+        obs = to_tensor(obs_MEO, self._device)
         return action_step(self._policy(self._params_M, obs), noise_MEA)
 
 
@@ -96,7 +121,7 @@ class GaussianChoice:
         return ActionStep(means_MEA, log_probs)
 
 
-class GaussianTanhActor:
+class GaussianTanhChooser:
     """A diagonal Gaussian whose mean is a tanh network.
 
     Args:
@@ -122,7 +147,7 @@ class GaussianTanhActor:
         return self._choose(means, noise_MEA)
 
 
-class RecurrentActor:
+class RecurrentChooser:
     """A GRU or LSTM with a linear head, step by step, by the equations of `torch.nn`.
 
     Later changes of their parameters are not seen.
@@ -194,7 +219,7 @@ class RecurrentActor:
 
 
 def _choose_category(logits_MEA: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:
-    return action_step(Categorical(torch.from_numpy(logits_MEA)), noise_MEA)
+    return action_step(Categorical(to_tensor(logits_MEA)), noise_MEA)
 
 
 def _sigmoid(joined: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ Shapes: M tasks, N states per task; a product has the shapes of its operand.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,10 +18,11 @@ from metarl.policies.distributions import DiagonalGaussian, Distribution
 from metarl.policies.networks.tanh_mlp import StackedMLP
 from metarl.policies.policy import GaussianPolicy, Policy
 
+K = TypeVar("K")  # what a product keeps for the second derivative
 Parts = tuple[Tensor, ...]  # one tensor per parameter of a distribution
 
 
-class Expansion(Protocol):
+class PolicyDerivatives(Protocol[K]):
     """What the products share is computed once.
 
     Attributes:
@@ -30,35 +31,38 @@ class Expansion(Protocol):
 
     distribution: Distribution
 
-    def push(self, tangent_M: Mapping[str, Tensor]) -> Parts:
+    def jvp(self, tangent_M: Mapping[str, Tensor]) -> Parts:
         """J v."""
         ...
 
-    def pull(self, cotangents: Parts) -> tuple[Params, Any]:
-        """J^T c, and what `bend` needs of it."""
+    def vjp(self, cotangents: Parts) -> tuple[Params, K]:
+        """J^T c, and what `hvp` needs of it."""
         ...
 
-    def bend(
-        self, tangent_M: Mapping[str, Tensor], pulled: Any, second: Callable[[Parts], Parts]
+    def hvp(
+        self, tangent_M: Mapping[str, Tensor], kept: K, second: Callable[[Parts], Parts]
     ) -> Params:
         """Derivative along v of J^T c; c changes by `second` of the change of p."""
         ...
 
 
-def expand(policy: Policy, params_M: Params, obs_MNO: Tensor) -> Expansion:
+def derivatives_of(policy: Policy, params_M: Params, obs_MNO: Tensor) -> PolicyDerivatives:
     """The policy around `params_M`, in closed form where there is one."""
     if isinstance(policy, GaussianPolicy) and isinstance(policy.network, StackedMLP):
-        return GaussianTanhExpansion(policy, policy.network, params_M, obs_MNO)
-    return AutogradExpansion(policy, params_M, obs_MNO)
+        return GaussianTanhDerivatives(policy, policy.network, params_M, obs_MNO)
+    return AutogradDerivatives(policy, params_M, obs_MNO)
 
 
-class GaussianTanhExpansion:
+Deltas = list[Tensor]  # of every layer
+
+
+class GaussianTanhDerivatives:
     """A Gaussian whose mean is a tanh network."""
 
     def __init__(
         self, policy: GaussianPolicy, network: StackedMLP, params_M: Params, obs_MNO: Tensor
     ) -> None:
-        self._network = network.expand(params_M, obs_MNO)
+        self._network = network.derivatives(params_M, obs_MNO)
         log_std_MA = params_M["log_std"].detach()
         floored_MA = policy.floored(log_std_MA)
         self._free_MA = (floored_MA == log_std_MA).to(log_std_MA)  # at the floor nothing moves
@@ -66,25 +70,22 @@ class GaussianTanhExpansion:
             self._network.outputs, floored_MA.unsqueeze(1)
         )
 
-    def push(self, tangent_M: Mapping[str, Tensor]) -> Parts:
-        """See `Expansion`."""
-        return self._network.push(tangent_M).sums[-1], self._log_std_change(tangent_M)
+    def jvp(self, tangent_M: Mapping[str, Tensor]) -> Parts:
+        return self._network.jvp(tangent_M).sums[-1], self._log_std_change(tangent_M)
 
-    def pull(self, cotangents: Parts) -> tuple[Params, Any]:
-        """See `Expansion`."""
-        gradient, deltas = self._network.pull(cotangents[0])
+    def vjp(self, cotangents: Parts) -> tuple[Params, Deltas]:
+        gradient, deltas = self._network.vjp(cotangents[0])
         gradient["log_std"] = self._log_std_gradient(cotangents[1])
         return gradient, deltas
 
-    def bend(
-        self, tangent_M: Mapping[str, Tensor], pulled: Any, second: Callable[[Parts], Parts]
+    def hvp(
+        self, tangent_M: Mapping[str, Tensor], kept: Deltas, second: Callable[[Parts], Parts]
     ) -> Params:
-        """See `Expansion`."""
-        change = self._network.push(tangent_M)
+        change = self._network.jvp(tangent_M)
         mean, log_std = second((change.sums[-1], self._log_std_change(tangent_M)))
-        bent = self._network.curve(change, tangent_M, pulled, mean)
-        bent["log_std"] = self._log_std_gradient(log_std)
-        return bent
+        product = self._network.hvp(change, tangent_M, kept, mean)
+        product["log_std"] = self._log_std_gradient(log_std)
+        return product
 
     def _log_std_change(self, tangent_M: Mapping[str, Tensor]) -> Tensor:
         return (tangent_M["log_std"] * self._free_MA).unsqueeze(1)
@@ -93,7 +94,7 @@ class GaussianTanhExpansion:
         return cotangent_M1A.squeeze(1) * self._free_MA
 
 
-class AutogradExpansion:
+class AutogradDerivatives:
     """Any policy that autograd can differentiate twice."""
 
     def __init__(self, policy: Policy, params_M: Params, obs_MNO: Tensor) -> None:
@@ -106,24 +107,21 @@ class AutogradExpansion:
         self._parameters = distribution.parameters
         self.distribution = type(distribution)(*(part.detach() for part in self._parameters))
 
-    def push(self, tangent_M: Mapping[str, Tensor]) -> Parts:
-        """See `Expansion`."""
+    def jvp(self, tangent_M: Mapping[str, Tensor]) -> Parts:
         tangent = {name: tangent_M[name] for name in self._leaves}
         pushed: Parts = torch.func.jvp(self._parameters_of, (detach(self._leaves),), (tangent,))[1]
         return pushed
 
-    def pull(self, cotangents: Parts) -> tuple[Params, Any]:
-        """See `Expansion`."""
+    def vjp(self, cotangents: Parts) -> tuple[Params, Params]:
         graph = self._derivative(self._parameters, cotangents, create_graph=True)
         return detach(graph), graph
 
-    def bend(
-        self, tangent_M: Mapping[str, Tensor], pulled: Any, second: Callable[[Parts], Parts]
+    def hvp(
+        self, tangent_M: Mapping[str, Tensor], kept: Params, second: Callable[[Parts], Parts]
     ) -> Params:
-        """See `Expansion`."""
-        turned = self._derivative(self._parameters, second(self.push(tangent_M)))
-        bent = self._derivative(pulled.values(), [tangent_M[name] for name in pulled])
-        return {name: turned[name] + bent[name] for name in bent}
+        of_change = self._derivative(self._parameters, second(self.jvp(tangent_M)))
+        product = self._derivative(kept.values(), [tangent_M[name] for name in kept])
+        return {name: of_change[name] + product[name] for name in product}
 
     def _derivative(
         self, outputs: Iterable[Tensor], cotangents: Iterable[Tensor], create_graph: bool = False

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class Distribution(ABC):
         """Log-probability (density) of actions (M, N, A): shape (M, N)."""
 
     @abstractmethod
-    def kl(self, other: Any) -> Tensor:
+    def kl(self, other: Self) -> Tensor:
         """KL(self || other), `other` of the same class: shape (M, N)."""
 
     @abstractmethod
@@ -83,7 +83,7 @@ class DiagonalGaussian(Distribution):
     def _log_normalizer(self) -> Tensor:
         return self.log_std.sum(-1) + 0.5 * _LOG_2PI * self.mean.shape[-1]
 
-    def kl(self, other: "DiagonalGaussian") -> Tensor:
+    def kl(self, other: Self) -> Tensor:
         """KL(self || other) per state: shape (M, N)."""
         ratio = (2.0 * (self.log_std - other.log_std)).exp()
         z = (self.mean - other.mean) * (-other.log_std).exp()
@@ -137,7 +137,7 @@ class Categorical(Distribution):
         log_probs = self.logits.log_softmax(-1)
         return log_probs.gather(-1, actions.long()).squeeze(-1)
 
-    def kl(self, other: "Categorical") -> Tensor:
+    def kl(self, other: Self) -> Tensor:
         """KL(self || other) per state: shape (M, N)."""
         mine, theirs = self.logits.log_softmax(-1), other.logits.log_softmax(-1)
         return (mine.exp() * (mine - theirs)).sum(-1)

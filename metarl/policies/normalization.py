@@ -12,12 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl.config_model import ConfigModel
 from metarl.interaction.rollouts import Rollouts
 from metarl.params import Params
-from metarl.policies.actors import to_array
+from metarl.policies.arrays import to_array, to_tensor
 
 PREFIX = "normalizer."
 _CLIP = 10.0
+
+
+class NormalizationConfig(ConfigModel):
+    """What is normalised by running statistics over all training tasks, saved with the policy."""
+
+    observations: bool = False
+    rewards: bool = False
+    """Divide by their running standard deviation."""
 
 
 class Normalizer:
@@ -25,15 +34,12 @@ class Normalizer:
 
     Args:
         obs_size: O.
-        observations: whether observations are normalised.
-        rewards: whether rewards are divided by their standard deviation.
+        config: what is normalised.
         device: where the statistics live.
     """
 
-    def __init__(
-        self, obs_size: int, observations: bool, rewards: bool, device: torch.device
-    ) -> None:
-        self.observations, self.rewards = observations, rewards
+    def __init__(self, obs_size: int, config: NormalizationConfig, device: torch.device) -> None:
+        self.observations, self.rewards = config.observations, config.rewards
         # features: the observation, then the reward
         self._moments = {
             "count": torch.zeros(1, dtype=torch.float64, device=device),
@@ -45,26 +51,26 @@ class Normalizer:
         """Observations (..., O) as the policy sees them."""
         if not self.observations or not self._moments["count"]:
             return obs
-        mean, std = self._mean_std()
+        mean, std = self.mean_std()
         scaled = (obs - mean[:-1].to(obs.dtype)) / std[:-1].to(obs.dtype)
         return scaled.clamp(-_CLIP, _CLIP)
 
-    def obs_seen(self, obs: np.ndarray) -> np.ndarray:
+    def normalize_obs(self, obs: np.ndarray) -> np.ndarray:
         """`obs` of an array, for acting."""
         return self._of_array(self.obs, obs) if self.observations else obs
 
-    def reward_seen(self, rewards: np.ndarray) -> np.ndarray:
+    def normalize_reward(self, rewards: np.ndarray) -> np.ndarray:
         """`reward` of an array, for acting."""
         return self._of_array(self.reward, rewards) if self.rewards else rewards
 
     def _of_array(self, function: Callable[[Tensor], Tensor], values: np.ndarray) -> np.ndarray:
-        return to_array(function(torch.as_tensor(values, device=self._moments["mean"].device)))
+        return to_array(function(to_tensor(values, self._moments["mean"].device)))
 
     def reward(self, rewards: Tensor) -> Tensor:
         """Rewards as the policy and the baseline see them: scaled, not shifted."""
         if not self.rewards or not self._moments["count"]:
             return rewards
-        return rewards / self._mean_std()[1][-1].to(rewards.dtype)
+        return rewards / self.mean_std()[1][-1].to(rewards.dtype)
 
     def rollouts(self, rollouts: Rollouts) -> Rollouts:
         """The same rollouts with normalised observations and rewards."""
@@ -77,19 +83,32 @@ class Normalizer:
             rewards_MEH=self.reward(rollouts.rewards_MEH),
         )
 
-    def update(self, rollouts: Rollouts) -> None:
-        """Take the valid steps of rollouts (not normalised ones) into the statistics."""
+    def update(self, rollouts: Rollouts, sum_over_tasks: Callable[[Tensor], Tensor]) -> None:
+        """Take the valid steps of rollouts (not normalised ones) into the statistics.
+
+        Args:
+            rollouts: of this process's tasks.
+            sum_over_tasks: (M, P) -> (P,), over the tasks of all processes.
+        """
         if not (self.observations or self.rewards):
             return
         features = torch.cat([rollouts.obs_MEHO, rollouts.rewards_MEH.unsqueeze(-1)], dim=-1)
-        valid = features[rollouts.valid_MEH].double()
-        count = self._moments["count"] + len(valid)
-        share = len(valid) / count.clamp(min=1.0)
-        for name, new in (("mean", valid.mean(0)), ("square", valid.square().mean(0))):
-            self._moments[name] = torch.lerp(self._moments[name], new, share)
+        valid = rollouts.valid_MEH.unsqueeze(-1).double()
+        values = torch.where(rollouts.valid_MEH.unsqueeze(-1), features.double(), 0.0)
+        sums_MP = torch.cat([v.sum((1, 2)) for v in (valid, values, values.square())], dim=1)
+        new_count, new_sum, new_square = sum_over_tasks(sums_MP).split(
+            [1, features.shape[-1], features.shape[-1]]
+        )
+        if not new_count:
+            return
+        count = self._moments["count"] + new_count
+        for name, total in (("mean", new_sum), ("square", new_square)):
+            old = self._moments[name]
+            self._moments[name] = old + (total - new_count * old) / count
         self._moments["count"] = count
 
-    def _mean_std(self) -> tuple[Tensor, Tensor]:
+    def mean_std(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each observation, then of the reward: shape (O + 1,)."""
         mean = self._moments["mean"]
         variance = (self._moments["square"] - mean.square()).clamp(min=1e-8)
         return mean, variance.sqrt()

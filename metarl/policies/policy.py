@@ -13,30 +13,39 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from metarl.config_model import ConfigModel
+from metarl.errors import ConfigError
 from metarl.params import Params
-from metarl.policies.actors import ActionStep, Actor, GaussianTanhActor, PolicyActor, to_array
+from metarl.policies.actors import ActionStep, Chooser, GaussianTanhChooser, PolicyChooser
+from metarl.policies.arrays import to_array
 from metarl.policies.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl.policies.networks.tanh_mlp import StackedMLP
 
 CONTEXT = "context"  # name of a task's context parameters
 
 
-class PolicyConfig(ConfigModel):
-    """The Gaussian policy: a tanh network for the mean, a state-independent log-std."""
+class ActionNoiseConfig(ConfigModel):
+    """What all Gaussian policies share: a standard deviation that no observation changes."""
 
-    hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
     init_std: PositiveFloat = 1.0
     min_std: PositiveFloat = 1e-6
+
+
+class MLPPolicyConfig(ActionNoiseConfig):
+    """The Gaussian policy: a tanh network for the mean."""
+
+    hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
     output_scale: float = Field(1.0, ge=0.0)
     """Factor on the initial weights of the last layer."""
-    normalize_observations: bool = False
-    """By running statistics over all training tasks, saved with the policy."""
-    normalize_rewards: bool = False
-    """Divide by their running standard deviation, likewise."""
 
 
 class Network(Protocol):
-    """A function from observations to means, with parameters that lead with M."""
+    """A function from observations to means, with parameters that lead with M.
+
+    Attributes:
+        head: names of the last layer's parameters.
+    """
+
+    head: frozenset[str]
 
     def init(self, generator: torch.Generator) -> Params:
         """Initial parameters, without the task axis."""
@@ -48,10 +57,25 @@ class Network(Protocol):
 
 
 class ModuleNetwork:
-    """Any `nn.Module` from observations to means, called through `torch.func`."""
+    """Any `nn.Module` from observations to means, called through `torch.func`.
 
-    def __init__(self, module: nn.Module) -> None:
+    Args:
+        module: the module.
+        head: the name of the submodule that is its last layer, such as "2" of a `Sequential`; only
+            learners that adapt the head alone ask for it.
+
+    Raises:
+        ConfigError: if the module has no such submodule.
+    """
+
+    def __init__(self, module: nn.Module, head: str | None = None) -> None:
+        names = [name for name, _ in module.named_parameters()]
         self.module = module
+        self.head = frozenset(n for n in names if head is not None and n.startswith(f"{head}."))
+        if head is not None and not self.head:
+            raise ConfigError(
+                f"the module has no submodule {head!r} with parameters; it has: {', '.join(names)}"
+            )
 
     def init(self, generator: torch.Generator) -> Params:
         """The module's own parameters, as it was built; `generator` is not used."""
@@ -67,8 +91,10 @@ class ModuleNetwork:
 class GaussianPolicy:
     """pi(a|s) = N(network(s), exp(log_std)^2), log_std a parameter like the others."""
 
-    def __init__(self, network: Network, action_size: int, config: PolicyConfig) -> None:
+    def __init__(self, network: Network, action_size: int, config: MLPPolicyConfig) -> None:
         self.network, self.action_size = network, action_size
+        # the standard deviation belongs to the output
+        self.head = network.head | {"log_std"} if network.head else network.head
         self._init_log_std = math.log(config.init_std)
         self._min_log_std = math.log(config.min_std)
 
@@ -83,12 +109,12 @@ class GaussianPolicy:
         log_std_M1A = self.floored(params["log_std"]).unsqueeze(1)
         return DiagonalGaussian(self.network(network_params, obs_MNO), log_std_M1A)
 
-    def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
-        """Acts with these parameters."""
+    def chooser(self, params_M: Mapping[str, Tensor]) -> Chooser:
+        """Chooses with these parameters."""
         if not isinstance(self.network, StackedMLP):
-            return PolicyActor(self, params_M)
+            return PolicyChooser(self, params_M)
         log_std_MA = self.floored(params_M["log_std"])
-        return GaussianTanhActor(self.network.layers(params_M), log_std_MA)
+        return GaussianTanhChooser(self.network.layers(params_M), log_std_MA)
 
     def floored(self, log_std: Tensor) -> Tensor:
         """`log_std`, but not below that of `min_std`."""
@@ -99,7 +125,7 @@ class CategoricalPolicy:
     """pi(a|s) = softmax(network(s)), for Discrete action spaces."""
 
     def __init__(self, network: Network) -> None:
-        self.network = network
+        self.network, self.head = network, network.head
 
     def init(self, generator: torch.Generator) -> Params:
         """Initial parameters, without the task axis."""
@@ -109,9 +135,9 @@ class CategoricalPolicy:
         """The action distributions at all states of all tasks."""
         return Categorical(self.network(params, obs_MNO))
 
-    def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
-        """Acts with these parameters."""
-        return PolicyActor(self, params_M)
+    def chooser(self, params_M: Mapping[str, Tensor]) -> Chooser:
+        """Chooses with these parameters."""
+        return PolicyChooser(self, params_M)
 
 
 class ContextPolicy:
@@ -122,7 +148,7 @@ class ContextPolicy:
     """
 
     def __init__(self, policy: "Policy") -> None:
-        self._policy = policy
+        self._policy, self.head = policy, policy.head
 
     def init(self, generator: torch.Generator) -> Params:
         """Initial parameters, without the context, which starts at zero in every task."""
@@ -135,20 +161,26 @@ class ContextPolicy:
         rest = {name: value for name, value in params.items() if name != CONTEXT}
         return self._policy(rest, torch.cat([obs_MNO, context], dim=-1))
 
-    def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
-        """Acts with these parameters."""
-        inner = self._policy.actor({n: v for n, v in params_M.items() if n != CONTEXT})
+    def chooser(self, params_M: Mapping[str, Tensor]) -> Chooser:
+        """Chooses with these parameters."""
+        inner = self._policy.chooser({n: v for n, v in params_M.items() if n != CONTEXT})
         context_M1C = to_array(params_M[CONTEXT].unsqueeze(1))
 
-        def act(obs_MEO: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:
+        def choose(obs_MEO: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:
             context = np.repeat(context_M1C, obs_MEO.shape[1], axis=1)
             return inner(np.concatenate([obs_MEO, context], axis=-1), noise_MEA)
 
-        return act
+        return choose
 
 
 class Policy(Protocol):
-    """A stateless function of (params, obs)."""
+    """A stateless function of (params, obs).
+
+    Attributes:
+        head: names of the parameters of the output; empty where the network names none.
+    """
+
+    head: frozenset[str]
 
     def init(self, generator: torch.Generator) -> Params:
         """Initial parameters, without the task axis."""
@@ -158,13 +190,13 @@ class Policy(Protocol):
         """The action distributions at all states of all tasks."""
         ...
 
-    def actor(self, params_M: Mapping[str, Tensor]) -> Actor:
-        """Acts with these parameters; later changes of them may or may not be seen."""
+    def chooser(self, params_M: Mapping[str, Tensor]) -> Chooser:
+        """Chooses with these parameters; later changes of them may or may not be seen."""
         ...
 
 
 def make_policy(
-    obs_size: int, action_size: int, config: PolicyConfig, num_actions: int = 0
+    obs_size: int, action_size: int, config: MLPPolicyConfig, num_actions: int = 0
 ) -> Policy:
     """The policy that a config describes; categorical if there are `num_actions`."""
     sizes = (obs_size, *config.hidden_sizes, num_actions or action_size)

@@ -10,6 +10,7 @@ import imageio
 import numpy as np
 
 from metarl.adapted_policy import AdaptedPolicy, adapt
+from metarl.environments.make import make_single
 from metarl.errors import ConfigError, EnvironmentFitError
 from metarl.learners.base import MetaLearner
 
@@ -50,13 +51,7 @@ def record(
     trained = learner.trained_on
     if trained is None:
         raise ConfigError("the learner does not know its environment: load it from a checkpoint")
-    env = gymnasium.make(
-        trained.env.id,
-        task=task,
-        render_mode="rgb_array",
-        max_episode_steps=trained.horizon,
-        **trained.env.kwargs,
-    )
+    env = make_single(trained.env, task, trained.horizon, render_mode="rgb_array")
     returns: dict[int, float] = {}
     frames: list[Any] = []
     try:
@@ -68,7 +63,9 @@ def record(
         env.close()
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".writing-{output.name}")
-    imageio.mimwrite(temporary, frames, fps=fps)
+    # GIFs know the milliseconds of a frame, films the frames of a second
+    speed = {"duration": 1000 / fps} if output.suffix == ".gif" else {"fps": fps}
+    imageio.mimwrite(temporary, frames, **speed)
     os.replace(temporary, output)
     return returns
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from metarl.interaction.rollouts import Clock
+from metarl.interaction.sampler import Clock
 
 
 def make_progress(console: Console) -> Progress:

@@ -19,6 +19,8 @@ from stable_baselines3.common.logger import (
 
 _CSV = "progress.csv"
 _SHOW = "show"
+# metrics shown step by step, and what they are called
+_CURVES = {"train/return_step_": "return", "evaluation/mean_step_": "held-out return"}
 
 
 class RunLog:
@@ -62,8 +64,7 @@ class _ConsoleLines(KVWriter):
         if not key_values.get(_SHOW):
             return
         parts = [f"iteration {step:>5}"]
-        for group, name in (("train", "return"), ("evaluation", "held-out return")):
-            prefix = f"{group}/return_step_"
+        for prefix, name in _CURVES.items():
             returns = {k: v for k, v in key_values.items() if k.startswith(prefix)}
             if returns:
                 values = " -> ".join(f"{returns[key]:.1f}" for key in sorted(returns, key=_step))

@@ -11,23 +11,38 @@ Shapes: M tasks, E episodes.
 """
 
 import json
+import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
-from metarl.environments.make import make_env, spec_of_spaces
+from metarl.environments.fit import spec_of_spaces
+from metarl.environments.make import make_env
 from metarl.errors import CheckpointError, ConfigError
 from metarl.evaluation import EvaluationResult, evaluate
 from metarl.experiment.building import build_learner, from_checkpoint
-from metarl.experiment.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from metarl.experiment.checkpoint import (
+    Checkpoint,
+    read_checkpoint,
+    restore_buffers,
+    save_checkpoint,
+)
 from metarl.experiment.config import ExperimentConfig, to_yaml
-from metarl.interaction.rollouts import Clock, Rollouts, collect
-from metarl.learners.base import Metrics, State
+from metarl.experiment.world import Alone
+from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.sampler import Clock, collect
+from metarl.interaction.threads import num_cpus
+from metarl.learners.base import Iteration, Metrics
+from metarl.reports.plot import plot_adaptation
+from metarl.reports.table import adaptation_table
 from metarl.seeding import Purpose
 from metarl.training.progress import describe, make_progress, time_split
 from metarl.training.run_log import RunLog
+from metarl.training.task_sources import make_task_source
 from metarl_envs.engine.simulations import physics_threads
 from metarl_envs.tasks.batches import repeat, to_json
 
@@ -56,7 +71,7 @@ def train(
     Raises:
         UserError: if the config, environment or run folder is not usable.
     """
-    torch.set_num_threads(config.num_threads or _num_cpus())
+    torch.set_num_threads(config.num_threads or num_cpus())
     with physics_threads(config.num_threads):
         trainer = _Trainer(config, Path(run_dir), resume, console or Console())
         try:
@@ -72,17 +87,13 @@ class _Trainer:
         self, config: ExperimentConfig, run_dir: Path, resume: bool, console: Console
     ) -> None:
         self.config, self.run_dir, self.console = config, run_dir, console
-        checkpoint = _resumed(config, run_dir) if resume else None
+        checkpoint = resumed_checkpoint(config, run_dir) if resume else None
         if checkpoint is None and run_dir.exists() and any(run_dir.iterdir()):
             raise ConfigError(f"run folder {run_dir} is not empty: resume it or name another one")
         self.env = make_env(config.env, config.meta_batch * config.episodes, config.horizon)
-        spec = spec_of_spaces(
-            self.env.single_observation_space,
-            self.env.single_action_space,
-            config.episodes,
-            config.horizon,
-        )
-        self.distribution = self.env.task_distribution("train")
+        spec = spec_of_spaces(self.env.single_observation_space, self.env.single_action_space)
+        self.tasks = make_task_source(config, self.env.task_distribution("train"))
+        self.world = Alone()
         held_out = self.env.task_distribution(config.evaluation.split)
         self.held_out_tasks = held_out.sample(
             config.evaluation.num_tasks, (config.evaluation.seed, Purpose.TASKS)
@@ -92,6 +103,7 @@ class _Trainer:
             self.start, self.env_steps = 0, 0
         else:
             self.learner = from_checkpoint(checkpoint, config)
+            restore_buffers(self.learner, checkpoint)
             self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "config.yaml").write_text(to_yaml(config))
@@ -117,23 +129,28 @@ class _Trainer:
         return self._finish()
 
     def _iterate(self, iteration: int) -> Metrics:
-        start, clock, phase = time.perf_counter(), Clock(), 0
-        tasks = self.distribution.sample(
-            self.config.meta_batch, (self.config.seed, Purpose.TASKS, iteration)
-        )
+        start, clock = time.perf_counter(), Clock()
+        tasks, keys = self.tasks(iteration)
         self.env.set_tasks(repeat(tasks, self.config.episodes))
-        keys = list(range(self.config.meta_batch))
+        outcomes = list[Tensor]()
 
-        def gather(state: State) -> tuple[Rollouts, State]:
-            nonlocal phase
-            path = (self.config.seed, Purpose.TRAINING, iteration, phase)
-            phase += 1
-            return collect(self.env, self.learner, state, path, keys, self.config.horizon, clock)
+        def gather(state: object) -> Rollouts:
+            path = (self.config.seed, Purpose.TRAINING, iteration, len(outcomes))
+            horizon = self.config.horizon
+            rollouts = collect(self.env, self.learner, state, path, keys, horizon, clock)
+            outcomes.append(_outcomes(rollouts))
+            return rollouts
 
-        metrics = self.learner.iterate(gather, tasks)
+        own = self.learner.iterate(
+            Iteration(iteration, tasks, keys, self.config.meta_batch, gather, self.world)
+        )
         self.env_steps += clock.env_steps
         split = time_split(clock, time.perf_counter() - start)
-        return {**metrics, **split, "time/env_steps": float(self.env_steps)}
+        metrics = _as_training_metrics(
+            [self.world.sum_over_tasks(o) / self.config.meta_batch for o in outcomes],
+            self.config.meta_batch,
+        )
+        return {**metrics, **own, **split, "time/env_steps": float(self.env_steps)}
 
     def evaluate(self) -> EvaluationResult:
         settings = self.config.evaluation
@@ -143,6 +160,7 @@ class _Trainer:
             split=settings.split,
             num_tasks=settings.num_tasks,
             episodes=settings.episodes,
+            support_episodes=settings.support_episodes,
             adaptation_steps=settings.adaptation_steps,
             seed=settings.seed,
         )
@@ -166,8 +184,8 @@ class _Trainer:
     def _finish(self) -> EvaluationResult:
         result = self.evaluate()
         result.save_json(self.run_dir / "evaluation.json")
-        result.plot(self.run_dir / "adaptation.png")
-        self.console.print(result.table())
+        plot_adaptation(result, self.run_dir / "adaptation.png")
+        self.console.print(adaptation_table(result))
         self.console.print(
             f"{self.env_steps:,} environment steps; results in {self.run_dir}", soft_wrap=True
         )
@@ -178,7 +196,12 @@ class _Trainer:
         self.env.close()
 
 
-def _resumed(config: ExperimentConfig, run_dir: Path) -> Checkpoint:
+def resumed_checkpoint(config: ExperimentConfig, run_dir: Path) -> Checkpoint:
+    """The checkpoint from which a run goes on.
+
+    Raises:
+        CheckpointError: if there is none, or it was made by another experiment.
+    """
     checkpoint = read_checkpoint(run_dir)
     old, new = (c.model_dump(exclude=_RESUMABLE) for c in (checkpoint.config, config))
     for key in new:
@@ -194,15 +217,35 @@ def _resumed(config: ExperimentConfig, run_dir: Path) -> Checkpoint:
     return checkpoint
 
 
+def _outcomes(rollouts: Rollouts) -> Tensor:
+    """Mean return, success rate (NaN where none is reported), diverged episodes: shape (M, 3)."""
+    returns_M, success_M = rollouts.returns_ME.double().mean(1), None
+    if rollouts.success_ME is not None:
+        success_M = rollouts.success_ME.double().mean(1)
+    missing_M = torch.full_like(returns_M, float("nan"))
+    diverged_M = rollouts.diverged_ME.double().sum(1)
+    return torch.stack([returns_M, missing_M if success_M is None else success_M, diverged_M], 1)
+
+
+def _as_training_metrics(means: Sequence[Tensor], meta_batch: int) -> Metrics:
+    """Return and success of each `collect` of an iteration, and how many episodes diverged."""
+    metrics, diverged = dict[str, float | str](), 0.0
+    for step, values in enumerate(means):
+        mean_return, success, diverged_per_task = values.tolist()
+        metrics[f"train/return_step_{step}"] = mean_return
+        if not math.isnan(success):
+            metrics[f"train/success_step_{step}"] = success
+        diverged += diverged_per_task * meta_batch
+    return {**metrics, "train/diverged": float(round(diverged))}
+
+
 def _as_metrics(result: EvaluationResult) -> Metrics:
-    return {f"evaluation/return_step_{step.step}": step.mean for step in result.summary}
+    return {
+        f"evaluation/{name}_step_{step.step}": value
+        for step in result.summary
+        for name, value in step.metrics.items()
+    }
 
 
 def _due(iteration: int, every: int) -> bool:
     return every > 0 and (iteration + 1) % every == 0
-
-
-def _num_cpus() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,7 +22,7 @@ def beside(env_id, task, reference_id, their_kwargs=None, **kwargs):
     for step in range(STEPS):
         action = rng.uniform(space.low, space.high, (N, *space.shape)).astype(np.float32)
         before = positions(reference)
-        scaled = action * native._action_scale
+        scaled = action * native.action_scale
         obs, reward, terminated, _, _ = native.step(scaled.astype(np.float64))
         expected, _, _, _, info = reference.step(action[ROW])
         assert np.array_equal(native.qpos[ROW], reference.data.qpos), step
@@ -77,7 +77,7 @@ def test_ant_goal():
     for reward, obs, _, _, cost, native, _ in ours:
         assert obs.shape == (113,)
         contact = 5e-4 * np.square(obs[29:]).sum()
-        distance = np.abs(native._torso[ROW, :2] - goal).sum()
+        distance = np.abs(native.simulations.body_positions("torso")[ROW, :2] - goal).sum()
         assert reward == pytest.approx(-distance - 0.1 * cost - contact, abs=1e-9)
 
 
@@ -99,7 +99,7 @@ def test_humanoid_dir():
         "metarl/HumanoidDir-v0", {"heading": 0.7}, "Humanoid-v5", action_scale=1.0
     ):
         assert np.array_equal(obs[shared], expected[:270])
-        contact = min(5e-7 * np.square(native._derived[-1][ROW]).sum(), 10.0)
+        contact = min(5e-7 * np.square(native.derived[-1][ROW]).sum(), 10.0)
         along = 5 * velocity @ [np.cos(0.7), np.sin(0.7)]  # per simulator step, not control step
         assert reward == pytest.approx(0.25 * along - 0.1 * cost - contact + 5.0, abs=1e-6)
 
@@ -157,7 +157,7 @@ def test_arm_targets_are_within_reach():
     env.qpos[:] = rng.uniform(low, high, env.qpos.shape)
     env.simulations.batch.forward()
     goals = env.task_distribution("train").sample(200, 0)["goal"]
-    distance = np.linalg.norm(goals[:, None] - env._tip[None], axis=2).min(axis=1)
+    distance = np.linalg.norm(goals[:, None] - env.tip[None], axis=2).min(axis=1)
     assert np.median(distance) < 0.15  # 400 random poses come close to most targets
 
 
@@ -182,16 +182,16 @@ class TestPointCorners:
 
     def test_sparse_reward_pays_the_gain_near_the_right_corner_only(self):
         env = self.make()
-        env._position[:] = [[0.5, 0.5], [0.5, 0.5]]
+        env.position[:] = [[0.5, 0.5], [0.5, 0.5]]
         _, rewards, *_ = env.step(np.full((2, 2), 0.1))
         gain = np.hypot(1.5, 1.5) - np.hypot(1.4, 1.4)
         np.testing.assert_allclose(rewards, [gain, 0.0], atol=1e-12)
-        env._position[:] = 0.0
+        env.position[:] = 0.0
         assert (env.step(np.full((2, 2), 0.1))[1] == 0).all()  # too close to the origin
 
     def test_momentum(self):
         env = self.make(momentum=True)
-        start = env._position.copy()
+        start = env.position.copy()
         for _ in range(3):
             obs, *_ = env.step(np.full((2, 2), 0.1))
         np.testing.assert_allclose(obs[:, 2:], 0.3)

@@ -1,8 +1,5 @@
 """Goals, parts and variations, on every robot in the same way."""
 
-import ast
-from pathlib import Path
-
 import gymnasium
 import numpy as np
 import pytest
@@ -15,7 +12,6 @@ from metarl_envs.parts.variations.body import Payload
 from metarl_envs.robots.half_cheetah import HalfCheetah
 from metarl_envs.robots.reacher import Reacher
 
-ENVS = Path(metarl_envs.__file__).parent
 ROBOTS = [
     env_id
     for env_id, registration in metarl_envs.ENVIRONMENTS.items()
@@ -56,48 +52,3 @@ def test_physics_threads_are_those_asked_for():
     with physics_threads(1):
         assert HalfCheetah(2).simulations.batch.nthread == 1
         assert HalfCheetah(2, num_threads=2).simulations.batch.nthread == 2
-
-
-def _modules():
-    return {
-        ".".join(("metarl_envs", *p.relative_to(ENVS).with_suffix("").parts)): p
-        for p in ENVS.rglob("*.py")
-        if p.name != "__init__.py"
-    }
-
-
-def _imports(path, modules):
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                found.add(name if name in modules else node.module)
-    return found & modules.keys()
-
-
-def test_imports_go_round_in_no_circle():
-    modules = _modules()
-    edges = {name: _imports(path, modules) for name, path in modules.items()}
-    done = set()
-    while ready := {name for name in edges if name not in done and edges[name] <= done}:
-        done |= ready
-    assert done == edges.keys()
-
-
-@pytest.mark.parametrize(
-    ("room", "above"),
-    [
-        ("tasks", ("engine", "parts", "robots", "points", "gymnasium_envs")),
-        ("engine", ("parts", "robots", "points", "gymnasium_envs")),
-        ("parts", ("robots", "points", "gymnasium_envs")),
-        ("points", ("engine", "parts", "robots", "gymnasium_envs")),
-        ("robots", ("points", "gymnasium_envs")),
-    ],
-)
-def test_rooms_look_one_way(room, above):
-    modules = _modules()
-    for name, path in modules.items():
-        if name.startswith(f"metarl_envs.{room}."):
-            for imported in _imports(path, modules):
-                assert imported.split(".")[1] not in above, f"{name} imports {imported}"

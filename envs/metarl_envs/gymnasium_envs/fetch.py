@@ -42,10 +42,10 @@ class Fetch(gymnasium.Env):
             raise EnvironmentConfigError(f"name must be one of {', '.join(_NAMES)}, got {name!r}")
         _import_robotics()
         kind = f"{name}{'Dense' if dense else ''}-{_VERSION}"
-        self._env: Any = gymnasium.make(kind, disable_env_checker=True).unwrapped
-        observed: Any = self._env.observation_space
+        self.env: Any = gymnasium.make(kind, disable_env_checker=True).unwrapped
+        observed: Any = self.env.observation_space
         self.observation_space = observed["observation"]
-        self.action_space = self._env.action_space
+        self.action_space = self.env.action_space
         self._offset = np.zeros(3)
 
     def task_distribution(self, split: str) -> TaskDistribution:
@@ -58,7 +58,7 @@ class Fetch(gymnasium.Env):
         self._offset = np.asarray(task["goal_offset"], float)
 
     def _goal(self) -> np.ndarray:
-        env = self._env
+        env = self.env
         goal = env.initial_gripper_xpos + self._offset
         if env.has_object:
             goal = goal + env.target_offset
@@ -72,18 +72,18 @@ class Fetch(gymnasium.Env):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode; the goal is the task's, the object's position is drawn."""
         super().reset(seed=seed)
-        self._env.reset(seed=seed)
-        self._env.goal = self._goal()
-        return self._env._get_obs()["observation"], {}
+        self.env.reset(seed=seed)
+        self.env.goal = self._goal()
+        return self.env._get_obs()["observation"], {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Advance by one control step."""
-        obs, reward, terminated, truncated, info = self._env.step(action)
+        obs, reward, terminated, truncated, info = self.env.step(action)
         return obs["observation"], float(reward), terminated, truncated, info
 
     def close(self) -> None:
         """Close the simulator."""
-        self._env.close()
+        self.env.close()
 
 
 def _import_robotics() -> None:

@@ -53,38 +53,38 @@ class MetaWorld(gymnasium.Env):
         if benchmark != "ML1":
             # ML25 of metaworld 3.1.1 has basketball in both lists
             test_tasks = [t for t in test_tasks if t.env_name not in suite.train_classes]
-        self._tasks = [*suite.train_tasks, *test_tasks]
+        self.tasks = [*suite.train_tasks, *test_tasks]
         self._num_train = len(suite.train_tasks)
-        self.task_space = spaces.Dict({"task": spaces.Discrete(len(self._tasks))})
+        self.task_space = spaces.Dict({"task": spaces.Discrete(len(self.tasks))})
         self._families: dict[str, Any] = {}  # built when first needed: each is tens of MiB
         self.set_task({"task": 0})
-        self.observation_space = self._env.observation_space
-        self.action_space = self._env.action_space
+        self.observation_space = self.env.observation_space
+        self.action_space = self.env.action_space
 
     def task_distribution(self, split: str) -> TaskDistribution:
         """The benchmark's own training ("train") or test tasks ("test")."""
-        count = len(self._tasks)
+        count = len(self.tasks)
         indices = {"train": (0, self._num_train), "test": (self._num_train, count)}
         return ListTasks({"task": np.arange(*indices[split])})
 
     def set_task(self, task: dict[str, Any]) -> None:
         """Choose family and goal, in force from the next reset."""
-        chosen = self._tasks[int(task["task"])]
+        chosen = self.tasks[int(task["task"])]
         if chosen.env_name not in self._families:
             self._families[chosen.env_name] = self._classes[chosen.env_name]()
-        self._env = self._families[chosen.env_name]
-        self._env.set_task(chosen)
+        self.env = self._families[chosen.env_name]
+        self.env.set_task(chosen)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode of the current task."""
         super().reset(seed=seed)
-        return self._env.reset(seed=seed)
+        return self.env.reset(seed=seed)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Advance by one control step; never terminates on success."""
-        obs, reward, _, truncated, info = self._env.step(action)
+        obs, reward, _, truncated, info = self.env.step(action)
         return obs, float(reward), False, bool(truncated), info
 
     def close(self) -> None:

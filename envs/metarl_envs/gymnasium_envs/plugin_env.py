@@ -49,12 +49,7 @@ class PluginEnv(TaskVectorEnv):
         max_episode_steps: int | None = None,
     ) -> None:
         require_positive("num_envs", num_envs)
-        if num_workers < 0:
-            raise EnvironmentConfigError(f"num_workers must not be negative, got {num_workers}")
-        if start_method not in _START_METHODS:
-            raise EnvironmentConfigError(
-                f"start_method must be one of {', '.join(_START_METHODS)}, got {start_method!r}"
-            )
+        _require_workers(num_workers, start_method)
         definition = definition.resolved()
         probe = definition.make()
         try:
@@ -66,21 +61,20 @@ class PluginEnv(TaskVectorEnv):
         finally:
             probe.env.close()
         self.nominal_task = _centre(self.task_space)
-        if isinstance(actions, spaces.Discrete):
-            low, high = np.zeros(1), np.array([float(actions.n) - 1.0])
-        else:
-            low, high = actions.low.astype(float), actions.high.astype(float)
+        bounds = _bounds(actions)
         super().__init__(
             num_envs,
             observation_size=obs_size,
-            action_low=low,
-            action_high=high,
+            action_low=bounds[0],
+            action_high=bounds[1],
             action_scale=action_scale,
             max_episode_steps=max_episode_steps,
         )
         if isinstance(actions, spaces.Discrete):
             self.single_action_space = spaces.Discrete(int(actions.n))
-        self._pool = _pool(definition, num_envs, num_workers, (obs_size, len(low)), start_method)
+        self._pool = _pool(
+            definition, num_envs, num_workers, (obs_size, len(bounds[0])), start_method
+        )
         self._views = self._pool.shared.views()
         self._has_new_task[:] = True
 
@@ -130,6 +124,22 @@ class PluginEnv(TaskVectorEnv):
     def __del__(self) -> None:
         if hasattr(self, "_pool"):
             self._pool.close()
+
+
+def _require_workers(num_workers: int, start_method: str) -> None:
+    if num_workers < 0:
+        raise EnvironmentConfigError(f"num_workers must not be negative, got {num_workers}")
+    if start_method not in _START_METHODS:
+        raise EnvironmentConfigError(
+            f"start_method must be one of {', '.join(_START_METHODS)}, got {start_method!r}"
+        )
+
+
+def _bounds(actions: spaces.Box | spaces.Discrete) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest actions, as vectors."""
+    if isinstance(actions, spaces.Discrete):
+        return np.zeros(1), np.array([float(actions.n) - 1.0])
+    return actions.low.astype(float), actions.high.astype(float)
 
 
 def _pool(

@@ -65,7 +65,7 @@ class PointCorners(TaskVectorEnv):
             action_scale=action_scale,
             max_episode_steps=max_episode_steps,
         )
-        self._position, self._velocity = np.zeros((2, num_envs, 2))
+        self.position, self._velocity = np.zeros((2, num_envs, 2))
         self._corner = np.zeros(num_envs, np.int64)
 
     def _distributions(self) -> Mapping[str, TaskDistribution]:
@@ -77,35 +77,35 @@ class PointCorners(TaskVectorEnv):
 
     def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
         for row, generator in zip(rows, generators, strict=True):
-            self._position[row] = generator.uniform(-_START_NOISE, _START_NOISE, 2)
+            self.position[row] = generator.uniform(-_START_NOISE, _START_NOISE, 2)
         self._velocity[rows] = 0.0
 
     def _observe(self) -> np.ndarray:
-        parts = [self._position, self._velocity] if self._momentum else [self._position]
+        parts = [self.position, self._velocity] if self._momentum else [self.position]
         return np.concatenate(parts, axis=1)
 
     def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
         everyone = slice(None) if rows is None else rows
         goal = _CORNERS[self._corner]
-        before = np.linalg.norm(self._position - goal, axis=1)
+        before = np.linalg.norm(self.position - goal, axis=1)
         if self._momentum:
             self._velocity[everyone] += control[everyone]
-            self._position[everyone] += self._velocity[everyone]
+            self.position[everyone] += self._velocity[everyone]
         else:
-            self._position[everyone] += control[everyone]
+            self.position[everyone] += control[everyone]
         return Transition(self._observe(), self._rewards(goal, before), None, {})
 
     def _rewards(self, goal: np.ndarray, before: np.ndarray) -> np.ndarray:
-        distance = np.linalg.norm(self._position - goal, axis=1)
+        distance = np.linalg.norm(self.position - goal, axis=1)
         if self._reward == "dense":
             return -distance
         if self._reward == "dense_squared":
             return -np.square(distance)
-        to_corners = np.linalg.norm(self._position[:, None] - _CORNERS, axis=2)
+        to_corners = np.linalg.norm(self.position[:, None] - _CORNERS, axis=2)
         pays = to_corners.argmin(axis=1) == self._corner
-        pays &= np.abs(self._position).sum(axis=1) >= _QUIET_RADIUS
+        pays &= np.abs(self.position).sum(axis=1) >= _QUIET_RADIUS
         return np.where(pays, before - distance, 0.0)
 
     def draw(self, row: int, render_mode: str) -> np.ndarray:
         """The plane around the origin: the goal in green, the point in blue."""
-        return draw_points(_CORNERS[self._corner[row]], self._position[row], side=6.0)
+        return draw_points(_CORNERS[self._corner[row]], self.position[row], side=6.0)

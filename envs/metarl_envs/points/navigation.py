@@ -85,7 +85,7 @@ class PointNavigation(TaskVectorEnv):
             action_scale=action_scale,
             max_episode_steps=max_episode_steps,
         )
-        self._position = np.zeros((num_envs, 2))
+        self.position = np.zeros((num_envs, 2))
         self._goal = self.tasks["goal"].copy()
 
     def _distributions(self) -> Mapping[str, TaskDistribution]:
@@ -99,18 +99,18 @@ class PointNavigation(TaskVectorEnv):
         self._goal[rows] = tasks["goal"]
 
     def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
-        self._position[rows] = 0.0
+        self.position[rows] = 0.0
         if self._reset_noise:
             noise = [generator.uniform(-1.0, 1.0, 2) for generator in generators]
-            self._position[rows] = self._reset_noise * np.stack(noise)
+            self.position[rows] = self._reset_noise * np.stack(noise)
 
     def _observe(self) -> np.ndarray:
-        return self._position.copy()
+        return self.position.copy()
 
     def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
         everyone = slice(None) if rows is None else rows
-        self._position[everyone] += control[everyone]
-        offset = self._position - self._goal
+        self.position[everyone] += control[everyone]
+        offset = self.position - self._goal
         distance = np.linalg.norm(offset, axis=1)
         near = np.asarray(distance <= self._sparse_radius)
         rewards = np.where(near, 1.0 - distance, 0.0) if self._sparse else -distance
@@ -122,7 +122,7 @@ class PointNavigation(TaskVectorEnv):
     def draw(self, row: int, render_mode: str) -> np.ndarray:
         """The plane around the origin: the goal in green, the point in blue."""
         side = 3.0 * max(self._goal_range, float(np.abs(self._goal[row]).max()))
-        return draw_points(self._goal[row], self._position[row], side)
+        return draw_points(self._goal[row], self.position[row], side)
 
 
 def point_navigation_sparse(num_envs: int = 1, **kwargs: Any) -> PointNavigation:

@@ -97,8 +97,7 @@ class MujocoTaskEnv(TaskVectorEnv):
             max_episode_steps=max_episode_steps,
         )
         self.simulations.elapsed_steps = self.elapsed_steps
-        self.frame_skip = frame_skip
-        self.dt = self.model.opt.timestep * frame_skip
+        self.frame_skip, self.dt = frame_skip, self.model.opt.timestep * frame_skip
         self._velocity = np.zeros((num_envs, 2))
         self._renderer: Renderer | None = None
         self.render_fps = round(1 / self.dt)

@@ -61,7 +61,7 @@ class Humanoid(MujocoTaskEnv):
             **kwargs,
         )
         names = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")
-        self._derived = [self.simulations.bind(name) for name in names]
+        self.derived = [self.simulations.bind(name) for name in names]
         self._body_positions = self.simulations.bind("xipos")
 
     def _edit_model(self, spec: mujoco.MjSpec) -> None:
@@ -97,12 +97,12 @@ class Humanoid(MujocoTaskEnv):
         return qpos, generator.uniform(-_RESET_NOISE, _RESET_NOISE, self.model.nv)
 
     def _robot_observation(self) -> np.ndarray:
-        derived = [part.reshape(self.num_envs, -1) for part in self._derived]
+        derived = [part.reshape(self.num_envs, -1) for part in self.derived]
         return np.concatenate([self.qpos[:, 2:], self.qvel, *derived], axis=1)
 
     def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         weight = self._forward_weight * self.frame_skip
-        contact = self._contact_weight * np.square(self._derived[-1]).sum(axis=(1, 2))
+        contact = self._contact_weight * np.square(self.derived[-1]).sum(axis=(1, 2))
         rewards = weight * self.goal.reward(self) + self._alive_reward
         rewards -= self._ctrl_weight * np.vecdot(control, control)
         rewards -= np.minimum(contact, _MAX_CONTACT_COST)

@@ -8,115 +8,90 @@ Shapes: M tasks, E episodes.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from pydantic import NonNegativeFloat, PositiveInt, model_validator
+from pydantic import PositiveInt, SerializeAsAny
 from torch import Tensor
 
-from metarl.estimators.advantages import AdvantageConfig, Batch, make_batch
+from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator, Samples
 from metarl.estimators.value_baselines import require_enough_samples
 from metarl.interaction.rollouts import Rollouts
-from metarl.learners.base import Collect, LearnerConfig, MetaLearner, Metrics, Spec, phase_metrics
-from metarl.learners.gradient.inner_loop import InnerLoop, InnerLoopConfig
-from metarl.learners.gradient.meta_objective import LocalTerms, MetaObjective
-from metarl.learners.gradient.outer import OuterResult, make_outer
-from metarl.optimization.trust_region import TRPOConfig
+from metarl.learners.base import Iteration, LearnerConfig, MetaLearner, Metrics, Setting
+from metarl.learners.gradient.inner_loop import InnerConfig, InnerLoop
+from metarl.learners.gradient.meta_objective import Experience
+from metarl.learners.gradient.outer import OuterResult
 from metarl.params import Params, all_finite, task_slice, tile
-from metarl.policies.actors import ActionStep, Actor
-from metarl.policies.normalization import Normalizer
-from metarl.policies.policy import Policy, PolicyConfig, make_policy
-from metarl.seeding import parameter_generator
+from metarl.policies.actors import ActionStep, Chooser, Percept
+from metarl.policies.normalization import NormalizationConfig, Normalizer
+from metarl.policies.policy import MLPPolicyConfig, Policy, make_policy
+from metarl.seeding import parameter_generator, value_baseline_seed
 
 
 class GradientBasedConfig(LearnerConfig):
-    """What the configs of gradient-based learners share.
+    """What the configs of gradient-based learners share."""
 
-    Where a learner has an `outer` optimiser, a mapping without a name changes the default one.
-    """
-
-    inner: InnerLoopConfig = InnerLoopConfig()
+    inner: SerializeAsAny[InnerConfig]
     advantages: AdvantageConfig = AdvantageConfig()
-    entropy_bonus: NonNegativeFloat = 0.0
-    """Weight of the adapted policies' entropy in the outer objective."""
+    normalization: NormalizationConfig = NormalizationConfig()
     task_chunk: PositiveInt = 4
     """Tasks differentiated together: bounds memory, does not change the gradient."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_outer(cls, document: Any) -> Any:
-        field = cls.model_fields.get("outer")
-        if isinstance(document, Mapping) and isinstance(document.get("outer"), Mapping):
-            outer = document["outer"]
-            if field is not None and "name" not in outer:
-                return {**document, "outer": {"name": field.default.name, **outer}}
-        return document
 
 
 @dataclass(frozen=True)
 class AdaptedParameters:
-    """One set of policy parameters per task, shapes (M, ...).
+    """One set of policy parameters per task.
 
     Attributes:
-        params_M: the parameters.
-        actor: chooses actions with them.
-        steps: adaptation steps behind them.
+        params_M: the parameters, shapes (M, ...).
+        steps_M: adaptation steps behind them, int64, the same for all.
     """
 
     params_M: Params
-    actor: Actor
-    steps: int = 0
+    steps_M: Tensor
 
 
-@dataclass(frozen=True)
-class Experience:
-    """Everything collected in one iteration.
+class ReactiveActor:
+    """Acts on the observation alone, so that acting changes nothing."""
 
-    Attributes:
-        adapted: parameters before each adaptation step and after the last.
-        supports: what each adaptation step was made from.
-        query: rollouts after adaptation.
-    """
+    def __init__(self, choose: Chooser, state: AdaptedParameters, normalizer: Normalizer) -> None:
+        self._choose, self._state, self._normalizer = choose, state, normalizer
 
-    adapted: Sequence[Params]
-    supports: Sequence[Batch]
-    query: Rollouts
+    def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
+        return self._choose(self._normalizer.normalize_obs(seen.obs_MEO), noise_MEN)
+
+    @property
+    def state(self) -> AdaptedParameters:
+        return self._state
 
 
-class GradientBasedLearner(MetaLearner):
+class GradientBasedLearner(MetaLearner[AdaptedParameters]):
     """Adapts policy parameters by gradient steps, for all tasks at once."""
 
-    def __init__(
-        self,
-        config: Any,
-        policy_config: PolicyConfig,
-        spec: Spec,
-        seed: int,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        super().__init__(config, policy_config, spec, seed, device, dtype)
-        require_enough_samples(spec.episodes, spec.horizon, spec.obs_size)
-        self.normalizer = Normalizer(
-            spec.obs_size,
-            policy_config.normalize_observations,
-            policy_config.normalize_rewards,
-            device,
-        )
-        self.inner = self._make_inner(self._make_policy(policy_config))
-        self._theta: Params = {}
-        self.load_meta_parameters(self._initial(parameter_generator(seed)))
+    PolicyConfig = MLPPolicyConfig
 
-    def _make_policy(self, config: PolicyConfig) -> Policy:
+    def __init__(
+        self, config: GradientBasedConfig, policy: MLPPolicyConfig, setting: Setting
+    ) -> None:
+        super().__init__(config, policy, setting)
+        require_enough_samples(setting.episodes, setting.horizon, setting.spec.obs_size)
+        self._task_chunk = config.task_chunk
+        self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
+        self.advantages = AdvantageEstimator(config.advantages, value_baseline_seed(setting.seed))
+        self.policy = self._make_policy(policy)
+        self.inner = self._make_inner(self.policy)
+        self._theta: Params = {}
+        self.load_meta_parameters(self._initial(parameter_generator(setting.seed)))
+
+    def _make_policy(self, config: MLPPolicyConfig) -> Policy:
         spec = self.spec
         return make_policy(spec.obs_size, spec.action_size, config, spec.num_actions)
 
+    @abstractmethod
     def _make_inner(self, policy: Policy) -> InnerLoop:
-        self.policy = policy
-        return InnerLoop(policy, self.config.inner)
+        """What a step of the inner loop changes, and how."""
 
     def _initial(self, generator: torch.Generator) -> Params:
         """Initial meta-parameters."""
@@ -125,74 +100,66 @@ class GradientBasedLearner(MetaLearner):
     # Acting and adapting
 
     def begin(self, num_tasks: int, episodes: int) -> AdaptedParameters:
-        return self._adapted(self._start(num_tasks), 0)
+        return AdaptedParameters(
+            self._start(num_tasks), torch.zeros(num_tasks, dtype=torch.int64, device=self.device)
+        )
 
     def _start(self, num_tasks: int) -> Params:
         """Parameters before any adaptation; copies, since products with strided ones are slow."""
         tiled = tile(self._theta, num_tasks)
         return {name: value.contiguous() for name, value in tiled.items()}
 
-    def _adapted(self, params_M: Params, steps: int) -> AdaptedParameters:
-        return AdaptedParameters(params_M, self.inner.actor(params_M), steps)
-
-    def act(
-        self,
-        state: AdaptedParameters,
-        obs_MEO: np.ndarray,
-        previous_actions_MEA: np.ndarray,
-        previous_rewards_ME: np.ndarray,
-        first_ME: np.ndarray,
-        noise_MEA: np.ndarray | None,
-    ) -> tuple[ActionStep, AdaptedParameters]:
-        return state.actor(self.normalizer.obs_seen(obs_MEO), noise_MEA), state
+    def actor(self, state: AdaptedParameters) -> ReactiveActor:
+        return ReactiveActor(self.inner.chooser(state.params_M), state, self.normalizer)
 
     def adapt(self, state: AdaptedParameters, rollouts: Rollouts) -> AdaptedParameters:
-        return self._adapt(state, self._batch(rollouts))
+        return self._adapt(state, self.samples(rollouts))
 
-    def _adapt(self, state: AdaptedParameters, batch: Batch) -> AdaptedParameters:
+    def samples(self, rollouts: Rollouts) -> Samples:
+        """Normalised rollouts with their advantages."""
+        return self.advantages.samples(self.normalizer.rollouts(rollouts))
+
+    def _adapt(self, state: AdaptedParameters, samples: Samples) -> AdaptedParameters:
         adapted = {name: torch.empty_like(value) for name, value in state.params_M.items()}
-        for first in range(0, batch.obs_MEHO.shape[0], self.config.task_chunk):
-            chunk = slice(first, first + self.config.task_chunk)
+        index = int(state.steps_M[0])
+        for first in range(0, samples.obs_MEHO.shape[0], self._task_chunk):
+            chunk = slice(first, first + self._task_chunk)
             params = task_slice(state.params_M, chunk)
-            for name, value in self.inner.step(
-                params, batch.task_slice(chunk), state.steps
-            ).items():
+            for name, value in self.inner.step(params, samples.task_slice(chunk), index).items():
                 adapted[name][chunk] = value
-        return self._adapted(adapted, state.steps + 1)
+        return AdaptedParameters(adapted, state.steps_M + 1)
 
     # Meta-training
 
     @property
+    @abstractmethod
     def training_steps(self) -> int:
         """Adaptation steps in an iteration of training."""
-        return self.config.inner.steps
 
-    def iterate(self, collect: Collect, tasks: Mapping[str, np.ndarray]) -> Metrics:
-        state = self.begin(len(next(iter(tasks.values()))), 0)
-        adapted, supports, phases = [state.params_M], list[Batch](), list[Rollouts]()
+    def iterate(self, work: Iteration[AdaptedParameters]) -> Metrics:
+        state = self.begin(len(work.keys), self.setting.episodes)
+        adapted, supports, phases = [state.params_M], list[Samples](), list[Rollouts]()
         for _ in range(self.training_steps):
-            rollouts, state = collect(state)
-            phases.append(rollouts)
-            supports.append(self._batch(rollouts))
+            phases.append(work.collect(state))
+            supports.append(self.samples(phases[-1]))
             state = self._adapt(state, supports[-1])
             adapted.append(state.params_M)
-        query, state = collect(state)
-        phases.append(query)
-        result = self._update(Experience(adapted, supports, query))
+        phases.append(work.collect(state))
+        experience = Experience(adapted, supports, self.samples(phases[-1]))
+        result = self._update(experience, phases[-1], work)
         assert all_finite(result.theta)
         self._theta = result.theta
         for rollouts in phases:
-            self.normalizer.update(rollouts)
-        metrics: Metrics = {**phase_metrics(phases), **result.metrics}
+            self.normalizer.update(rollouts, work.world.sum_over_tasks)
+        metrics = dict(result.metrics)
         if "log_std" in result.theta:
             metrics["train/log_std"] = float(result.theta["log_std"].mean())
         return metrics
 
-    def _batch(self, rollouts: Rollouts) -> Batch:
-        return make_batch(self.normalizer.rollouts(rollouts), self.config.advantages)
-
     @abstractmethod
-    def _update(self, experience: Experience) -> OuterResult:
+    def _update(
+        self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]
+    ) -> OuterResult:
         """New meta-parameters from an iteration's rollouts."""
 
     @property
@@ -204,42 +171,3 @@ class GradientBasedLearner(MetaLearner):
             name: value.detach().to(self.device, self.dtype).clone()
             for name, value in self.normalizer.load(params).items()
         }
-
-
-class ThroughAdaptation(GradientBasedLearner):
-    """Learners whose meta-gradient goes through the adaptation, with an outer optimiser."""
-
-    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)
-        self.outer = make_outer(config.outer)
-
-    def _update(self, experience: Experience) -> OuterResult:
-        outer = self.config.outer
-        objective = MetaObjective(
-            self.inner,
-            self._theta,
-            experience.adapted,
-            experience.supports,
-            self._batch(experience.query),
-            self.config.task_chunk,
-            outer.fisher_states if isinstance(outer, TRPOConfig) else None,
-            self._terms(experience),
-            self.config.entropy_bonus,
-        )
-        result = self.outer.update(objective, self._theta)
-        self._after(objective, result)
-        return result
-
-    def _terms(self, experience: Experience) -> LocalTerms:
-        """Terms of the outer objective on support rollouts."""
-        return LocalTerms()
-
-    def _after(self, objective: MetaObjective, result: OuterResult) -> None:
-        """What a learner adjusts after its meta-update."""
-
-    def training_state(self) -> Params:
-        return self.outer.state()
-
-    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        if state:
-            self.outer.load_state(dict(state))

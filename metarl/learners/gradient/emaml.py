@@ -12,47 +12,82 @@ surrogate is a mean over steps of normalised advantages, that is the return's gr
 the episode length and the advantages' scale; the term is divided alike.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from metarl.interaction.rollouts import Rollouts
-from metarl.learners.gradient.base import Experience, GradientBasedConfig, ThroughAdaptation
-from metarl.learners.gradient.meta_objective import LocalTerms
-from metarl.learners.gradient.outer import OuterConfig
-from metarl.optimization.trust_region import TRPOConfig
+from metarl.learners.base import Iteration, Setting, World
+from metarl.learners.gradient.base import AdaptedParameters
+from metarl.learners.gradient.meta_objective import Experience
+from metarl.learners.gradient.terms import SupportStep, SupportTerm
+from metarl.learners.gradient.through_adaptation import ThroughAdaptation, ThroughAdaptationConfig
+from metarl.policies.policy import MLPPolicyConfig, Policy
 
 
-class EMAMLConfig(GradientBasedConfig):
+class EMAMLConfig(ThroughAdaptationConfig):
     """E-MAML; the inner objective is the score function, right for sampled inner gradients."""
 
     name: Literal["emaml"] = "emaml"
-    outer: OuterConfig = Field(TRPOConfig(), discriminator="name")
     sampling_weight: NonNegativeFloat = 1.0
     """Factor on the sampling term; 1 is the exact gradient, 0 is MAML."""
 
 
+@dataclass(frozen=True)
+class SamplingTerm:
+    """`weights_M` times the log-probability of all support rollouts of a task, up to a constant."""
+
+    weights_M: Tensor
+
+    def __call__(self, step: SupportStep) -> Tensor:
+        """Its value for every task: shape (M,)."""
+        samples = step.samples
+        log_ratios = samples.log_probs_of(step.policy) - samples.log_probs_MEH
+        log_ratios = log_ratios * (samples.weights_MEH > 0)
+        return self.weights_M[step.tasks] * log_ratios.sum((1, 2))
+
+
 class EMAML(ThroughAdaptation):
-    """See the module."""
+    """Adapts all parameters; the outer objective gains a sampling term."""
 
     Config = EMAMLConfig
 
-    def _terms(self, experience: Experience) -> LocalTerms:
-        if self.config.sampling_weight == 0.0 or not experience.supports:
-            return LocalTerms()
-        weights_M = sampling_weights(experience.query)
-        return LocalTerms(sampling_M=self.config.sampling_weight * weights_M)
+    def __init__(self, config: EMAMLConfig, policy: MLPPolicyConfig, setting: Setting) -> None:
+        self._sampling_weight = config.sampling_weight
+        super().__init__(config, policy, setting)
+
+    def _adapts(self, policy: Policy) -> Callable[[str], bool]:
+        return lambda _: True
+
+    def _terms(
+        self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]
+    ) -> Sequence[SupportTerm]:
+        if self._sampling_weight == 0.0 or not experience.supports:
+            return []
+        return [SamplingTerm(self._sampling_weight * sampling_weights(query, work.world))]
 
 
-def sampling_weights(query: Rollouts) -> Tensor:
-    """(J_i - b_i) / (length * scale) of every task: shape (M,); zero for a single task."""
+def sampling_weights(query: Rollouts, world: World) -> Tensor:
+    """(J_i - b_i) / (length * scale) of every task: shape (M,); zero for a single task.
+
+    Args:
+        query: rollouts of this process's tasks.
+        world: whose tasks all enter b_i, length and scale.
+    """
     returns_M = query.returns_ME.mean(1)
-    num_tasks = len(returns_M)
+    rows_M3 = torch.stack(
+        [returns_M, query.lengths_ME.to(returns_M).mean(1), query.returns_ME.std(1, correction=0)],
+        dim=1,
+    )
+    all_returns, all_lengths, all_stds = world.gather(rows_M3).unbind(1)
+    num_tasks = len(all_returns)
     if num_tasks == 1:
         return torch.zeros_like(returns_M)
-    others_M = (returns_M.sum() - returns_M) / (num_tasks - 1)
-    length = query.lengths_ME.to(returns_M.dtype).mean().clamp(min=1.0)
-    scale = query.returns_ME.std(1, correction=0).mean() + returns_M.std(correction=0) + 1e-8
+    others_M = (all_returns.sum() - returns_M) / (num_tasks - 1)
+    length = all_lengths.mean().clamp(min=1.0)
+    scale = all_stds.mean() + all_returns.std(correction=0) + 1e-8
     return (returns_M - others_M) / (length * scale)

@@ -1,14 +1,12 @@
 """The outer objective of gradient-based learners, differentiated through the adaptation.
 
 L(theta) = mean_i sum w A r_i, r_i = pi(phi_i(theta)) / pi(phi_i(theta_old)) on query rollouts
-(clipped for PPO), and C(theta) = mean_i sum w KL(pi(phi_i(theta_old)) || pi(phi_i(theta))). At
+(clipped where asked), and C(theta) = mean_i sum w KL(pi(phi_i(theta_old)) || pi(phi_i(theta))). At
 theta_old, C has value and gradient zero, and Hessian mean_i J_i^T F_i J_i with J_i = d phi_i / d
-theta and F_i the Fisher matrix of the adapted policy.
+theta and F_i the Fisher matrix of the adapted policy. Terms on support rollouts may join L, see
+`terms`.
 
-Two terms on support rollouts may join L: ProMP's penalty on the change of the policies that
-collected them, and E-MAML's sampling term (see `LocalTerms`).
-
-Shapes: M tasks, E episodes per task, H steps, N = E H.
+Shapes: M tasks, E episodes per task, H steps, N = E H, P meta-parameters.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,29 +17,44 @@ from itertools import pairwise, starmap
 import torch
 from torch import Tensor
 
-from metarl.estimators.advantages import Batch
+from metarl.estimators.advantages import Samples
 from metarl.estimators.objectives import Objective, clipped_ratio, likelihood_ratio
-from metarl.learners.gradient.inner_loop import InnerLoop, StepJacobian
-from metarl.params import Params, detach, flatten, task_slice, tile, unflatten
+from metarl.learners.base import World
+from metarl.learners.gradient.inner_loop import InnerLoop
+from metarl.learners.gradient.jacobian import StepJacobian
+from metarl.learners.gradient.terms import SupportStep, SupportTerm, mean_kl
+from metarl.params import Params, detach, flatten_tasks, task_slice, tile, unflatten
 from metarl.policies.distributions import Distribution
 
 
 @dataclass(frozen=True)
-class LocalTerms:
-    """Terms of the outer objective on the support rollouts of each adaptation step.
+class Experience:
+    """Everything collected in one iteration, for this process's tasks.
 
     Attributes:
-        kl_coefficient: ProMP's penalty eta KL(pi(phi_k(theta_old)) || pi(phi_k(theta))), 0 for
-            none (Rothfuss et al. 2019, arXiv 1810.06784, eq. 8).
-        sampling_M: E-MAML's weight (J_i - b_i) of the log-probability of all support rollouts of
-            task i, or None (Stadie et al. 2018, arXiv 1803.01118, eq. 6).
+        adapted: parameters before each adaptation step and after the last: K+1 dicts.
+        supports: what each adaptation step was made from.
+        query: rollouts after adaptation.
     """
 
-    kl_coefficient: float = 0.0
-    sampling_M: Tensor | None = None
+    adapted: Sequence[Params]
+    supports: Sequence[Samples]
+    query: Samples
 
-    def __bool__(self) -> bool:
-        return self.kl_coefficient != 0.0 or self.sampling_M is not None
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """How an outer objective is computed.
+
+    Attributes:
+        task_chunk: tasks to differentiate together; bounds memory, changes nothing else.
+        curvature_states: number of states that curvature products are averaged over; None for all.
+        entropy_bonus: weight of the adapted policies' mean entropy on query states.
+    """
+
+    task_chunk: int
+    curvature_states: int | None = None
+    entropy_bonus: float = 0.0
 
 
 class MetaObjective:
@@ -50,34 +63,29 @@ class MetaObjective:
     Args:
         inner: the inner loop.
         theta: the meta-parameters at which the rollouts were made.
-        adapted: parameters before each adaptation step and after the last: K+1 dicts.
-        supports: one batch per adaptation step.
-        query: the batch after adaptation.
-        task_chunk: tasks to differentiate together; bounds memory, changes nothing else.
-        fisher_states: number of states that curvature products are averaged over; None for all.
+        experience: those rollouts.
+        config: how it is computed.
+        world: all processes; sums over tasks are over theirs too.
+        meta_batch: tasks of all processes.
         terms: further terms on support rollouts.
-        entropy_bonus: weight of the adapted policies' mean entropy on query states.
     """
 
     def __init__(
         self,
         inner: InnerLoop,
         theta: Params,
-        adapted: Sequence[Params],
-        supports: Sequence[Batch],
-        query: Batch,
-        task_chunk: int,
-        fisher_states: int | None = None,
-        terms: LocalTerms | None = None,
-        entropy_bonus: float = 0.0,
+        experience: Experience,
+        config: ObjectiveConfig,
+        world: World,
+        meta_batch: int,
+        terms: Sequence[SupportTerm] = (),
     ) -> None:
-        self._inner, self.theta = inner, theta
-        self._adapted, self._supports, self._query = adapted, supports, query
-        self._num_tasks = query.obs_MEHO.shape[0]
-        self._task_chunk = task_chunk
-        num_states = query.weights_MEH.numel()
-        self._stride = max(1, num_states // (fisher_states or num_states))
-        self._terms, self._entropy_bonus = terms or LocalTerms(), entropy_bonus
+        self.inner, self.theta, self.experience = inner, theta, experience
+        self._config, self._world, self._meta_batch = config, world, meta_batch
+        self._terms = terms
+        self._num_tasks = experience.query.obs_MEHO.shape[0]
+        num_states = experience.query.weights_MEH.numel()
+        self._stride = max(1, num_states // (config.curvature_states or num_states))
         self._curvature: list[_ChunkCurvature] | None = None
         self._sampling: dict[int, Distribution] = {}  # on query states, by a chunk's first task
 
@@ -86,74 +94,96 @@ class MetaObjective:
 
         Args:
             theta: where; None for theta_old. Elsewhere the adaptation is made again.
-            clip: PPO's clip range of the query ratios, or None.
+            clip: clip range of the query ratios, or None.
         """
         surrogate = likelihood_ratio if clip is None else partial(clipped_ratio, clip=clip)
-        total = torch.zeros_like(flatten(self.theta))
-        for chunk in self._chunks():
-            path = self._path(theta, chunk)
-            grad = self._query_gradient(path[-1], self._query.task_slice(chunk), surrogate)
-            for index in reversed(range(len(self._supports))):
-                support = self._supports[index].task_slice(chunk)
-                grad = StepJacobian(self._inner, path[index], support, index).pull(grad)
-                if self._terms:
-                    local = self._local_gradient(path[index], support, index, chunk)
-                    grad = {name: grad[name] + local.get(name, 0.0) for name in grad}
-            total += self._sum_over_tasks(grad)
-        return total / self._num_tasks
+        return self._mean_over_tasks(
+            [self._chunk_gradient(theta, chunk, surrogate) for chunk in self._chunks()]
+        )
+
+    def _chunk_gradient(self, theta: Params | None, chunk: slice, surrogate: Objective) -> Tensor:
+        """Gradient of each task's objective in theta: shape (M, P)."""
+        path, supports = self._path(theta, chunk), self.experience.supports
+        query = self.experience.query.task_slice(chunk)
+        gradient = self._query_gradient(path[-1], query, surrogate)
+        for index in reversed(range(len(supports))):
+            support = supports[index].task_slice(chunk)
+            gradient = StepJacobian(self.inner, path[index], support, index).vjp(gradient)
+            if self._terms:
+                local = self._terms_gradient(path[index], support, index, chunk)
+                gradient = {name: gradient[name] + local.get(name, 0.0) for name in gradient}
+        return self._flat(gradient)
 
     def fisher_product(self, vector: Tensor) -> Tensor:
         """mean_i J_i^T F_i J_i times a float64 vector."""
-        chunks = list(self._chunks(self._stride if self._inner.separable else 1))
+        chunks = list(self._chunks(self._stride if self.inner.separable else 1))
         if self._curvature is None:
             self._curvature = [self._chunk_curvature(chunk) for chunk in chunks]
-        direction = unflatten(vector, self.theta)
-        total = torch.zeros_like(vector)
-        for curvature, chunk in zip(self._curvature, chunks, strict=True):
-            tangent = self._with_context(direction, self._adapted[0], chunk)
-            total += self._sum_over_tasks(curvature.product(tangent))
-        return total / self._num_tasks
+        direction, start = unflatten(vector, self.theta), self.experience.adapted[0]
+        return self._mean_over_tasks(
+            [
+                self._flat(curvature.product(self._with_context(direction, start, chunk)))
+                for curvature, chunk in zip(self._curvature, chunks, strict=True)
+            ]
+        )
 
     def evaluate(self, theta: Params) -> tuple[float, float]:
         """The objective and C at `theta`, with the adaptation made again from there."""
-        value = divergence = 0.0
         with torch.no_grad():
-            for chunk in self._chunks():
-                path, query = self._path(theta, chunk), self._query.task_slice(chunk)
-                new = self._distribution(path[-1], query)
-                if chunk.start not in self._sampling:
-                    old = task_slice(self._adapted[-1], chunk)
-                    at_start = theta is self.theta
-                    self._sampling[chunk.start] = (
-                        new if at_start else self._distribution(old, query)
-                    )
-                value += float(self._surrogate(new, query, likelihood_ratio).sum())
-                divergence += float(_kl(self._sampling[chunk.start], new, query).sum())
-                for index in range(len(self._supports) if self._terms else 0):
-                    support = self._supports[index].task_slice(chunk)
-                    value += float(self._local_value(path[index], support, index, chunk).sum())
-        return value / self._num_tasks, divergence / self._num_tasks
+            values_M2 = [self._chunk_values(theta, chunk) for chunk in self._chunks()]
+        value, divergence = self._mean_over_tasks(values_M2).tolist()
+        return value, divergence
+
+    def _chunk_values(self, theta: Params, chunk: slice) -> Tensor:
+        """Objective and KL of each task: shape (M, 2)."""
+        path, query = self._path(theta, chunk), self.experience.query.task_slice(chunk)
+        new = self._distribution(path[-1], query)
+        if chunk.start not in self._sampling:
+            old = task_slice(self.experience.adapted[-1], chunk)
+            at_start = theta is self.theta
+            self._sampling[chunk.start] = new if at_start else self._distribution(old, query)
+        value_M = self._surrogate(new, query, likelihood_ratio)
+        for index in range(len(self.experience.supports) if self._terms else 0):
+            support = self.experience.supports[index].task_slice(chunk)
+            value_M = value_M + self._terms_value(path[index], support, index, chunk)
+        kl_M = mean_kl(self._sampling[chunk.start], new, query)
+        return torch.stack([value_M, kl_M], dim=1)
 
     def support_kl(self, theta: Params) -> float:
         """Mean KL between the policies that collected support rollouts and those at `theta`."""
-        total = 0.0
+        if not self.experience.supports:
+            return 0.0
+        means_M1 = []
         with torch.no_grad():
             for chunk in self._chunks():
                 path = self._path(theta, chunk)
-                for index in range(len(self._supports)):
-                    support = self._supports[index].task_slice(chunk)
-                    total += float(self._support_kl(path[index], support, index, chunk).sum())
-        return total / max(1, self._num_tasks * len(self._supports))
+                kls_M = [
+                    mean_kl(step.sampler(), step.policy, step.samples)
+                    for step in (
+                        self._support_step(path[index], support.task_slice(chunk), index, chunk)
+                        for index, support in enumerate(self.experience.supports)
+                    )
+                ]
+                means_M1.append(torch.stack(kls_M, dim=1).mean(1, keepdim=True))
+        return float(self._mean_over_tasks(means_M1))
 
     # Parts
 
+    def _mean_over_tasks(self, chunks_MP: Sequence[Tensor]) -> Tensor:
+        """Mean over the tasks of all processes, of rows by chunk of this process's tasks."""
+        return self._world.sum_over_tasks(torch.cat(list(chunks_MP))) / self._meta_batch
+
+    def _flat(self, params_M: Params) -> Tensor:
+        return flatten_tasks({name: params_M[name] for name in self.theta})
+
     def _path(self, theta: Params | None, chunk: slice) -> list[Params]:
         """Parameters of a chunk before each adaptation step and after the last."""
+        adapted = self.experience.adapted
         if theta is None or theta is self.theta:
-            return [task_slice(params, chunk) for params in self._adapted]
-        path = [self._with_context(theta, self._adapted[0], chunk, zero=False)]
-        for index, support in enumerate(self._supports):
-            path.append(self._inner.step(path[-1], support.task_slice(chunk), index))
+            return [task_slice(params, chunk) for params in adapted]
+        path = [self._with_context(theta, adapted[0], chunk, zero=False)]
+        for index, support in enumerate(self.experience.supports):
+            path.append(self.inner.step(path[-1], support.task_slice(chunk), index))
         return path
 
     def _with_context(
@@ -166,100 +196,91 @@ class MetaObjective:
             params[name] = torch.zeros_like(value) if zero else value
         return {name: params[name] for name in start}
 
-    def _surrogate(self, new: Distribution, query: Batch, surrogate: Objective) -> Tensor:
+    def _surrogate(self, new: Distribution, query: Samples, surrogate: Objective) -> Tensor:
         weights, advantages = query.weights_MEH, query.advantages_MEH
         value_M = surrogate(query.log_probs_of(new), query.log_probs_MEH, advantages, weights)
-        if self._entropy_bonus:
+        if self._config.entropy_bonus:
             entropy = new.entropy().expand(weights.flatten(1).shape)
-            value_M = value_M + self._entropy_bonus * (weights.flatten(1) * entropy).sum(1)
+            value_M = value_M + self._config.entropy_bonus * (weights.flatten(1) * entropy).sum(1)
         return value_M
 
-    def _query_gradient(self, params_M: Params, query: Batch, surrogate: Objective) -> Params:
+    def _query_gradient(self, params_M: Params, query: Samples, surrogate: Objective) -> Params:
         leaves = detach(params_M, requires_grad=True)
         with torch.enable_grad():
             total = self._surrogate(self._distribution(leaves, query), query, surrogate).sum()
         return _gradient(total, leaves)
 
-    def _local_gradient(self, params_M: Params, support: Batch, index: int, chunk: slice) -> Params:
+    def _terms_gradient(
+        self, params_M: Params, support: Samples, index: int, chunk: slice
+    ) -> Params:
         leaves = detach(params_M, requires_grad=True)
         with torch.enable_grad():
-            total = self._local_value(leaves, support, index, chunk).sum()
+            total = self._terms_value(leaves, support, index, chunk).sum()
         return _gradient(total, leaves)
 
-    def _local_value(self, params_M: Params, support: Batch, index: int, chunk: slice) -> Tensor:
+    def _terms_value(self, params_M: Params, support: Samples, index: int, chunk: slice) -> Tensor:
         """The terms on one step's support rollouts: shape (M,)."""
-        value_M = torch.zeros_like(support.weights_MEH[:, 0, 0])
-        if self._terms.kl_coefficient:
-            kl_M = self._support_kl(params_M, support, index, chunk)
-            value_M = value_M - self._terms.kl_coefficient * kl_M
-        if self._terms.sampling_M is not None:
-            log_ratios = support.log_probs_under(self._inner.policy, params_M)
-            log_ratios = (log_ratios - support.log_probs_MEH) * (support.weights_MEH > 0)
-            value_M = value_M + self._terms.sampling_M[chunk] * log_ratios.sum((1, 2))
-        return value_M
+        step = self._support_step(params_M, support, index, chunk)
+        return torch.stack([term(step) for term in self._terms]).sum(0)
 
-    def _support_kl(self, params_M: Params, support: Batch, index: int, chunk: slice) -> Tensor:
-        """KL from the policies that collected one step's support rollouts: shape (M,)."""
-        with torch.no_grad():
-            old = self._distribution(task_slice(self._adapted[index], chunk), support)
-        return _kl(old, self._distribution(params_M, support), support)
+    def _support_step(
+        self, params_M: Params, support: Samples, index: int, chunk: slice
+    ) -> SupportStep:
+        def sampler() -> Distribution:
+            with torch.no_grad():
+                old = task_slice(self.experience.adapted[index], chunk)
+                return self._distribution(old, support)
 
-    def _distribution(self, params_M: Params, batch: Batch) -> Distribution:
-        return self._inner.policy(params_M, batch.obs_MEHO.flatten(1, 2))
+        return SupportStep(support, self._distribution(params_M, support), sampler, chunk)
+
+    def _distribution(self, params_M: Params, samples: Samples) -> Distribution:
+        return self.inner.policy(params_M, samples.obs_MEHO.flatten(1, 2))
 
     def _chunks(self, stride: int = 1) -> Iterator[slice]:
         """Slices of tasks; about as many states in each if only every `stride`-th is used."""
-        count = -(-self._num_tasks // self._task_chunk)
+        count = -(-self._num_tasks // self._config.task_chunk)
         if stride > 1:
-            count = max(1, round(self._num_tasks / (self._task_chunk * stride)))
+            count = max(1, round(self._num_tasks / (self._config.task_chunk * stride)))
         bounds = [self._num_tasks * index // count for index in range(count + 1)]
         return starmap(slice, pairwise(bounds))
 
     def _chunk_curvature(self, chunk: slice) -> "_ChunkCurvature":
-        stride = self._stride if self._inner.separable else 1
+        stride, adapted = self._stride if self.inner.separable else 1, self.experience.adapted
         jacobians = [
             StepJacobian(
-                self._inner,
-                task_slice(self._adapted[index], chunk),
+                self.inner,
+                task_slice(adapted[index], chunk),
                 support.task_slice(chunk).every(stride),
                 index,
             )
-            for index, support in enumerate(self._supports)
+            for index, support in enumerate(self.experience.supports)
         ]
-        query = self._query.task_slice(chunk).every(self._stride)
-        return _ChunkCurvature(self._inner, jacobians, task_slice(self._adapted[-1], chunk), query)
-
-    def _sum_over_tasks(self, params_M: Params) -> Tensor:
-        return flatten({name: params_M[name].double().sum(0) for name in self.theta})
+        query = self.experience.query.task_slice(chunk).every(self._stride)
+        return _ChunkCurvature(self.inner, jacobians, task_slice(adapted[-1], chunk), query)
 
 
 class _ChunkCurvature:
     """J_i^T F_i J_i of a chunk of tasks, with everything that products share kept."""
 
     def __init__(
-        self, inner: InnerLoop, jacobians: list[StepJacobian], params_M: Params, query: Batch
+        self, inner: InnerLoop, jacobians: list[StepJacobian], params_M: Params, query: Samples
     ) -> None:
         self._jacobians = jacobians
         self._weights_MN = query.weights_MEH.flatten(1, 2)
-        self._expansion = inner.expand(params_M, query)
+        self._derivatives = inner.derivatives(params_M, query)
         self._zeros = {name: torch.zeros_like(value) for name, value in params_M.items()}
 
     def product(self, tangent_M: Params) -> Params:
         for jacobian in self._jacobians:
-            tangent_M = jacobian.push(tangent_M)
-        pushed = self._expansion.push(tangent_M)
-        pulled, _ = self._expansion.pull(
-            self._expansion.distribution.fisher(pushed, self._weights_MN)
+            tangent_M = jacobian.jvp(tangent_M)
+        change = self._derivatives.jvp(tangent_M)
+        gradient, _ = self._derivatives.vjp(
+            self._derivatives.distribution.fisher(change, self._weights_MN)
         )
-        cotangent = self._zeros | pulled
+        cotangent = self._zeros | gradient
         for jacobian in reversed(self._jacobians):
-            cotangent = jacobian.pull(cotangent)
+            cotangent = jacobian.vjp(cotangent)
         return cotangent
-
-
-def _kl(old: Distribution, new: Distribution, batch: Batch) -> Tensor:
-    """Weighted KL of every task: shape (M,)."""
-    return (batch.weights_MEH * old.kl(new).view_as(batch.weights_MEH)).sum((1, 2))
 
 
 def _gradient(total: Tensor, leaves: Params) -> Params:

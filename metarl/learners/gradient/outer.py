@@ -4,22 +4,24 @@ Each has a config with a name; `make_outer` builds it. Shapes: none, everything 
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from metarl.config_model import ConfigModel
+from metarl.learners.base import Metrics
 from metarl.learners.gradient.meta_objective import MetaObjective
+from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.optimization.trust_region import TRPOConfig, trust_region_step
 from metarl.params import Params, flatten, unflatten
 
 
-class AdamConfig(ConfigModel):
-    """Plain policy gradient: one Adam step on the meta-gradient."""
+class FirstOrderConfig(ConfigModel):
+    """What optimisers share that follow the meta-gradient by Adam."""
 
-    name: Literal["adam"] = "adam"
     learning_rate: PositiveFloat = 1e-3
     final_learning_rate: PositiveFloat | None = None
     """Linear decay to this over `decay_iterations`; null for a constant rate."""
@@ -27,10 +29,16 @@ class AdamConfig(ConfigModel):
     max_gradient_norm: PositiveFloat | None = None
 
 
-class PPOConfig(AdamConfig):
+class AdamConfig(FirstOrderConfig):
+    """Plain policy gradient: one Adam step on the meta-gradient."""
+
+    name: Literal["adam"] = "adam"
+
+
+class PPOConfig(FirstOrderConfig):
     """Several epochs of Adam on the clipped objective, adaptation made again in each."""
 
-    name: Literal["ppo"] = "ppo"  # type: ignore[assignment]
+    name: Literal["ppo"] = "ppo"
     epochs: PositiveInt = 5
     clip: float = Field(0.3, gt=0.0, lt=1.0)
 
@@ -42,33 +50,39 @@ class OuterResult(NamedTuple):
     """New meta-parameters and what there is to log."""
 
     theta: Params
-    metrics: dict[str, float | str]
+    metrics: Metrics
 
 
 class OuterOptimizer(ABC):
-    """Improves a meta-objective from theta_old."""
+    """Improves a meta-objective from theta_old.
+
+    Attributes:
+        curvature_states: states that curvature products are averaged over; None if it takes none.
+    """
+
+    curvature_states: int | None = None
 
     @abstractmethod
     def update(self, objective: MetaObjective, theta: Params) -> OuterResult:
         """One meta-update; parameters that would not be finite are never returned."""
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> Params:
         """Tensors that resuming needs."""
         return {}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:  # noqa: B027
+    def load_state(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
         """Restore what `state` gave."""
 
 
 class TRPO(OuterOptimizer):
-    """See `trpo`."""
+    """A trust region step, see `optimization.trust_region`."""
 
     def __init__(self, config: TRPOConfig) -> None:
-        self.config = config
+        self.config, self.curvature_states = config, config.fisher_states
 
     def update(self, objective: MetaObjective, theta: Params) -> OuterResult:
         result = trust_region_step(objective, theta, self.config)
-        metrics: dict[str, float | str] = {
+        metrics: Metrics = {
             "train/gradient_norm": result.gradient_norm,
             "train/surrogate_gain": result.gain,
             "train/kl": result.kl,
@@ -80,60 +94,70 @@ class TRPO(OuterOptimizer):
 
 
 class Adam(OuterOptimizer):
-    """Adam on the meta-gradient (Kingma and Ba 2015), in float64; PPO with several epochs."""
+    """Epochs of Adam on the meta-gradient, in float64.
 
-    def __init__(self, config: AdamConfig) -> None:
-        self.config = config
-        self._epochs = config.epochs if isinstance(config, PPOConfig) else 1
-        self._clip = config.clip if isinstance(config, PPOConfig) else None
-        self._first = self._second = torch.zeros(0, dtype=torch.float64)
-        self._steps = 0
+    Args:
+        config: rates and limits.
+        epochs: steps per meta-update; the adaptation is made again before each but the first.
+        clip: clip range of the query ratios, or None.
+    """
+
+    def __init__(
+        self, config: FirstOrderConfig, epochs: int = 1, clip: float | None = None
+    ) -> None:
+        self.config, self._epochs, self._clip = config, epochs, clip
+        self._vector = torch.zeros(0, dtype=torch.float64)
+        self._optimizer: torch.optim.Adam | None = None
+        self._loaded: Params = {}
         self._iterations = 0
 
     def update(self, objective: MetaObjective, theta: Params) -> OuterResult:
-        new, norm = theta, 0.0
+        optimizer, new, norm = self._prepared(theta), theta, 0.0
         for epoch in range(self._epochs):
             gradient = objective.gradient(None if epoch == 0 else new, self._clip)
             norm = float(gradient.norm())
             if not torch.isfinite(gradient).all():
-                reason = "non-finite gradient"
-                return OuterResult(theta, _adam_metrics(norm, 0.0, 0.0, reason))
+                return OuterResult(theta, _metrics(norm, 0.0, 0.0, "non-finite gradient"))
             limit = self.config.max_gradient_norm
             if limit is not None and norm > limit:
                 gradient = gradient * (limit / norm)
-            new = unflatten(flatten(new) + self._step(gradient), theta)
+            self._vector.grad = gradient
+            optimizer.step()
+            new = unflatten(self._vector.clone(), theta)
         self._iterations += 1
         value, kl = objective.evaluate(new)
-        return OuterResult(new, _adam_metrics(norm, value, kl, ""))
+        return OuterResult(new, _metrics(norm, value, kl, ""))
 
-    def _step(self, gradient: Tensor) -> Tensor:
-        if self._first.shape != gradient.shape:
-            self._first = torch.zeros_like(gradient)
-            self._second = torch.zeros_like(gradient)
-        self._steps += 1
-        self._first = 0.9 * self._first + 0.1 * gradient
-        self._second = 0.999 * self._second + 0.001 * gradient.square()
-        first = self._first / (1.0 - 0.9**self._steps)
-        second = self._second / (1.0 - 0.999**self._steps)
-        return self._rate() * first / (second.sqrt() + 1e-8)
+    def _prepared(self, theta: Params) -> torch.optim.Adam:
+        """The optimiser, its vector at theta."""
+        flat = flatten(theta)
+        if self._optimizer is None:
+            self._vector = torch.zeros_like(flat)
+            self._optimizer = torch.optim.Adam([self._vector], maximize=True)
+            load_optimizer(self._optimizer, self._loaded)
+        self._vector.copy_(flat)
+        self._optimizer.param_groups[0]["lr"] = self.rate()
+        return self._optimizer
 
-    def _rate(self) -> float:
+    def rate(self) -> float:
+        """The learning rate of the next meta-update."""
         start, end = self.config.learning_rate, self.config.final_learning_rate
         if end is None:
             return start
         share = min(1.0, self._iterations / self.config.decay_iterations)
         return start + share * (end - start)
 
-    def state(self) -> dict[str, Tensor]:
-        counts = torch.tensor([self._steps, self._iterations])
-        return {"first": self._first, "second": self._second, "counts": counts}
+    def state(self) -> Params:
+        moments = self._loaded if self._optimizer is None else optimizer_tensors(self._optimizer)
+        return {**moments, "iterations": torch.tensor([self._iterations])}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self._first, self._second = state["first"], state["second"]
-        self._steps, self._iterations = (int(count) for count in state["counts"])
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        self._loaded = dict(state)
+        self._iterations = int(self._loaded.pop("iterations"))
+        self._optimizer = None
 
 
-def _adam_metrics(norm: float, value: float, kl: float, reason: str) -> dict[str, float | str]:
+def _metrics(norm: float, value: float, kl: float, reason: str) -> Metrics:
     return {
         "train/gradient_norm": norm,
         "train/surrogate": value,
@@ -143,6 +167,13 @@ def _adam_metrics(norm: float, value: float, kl: float, reason: str) -> dict[str
     }
 
 
-def make_outer(config: Any) -> OuterOptimizer:
+_OPTIMIZERS: dict[str, Callable[..., OuterOptimizer]] = {
+    "trpo": TRPO,
+    "adam": Adam,
+    "ppo": lambda config: Adam(config, config.epochs, config.clip),
+}
+
+
+def make_outer(config: OuterConfig) -> OuterOptimizer:
     """The optimiser that a config describes."""
-    return TRPO(config) if isinstance(config, TRPOConfig) else Adam(config)
+    return _OPTIMIZERS[config.name](config)

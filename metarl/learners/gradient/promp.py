@@ -8,19 +8,26 @@ LVC-MAML. The coefficient eta may adapt: doubled where the KL exceeds 1.5 times 
 where it falls below the target / 1.5.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor
 
-from metarl.learners.gradient.base import Experience, GradientBasedConfig, ThroughAdaptation
-from metarl.learners.gradient.meta_objective import LocalTerms, MetaObjective
+from metarl.interaction.rollouts import Rollouts
+from metarl.learners.base import Iteration, Setting
+from metarl.learners.gradient.base import AdaptedParameters
+from metarl.learners.gradient.meta_objective import Experience, MetaObjective
 from metarl.learners.gradient.outer import OuterResult, PPOConfig
+from metarl.learners.gradient.terms import SupportStep, SupportTerm, mean_kl
+from metarl.learners.gradient.through_adaptation import ThroughAdaptation, ThroughAdaptationConfig
 from metarl.params import Params
+from metarl.policies.policy import MLPPolicyConfig, Policy
 
 
-class ProMPConfig(GradientBasedConfig):
+class ProMPConfig(ThroughAdaptationConfig):
     """ProMP; defaults of its authors' code."""
 
     name: Literal["promp"] = "promp"
@@ -30,33 +37,52 @@ class ProMPConfig(GradientBasedConfig):
     kl_target: PositiveFloat = 0.01
 
 
+@dataclass(frozen=True)
+class KLPenalty:
+    """Minus `coefficient` times the KL from the policies that collected the support rollouts."""
+
+    coefficient: float
+
+    def __call__(self, step: SupportStep) -> Tensor:
+        """Its value for every task: shape (M,)."""
+        return -self.coefficient * mean_kl(step.sampler(), step.policy, step.samples)
+
+
 class ProMP(ThroughAdaptation):
-    """See the module."""
+    """MAML with a trust region on the support rollouts' policies, by a penalty.
+
+    Attributes:
+        kl_coefficient: eta, as it is now.
+    """
 
     Config = ProMPConfig
 
-    def __init__(self, config: ProMPConfig, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)
+    def __init__(self, config: ProMPConfig, policy: MLPPolicyConfig, setting: Setting) -> None:
+        super().__init__(config, policy, setting)
         self.kl_coefficient = config.kl_coefficient
+        self._kl_target = config.kl_target if config.adaptive_kl else None
 
-    def _terms(self, experience: Experience) -> LocalTerms:
-        return LocalTerms(kl_coefficient=self.kl_coefficient)
+    def _adapts(self, policy: Policy) -> Callable[[str], bool]:
+        return lambda _: True
+
+    def _terms(
+        self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]
+    ) -> Sequence[SupportTerm]:
+        return [KLPenalty(self.kl_coefficient)] if self.kl_coefficient else []
 
     def _after(self, objective: MetaObjective, result: OuterResult) -> None:
         kl = objective.support_kl(result.theta)
         result.metrics["train/support_kl"] = kl
         result.metrics["train/kl_coefficient"] = self.kl_coefficient
-        if self.config.adaptive_kl:
-            self.kl_coefficient = adapted_coefficient(
-                self.kl_coefficient, kl, self.config.kl_target
-            )
+        if self._kl_target is not None:
+            self.kl_coefficient = adapted_coefficient(self.kl_coefficient, kl, self._kl_target)
 
     def training_state(self) -> Params:
         coefficient = torch.tensor([self.kl_coefficient], dtype=torch.float64)
         return {**super().training_state(), "kl_coefficient": coefficient}
 
-    def load_training_state(self, state: Any) -> None:
-        rest: dict[str, Tensor] = dict(state)
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        rest = dict(state)
         self.kl_coefficient = float(rest.pop("kl_coefficient"))
         super().load_training_state(rest)
 

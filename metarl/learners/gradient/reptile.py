@@ -1,94 +1,100 @@
-"""Learners without a gradient through the adaptation: Reptile, averaging, and plain baselines.
+"""Reptile (Nichol et al. 2018, arXiv 1803.02999), and model averaging.
 
-Reptile (Nichol et al. 2018, arXiv 1803.02999) moves theta towards the parameters that a few plain
-policy gradient steps on fresh rollouts reach: theta += epsilon mean_i(phi_i - theta). Its paper has
-no reinforcement learning; this is the direct transfer. With epsilon = 1 the tasks' parameters are
-averaged: model averaging, the plainest baseline of the field.
-
-The multi-task policy is one policy over all tasks (no adaptation in training); the random
-initialisation never learns. Both adapt by the same inner loop at test time.
+Reptile moves theta towards the parameters that a few plain policy gradient steps on fresh rollouts
+reach: theta += epsilon mean_i(phi_i - theta). Its paper has no reinforcement learning; this is the
+direct transfer. With epsilon = 1 the tasks' parameters are averaged: model averaging, the plainest
+baseline of the field. No gradient goes through the adaptation.
 """
 
+from abc import abstractmethod
 from typing import Literal
 
 from pydantic import Field
 
+from metarl.interaction.rollouts import Rollouts
+from metarl.learners.base import Iteration, Setting
 from metarl.learners.gradient.base import (
-    Experience,
+    AdaptedParameters,
     GradientBasedConfig,
     GradientBasedLearner,
-    ThroughAdaptation,
 )
-from metarl.learners.gradient.inner_loop import InnerLoopConfig
-from metarl.learners.gradient.outer import OuterConfig, OuterResult
-from metarl.optimization.trust_region import TRPOConfig
+from metarl.learners.gradient.inner_loop import InnerLoop, PlainStepsConfig
+from metarl.learners.gradient.meta_objective import Experience
+from metarl.learners.gradient.outer import OuterResult
+from metarl.params import flatten, flatten_tasks, unflatten
+from metarl.policies.policy import MLPPolicyConfig, Policy
 
 
-class ReptileConfig(GradientBasedConfig):
+class PlainStepsLearnerConfig(GradientBasedConfig):
+    """What both share."""
+
+    inner: PlainStepsConfig = PlainStepsConfig()
+
+
+class PlainStepsLearner(GradientBasedLearner):
+    """Moves towards the mean of the adapted parameters."""
+
+    def __init__(
+        self, config: PlainStepsLearnerConfig, policy: MLPPolicyConfig, setting: Setting
+    ) -> None:
+        self._inner_config = config.inner
+        super().__init__(config, policy, setting)
+
+    @property
+    @abstractmethod
+    def epsilon(self) -> float:
+        """The share of the way."""
+
+    @property
+    def training_steps(self) -> int:
+        return self._inner_config.steps
+
+    def _make_inner(self, policy: Policy) -> InnerLoop:
+        return InnerLoop(policy, self._inner_config)
+
+    def _update(
+        self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]
+    ) -> OuterResult:
+        final_MP = flatten_tasks(experience.adapted[-1])
+        mean, start = work.world.sum_over_tasks(final_MP) / work.meta_batch, flatten(self._theta)
+        return OuterResult(unflatten(start + self.epsilon * (mean - start), self._theta), {})
+
+
+class ReptileConfig(PlainStepsLearnerConfig):
     """Reptile."""
 
     name: Literal["reptile"] = "reptile"
-    inner: InnerLoopConfig = InnerLoopConfig(steps=3)
+    inner: PlainStepsConfig = PlainStepsConfig(steps=3)
     outer_step_size: float = Field(0.5, gt=0.0, le=1.0)
     """epsilon."""
 
 
-class Reptile(GradientBasedLearner):
-    """Moves towards the adapted parameters' mean."""
+class Reptile(PlainStepsLearner):
+    """Goes part of the way."""
 
     Config = ReptileConfig
 
-    def _update(self, experience: Experience) -> OuterResult:
-        size = self.config.outer_step_size
-        final = experience.adapted[-1]
-        theta = {
-            name: value + size * (final[name].mean(0) - value)
-            for name, value in self._theta.items()
-        }
-        return OuterResult(theta, {})
+    def __init__(self, config: ReptileConfig, policy: MLPPolicyConfig, setting: Setting) -> None:
+        self._epsilon = config.outer_step_size
+        super().__init__(config, policy, setting)
+
+    @property
+    def epsilon(self) -> float:
+        return self._epsilon
 
 
-class ModelAveragingConfig(ReptileConfig):
-    """Model averaging: Reptile with a full step."""
+class ModelAveragingConfig(PlainStepsLearnerConfig):
+    """Model averaging."""
 
-    name: Literal["model_averaging"] = "model_averaging"  # type: ignore[assignment]
-    inner: InnerLoopConfig = InnerLoopConfig(steps=5)
-    outer_step_size: float = Field(1.0, ge=1.0, le=1.0)
+    name: Literal["model_averaging"] = "model_averaging"
+    inner: PlainStepsConfig = PlainStepsConfig(steps=5)
 
 
-class ModelAveraging(Reptile):
+class ModelAveraging(PlainStepsLearner):
     """Trains on every task separately, and averages the parameters."""
 
     Config = ModelAveragingConfig
 
-
-class MultiTaskConfig(GradientBasedConfig):
-    """One policy over all tasks; `inner` is used at test time only."""
-
-    name: Literal["multi_task"] = "multi_task"
-    outer: OuterConfig = Field(TRPOConfig(), discriminator="name")
-
-
-class MultiTask(ThroughAdaptation):
-    """Improves the mean return over tasks without adapting to any."""
-
-    Config = MultiTaskConfig
-
     @property
-    def training_steps(self) -> int:
-        return 0
-
-
-class RandomInitConfig(GradientBasedConfig):
-    """An initialisation that is never trained."""
-
-    name: Literal["random_init"] = "random_init"
-
-
-class RandomInit(GradientBasedLearner):
-    """Adapts from its random initial parameters; the lower bound of every comparison."""
-
-    Config = RandomInitConfig
-
-    def _update(self, experience: Experience) -> OuterResult:
-        return OuterResult(self._theta, {})
+    def epsilon(self) -> float:
+        return 1.0

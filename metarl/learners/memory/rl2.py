@@ -4,11 +4,12 @@ Duan et al. 2016, arXiv 1611.02779; Wang et al. 2016, arXiv 1611.05763. The poli
 (observation, previous action, previous reward, first flag); its hidden state is carried across the
 episodes of a trial and starts at zero in every new task. PPO maximises the return of whole
 trials, with backpropagation through time cut into pieces of `bptt_steps`. Adaptation costs no
-gradient: adaptation step k is the state after k episodes.
+gradient: adaptation step k is the memory of k episodes. What happens after an episode's end leaves
+no trace in it.
 
 Advantages use the linear baseline, fitted per task over whole trials.
-Shapes: M tasks, E trials per task, T steps of a trial (its episodes one after the other), N = M E,
-F inputs, O observation, A action.
+Shapes: M tasks, E trials per task, H steps of an episode, T steps of a trial (the valid steps of
+its episodes one after the other), N = M E, F inputs, O observation, A action.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,24 +22,24 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from metarl.errors import ConfigError
-from metarl.estimators.advantages import AdvantageConfig, make_batch
+from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
 from metarl.estimators.value_baselines import require_enough_samples
 from metarl.interaction.rollouts import Rollouts
-from metarl.learners.base import Collect, MetaLearner, Metrics, Spec, phase_metrics
+from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
 from metarl.learners.memory.trial_ppo import TrialPPO, TrialPPOConfig
 from metarl.params import Params
-from metarl.policies.actors import ActionStep, RecurrentActor, to_array
-from metarl.policies.networks.recurrent import RecurrentNetwork
-from metarl.policies.normalization import Normalizer
-from metarl.policies.policy import PolicyConfig
-from metarl.seeding import parameter_generator
+from metarl.policies.actors import ActionStep, Percept, RecurrentChooser
+from metarl.policies.arrays import to_array, to_tensor
+from metarl.policies.networks.recurrent import RecurrentNetwork, RecurrentPolicyConfig
+from metarl.policies.normalization import NormalizationConfig, Normalizer
+from metarl.seeding import learning_generator, parameter_generator, value_baseline_seed
 
 # Fields of rollouts with a step axis
 _PER_STEP = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
 
 
 class RL2Config(TrialPPOConfig):
-    """RL2 with PPO; `policy` gives the standard deviation only, its network is not used."""
+    """RL2 with PPO."""
 
     name: Literal["rl2"] = "rl2"
     memory: Literal["gru", "lstm"] = "gru"
@@ -46,6 +47,7 @@ class RL2Config(TrialPPOConfig):
     trial_episodes: PositiveInt = 2
     """Episodes of a trial in training; any number at test time."""
     advantages: AdvantageConfig = AdvantageConfig()
+    normalization: NormalizationConfig = NormalizationConfig()
 
 
 @dataclass(frozen=True)
@@ -53,89 +55,108 @@ class Memory:
     """Memory of every trial.
 
     Attributes:
-        parts: hidden state (and an LSTM's cell), arrays of shape (M, E, hidden_size).
-        actor: acts and remembers.
+        parts: hidden state (and an LSTM's cell), shapes (M, E, hidden_size).
     """
 
-    parts: dict[str, np.ndarray]
-    actor: RecurrentActor
+    parts: dict[str, Tensor]
+
+    def spread(self, episodes: int) -> "Memory":
+        """Memories for another number of trials: trial e goes on from trial e modulo E."""
+        have = next(iter(self.parts.values())).shape[1]
+        if have == episodes:
+            return self
+        trials = torch.arange(episodes) % have
+        return Memory({name: part[:, trials] for name, part in self.parts.items()})
 
 
-class RL2(MetaLearner):
-    """See the module."""
-
-    Config = RL2Config
-    acts_on_rewards = True
+class RememberingActor:
+    """Acts and remembers."""
 
     def __init__(
-        self,
-        config: RL2Config,
-        policy_config: PolicyConfig,
-        spec: Spec,
-        seed: int,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
+        self, learner: "RL2", choose: RecurrentChooser, state: Memory, device: torch.device
     ) -> None:
-        super().__init__(config, policy_config, spec, seed, device, dtype)
-        length = config.trial_episodes * spec.horizon
+        self._learner, self._choose, self._state = learner, choose, state
+        self._memory: list[np.ndarray] | None = None
+        self._device = device
+
+    def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
+        if self._memory is None:
+            parts = self._state.spread(seen.obs_MEO.shape[1]).parts
+            self._memory = [to_array(part) for part in parts.values()]
+        normalizer = self._learner.normalizer
+        inputs_MEF = self._learner.inputs(
+            normalizer.normalize_obs(seen.obs_MEO),
+            seen.previous_actions_MEA,
+            normalizer.normalize_reward(seen.previous_rewards_ME),
+            seen.first_ME,
+        )
+        step, self._memory = self._choose(inputs_MEF, self._memory, noise_MEN)
+        return step
+
+    @property
+    def state(self) -> Memory:
+        if self._memory is None:
+            return self._state
+        parts = zip(self._state.parts, self._memory, strict=True)
+        return Memory({name: to_tensor(part, self._device) for name, part in parts})
+
+
+class RL2(MetaLearner[Memory]):
+    """Remembers a task in a GRU or LSTM."""
+
+    Config = RL2Config
+    PolicyConfig = RecurrentPolicyConfig
+    pools_episodes = False
+    acts_on_rewards = True
+
+    def __init__(self, config: RL2Config, policy: RecurrentPolicyConfig, setting: Setting) -> None:
+        super().__init__(config, policy, setting)
+        length = config.trial_episodes * setting.horizon
         if length % min(config.bptt_steps, length):
             raise ConfigError(
                 f"learner.bptt_steps = {config.bptt_steps} does not divide the trial's "
-                f"{config.trial_episodes} x {spec.horizon} = {length} steps"
+                f"{config.trial_episodes} x {setting.horizon} = {length} steps"
             )
-        require_enough_samples(spec.episodes, length, spec.obs_size)
+        require_enough_samples(setting.episodes, length, setting.spec.obs_size)
         # torch fills new modules from its global generator before `initialise` does
         with torch.random.fork_rng(devices=[]):
-            network = RecurrentNetwork(config.memory, config.hidden_size, policy_config, spec)
-        self.network = network.to(device, dtype)
-        self.network.initialise(parameter_generator(seed))
-        self.normalizer = Normalizer(
-            spec.obs_size,
-            policy_config.normalize_observations,
-            policy_config.normalize_rewards,
-            device,
-        )
-        self._ppo = TrialPPO(self.network, config)
+            network = RecurrentNetwork(config.memory, config.hidden_size, policy, setting.spec)
+        self.network = network.to(setting.device, setting.dtype)
+        self.network.initialise(parameter_generator(setting.seed))
+        self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
+        self._advantages = AdvantageEstimator(config.advantages, value_baseline_seed(setting.seed))
+        self._trial_episodes = config.trial_episodes
+        self.ppo = TrialPPO(self.network, config)
 
     # Acting and adapting
 
     def begin(self, num_tasks: int, episodes: int) -> Memory:
         empty = self.network.empty_memory(num_tasks * episodes)
-        parts = zip(("hidden", "cell"), empty, strict=False)  # a GRU has no cell
-        return Memory(
-            {name: to_array(part).reshape(num_tasks, episodes, -1) for name, part in parts},
-            self.network.actor(),
-        )
+        return self._memory(empty, num_tasks)
 
-    def act(
-        self,
-        state: Memory,
-        obs_MEO: np.ndarray,
-        previous_actions_MEA: np.ndarray,
-        previous_rewards_ME: np.ndarray,
-        first_ME: np.ndarray,
-        noise_MEA: np.ndarray | None,
-    ) -> tuple[ActionStep, Memory]:
-        episodes = obs_MEO.shape[1]
-        # acting in other numbers than adapted in goes on from the first trial's memory
-        memory = [
-            part if part.shape[1] == episodes else np.repeat(part[:, :1], episodes, axis=1)
-            for part in state.parts.values()
-        ]
-        inputs = self._inputs(
-            self.normalizer.obs_seen(obs_MEO),
-            previous_actions_MEA,
-            self.normalizer.reward_seen(previous_rewards_ME),
-            first_ME,
-        )
-        step, memory = state.actor(inputs, memory, noise_MEA)
-        return step, replace(state, parts=dict(zip(state.parts, memory, strict=True)))
+    def _memory(self, parts_1NH: Sequence[Tensor], num_tasks: int) -> Memory:
+        names = zip(("hidden", "cell"), parts_1NH, strict=False)  # a GRU has no cell
+        return Memory({n: part[0].unflatten(0, (num_tasks, -1)) for n, part in names})
+
+    def actor(self, state: Memory) -> RememberingActor:
+        return RememberingActor(self, self.network.chooser(), state, self.device)
 
     def adapt(self, state: Memory, rollouts: Rollouts) -> Memory:
-        """The memory already holds the rollouts: acting has put them there."""
-        return replace(state)
+        final = rollouts.final_state
+        if rollouts.first_state is state and isinstance(final, Memory):
+            return final
+        num_tasks, episodes = rollouts.lengths_ME.shape
+        start = state.spread(episodes).parts.values()
+        inputs_NHF = self.episode_inputs(self.normalizer.rollouts(rollouts)).flatten(0, 1)
+        with torch.no_grad():
+            after = self.network.memory_after(
+                inputs_NHF.transpose(0, 1),
+                [part.flatten(0, 1)[None].contiguous() for part in start],
+                rollouts.lengths_ME.flatten(),
+            )
+        return self._memory(after, num_tasks)
 
-    def _inputs(
+    def inputs(
         self,
         obs: np.ndarray,
         previous_actions: np.ndarray,
@@ -151,31 +172,39 @@ class RL2(MetaLearner):
 
     # Meta-training
 
-    def iterate(self, collect: Collect, tasks: Mapping[str, np.ndarray]) -> Metrics:
-        state = self.begin(len(next(iter(tasks.values()))), self.spec.episodes)
-        episodes = []
-        for _ in range(self.config.trial_episodes):
-            rollouts, state = collect(state)
-            episodes.append(_without_padding(rollouts))
-        metrics = phase_metrics(episodes)
-        result = self._update([self.normalizer.rollouts(rollouts) for rollouts in episodes])
+    def iterate(self, work: Iteration[Memory]) -> Metrics:
+        state = self.begin(len(work.keys), self.setting.episodes)
+        episodes = list[Rollouts]()
+        for _ in range(self._trial_episodes):
+            episodes.append(work.collect(state))
+            state = self.adapt(state, episodes[-1])
+        trial = self.trial([self.normalizer.rollouts(rollouts) for rollouts in episodes])
+        generator = learning_generator(self.setting.seed, work.index)
+        metrics = self.ppo.update(trial, generator, work.world)
         for rollouts in episodes:
-            self.normalizer.update(rollouts)
-        return {**metrics, **result}
+            self.normalizer.update(rollouts, work.world.sum_over_tasks)
+        return metrics
 
-    def _update(self, episodes: Sequence[Rollouts]) -> Metrics:
-        trial = _concatenate(episodes)
+    def trial(self, episodes: Sequence[Rollouts]) -> dict[str, Tensor]:
+        """What PPO needs of whole trials, time first: shapes (T, N, ...)."""
+        inputs = torch.cat([self.episode_inputs(rollouts) for rollouts in episodes], dim=2)
+        valid = torch.cat([rollouts.valid_MEH for rollouts in episodes], dim=2)
+        order = None if valid.all() else (~valid).to(torch.int8).argsort(dim=-1, stable=True)
+        length = max(1, int(valid.sum(-1).max()))
+        joined = {n: torch.cat([getattr(e, n) for e in episodes], dim=2) for n in _PER_STEP}
+        packed = {name: _packed(values, order, length) for name, values in joined.items()}
+        dense = replace(episodes[-1], extras={}, **packed)
+        samples = self._advantages.samples(dense)
         data = {
-            "inputs": torch.cat([self._episode_inputs(rollouts) for rollouts in episodes], dim=2),
-            "actions": trial.actions_MEHA,
-            "log_probs": trial.log_probs_MEH.unsqueeze(-1),
-            "advantages": _advantages(trial, self.config.advantages).unsqueeze(-1),
-            "valid": trial.valid_MEH.unsqueeze(-1).to(self.dtype),
+            "inputs": _packed(inputs, order, length),
+            "actions": samples.actions_MEHA,
+            "log_probs": samples.log_probs_MEH.unsqueeze(-1),
+            "advantages": samples.advantages_MEH.unsqueeze(-1),
+            "valid": packed["valid_MEH"].unsqueeze(-1).to(self.dtype),
         }
-        # time first, all trials in one batch: (T, N, ...)
-        return self._ppo.update({n: v.flatten(0, 1).transpose(0, 1) for n, v in data.items()})
+        return {n: v.flatten(0, 1).transpose(0, 1) for n, v in data.items()}
 
-    def _episode_inputs(self, rollouts: Rollouts) -> Tensor:
+    def episode_inputs(self, rollouts: Rollouts) -> Tensor:
         """Inputs of an episode, previous action and reward shifted by exactly one step."""
         actions, rewards = (
             np.roll(to_array(values), 1, axis=2)
@@ -184,8 +213,8 @@ class RL2(MetaLearner):
         actions[:, :, 0] = rewards[:, :, 0] = 0.0
         first = np.zeros(rewards.shape, bool)
         first[:, :, 0] = True
-        inputs = self._inputs(to_array(rollouts.obs_MEHO), actions, rewards, first)
-        return torch.as_tensor(inputs, device=self.device)
+        inputs = self.inputs(to_array(rollouts.obs_MEHO), actions, rewards, first)
+        return to_tensor(inputs, self.device)
 
     # Parameters
 
@@ -201,35 +230,15 @@ class RL2(MetaLearner):
                 value.copy_(rest[name])
 
     def training_state(self) -> Params:
-        return self._ppo.state()
+        return self.ppo.state()
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        self._ppo.load_state(state)
+        self.ppo.load_state(state)
 
 
-def _without_padding(rollouts: Rollouts) -> Rollouts:
-    """The steps that were really taken: acting stops when the last episode has ended."""
-    taken = int(rollouts.valid_MEH.any(0).any(0).sum())
-    taken = max(taken + int(bool(rollouts.diverged_ME.any())), 1)
-    return replace(rollouts, **{name: getattr(rollouts, name)[:, :, :taken] for name in _PER_STEP})
-
-
-def _concatenate(episodes: Sequence[Rollouts]) -> Rollouts:
-    """The episodes of each trial one after the other along the step axis."""
-    joined = {name: torch.cat([getattr(e, name) for e in episodes], dim=2) for name in _PER_STEP}
-    return replace(episodes[-1], **joined)
-
-
-def _advantages(trial: Rollouts, config: AdvantageConfig) -> Tensor:
-    """Advantages over the whole trial; steps after an episode's early end are left out."""
-    if trial.valid_MEH.all():
-        return make_batch(trial, config).advantages_MEH
-    order = (~trial.valid_MEH).to(torch.int8).argsort(dim=-1, stable=True)
-
-    def packed(values: Tensor) -> Tensor:
-        index = order.view(*order.shape, *[1] * (values.dim() - 3)).expand_as(values)
-        return values.gather(2, index)
-
-    dense = replace(trial, **{name: packed(getattr(trial, name)) for name in _PER_STEP})
-    advantages = make_batch(dense, config).advantages_MEH
-    return torch.zeros_like(advantages).scatter(2, order, advantages)
+def _packed(values: Tensor, order: Tensor | None, length: int) -> Tensor:
+    """Steps (M, E, T, ...) with the valid ones first, cut to `length`; None for those in order."""
+    if order is None:
+        return values
+    index = order.view(*order.shape, *[1] * (values.dim() - 3)).expand_as(values)
+    return values.gather(2, index)[:, :, :length]

@@ -16,9 +16,10 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from metarl.estimators.objectives import clipped_gains
-from metarl.interaction.rollouts import arithmetic_threads
-from metarl.learners.base import LearnerConfig, Metrics
-from metarl.params import Params
+from metarl.interaction.threads import arithmetic_threads
+from metarl.learners.base import LearnerConfig, Metrics, World
+from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
+from metarl.params import Params, flatten, unflatten
 from metarl.policies.networks.recurrent import RecurrentNetwork
 
 # Parts of a minibatch that are differentiated at once: the steps of a recurrent network are too
@@ -52,29 +53,30 @@ class TrialPPO:
     """
 
     def __init__(self, network: RecurrentNetwork, config: TrialPPOConfig) -> None:
-        self._network, self._config = network, config
+        self.network, self.config = network, config
         self._optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-        self._updates = 0
 
-    def update(self, data_TN: dict[str, Tensor]) -> Metrics:
+    def update(
+        self, data_TN: dict[str, Tensor], generator: torch.Generator, world: World
+    ) -> Metrics:
         """Several epochs of Adam steps on minibatches of pieces of trials.
 
         Args:
             data_TN: "inputs" of the network and "actions", and with a last axis of length one
                 "log_probs", "advantages" and "valid" (0 or 1): shapes (T, N, ...).
+            generator: orders the minibatches.
+            world: whose gradients are summed.
         """
-        generator = torch.Generator().manual_seed(self._updates)
         norms, kls = [], []
-        with _pool() as pool:
-            data = self._pieces(data_TN, pool)
+        with learning_pool() as pool:
+            data = self.pieces(data_TN, pool)
             count = data["inputs"].shape[1]
-            for _ in range(self._config.epochs):
+            for _ in range(self.config.epochs):
                 order = torch.randperm(count, generator=generator)
-                for rows in order.tensor_split(min(self._config.minibatches, count)):
-                    norm, kl = self._minibatch(data, rows, pool)
+                for rows in order.tensor_split(min(self.config.minibatches, count)):
+                    norm, kl = self.minibatch(data, rows, pool, world)
                     norms.append(norm)
                     kls.append(kl)
-        self._updates += 1
         finite = np.isfinite(norms)
         return {
             "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
@@ -82,14 +84,14 @@ class TrialPPO:
             "train/kl": kls[-1],
         }
 
-    def _pieces(self, data_TN: dict[str, Tensor], pool: ThreadPoolExecutor) -> dict[str, Tensor]:
+    def pieces(self, data_TN: dict[str, Tensor], pool: ThreadPoolExecutor) -> dict[str, Tensor]:
         """Trials cut into pieces of `bptt_steps`, side by side, each with its first memory.
 
         Shapes (steps of a piece, pieces of all trials, ...), and (parts, pieces, hidden) for
         "memory": what the sampling policy had there.
         """
         length, count = data_TN["inputs"].shape[:2]
-        steps = min(self._config.bptt_steps, length)
+        steps = min(self.config.bptt_steps, length)
         pieces = -(-length // steps)
         missing = pieces * steps - length  # only where episodes end early
 
@@ -98,12 +100,12 @@ class TrialPPO:
             return padded.view(pieces, steps, count, -1).transpose(0, 1).flatten(1, 2)
 
         def memories(rows: Tensor) -> Tensor:
-            memory = self._network.empty_memory(len(rows))
+            memory = self.network.empty_memory(len(rows))
             starts = [torch.cat(memory)]
             with torch.no_grad():
                 for first in range(0, (pieces - 1) * steps, steps):
                     inputs = data_TN["inputs"][first : first + steps, rows]
-                    memory = self._network(inputs, memory)[1]
+                    memory = self.network(inputs, memory)[1]
                     starts.append(torch.cat(memory))
             return torch.stack(starts, dim=1)
 
@@ -111,64 +113,58 @@ class TrialPPO:
         memory = torch.cat(list(pool.map(memories, halves)), dim=2).flatten(1, 2)
         return {"memory": memory} | {name: cut(values) for name, values in data_TN.items()}
 
-    def _minibatch(
-        self, data: dict[str, Tensor], rows: Tensor, pool: ThreadPoolExecutor
+    def minibatch(
+        self, data: dict[str, Tensor], rows: Tensor, pool: ThreadPoolExecutor, world: World
     ) -> tuple[float, float]:
         """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
-        total = data["valid"].index_select(1, rows).sum().clamp(min=1.0)
+        own = data["valid"].index_select(1, rows).sum().view(1, 1)
+        total = float(world.sum_over_tasks(own).clamp(min=1.0))
 
-        def differentiate(part: Tensor) -> tuple[list[Tensor], float]:
-            return self._gradient({n: v.index_select(1, part) for n, v in data.items()}, total)
+        def differentiate(part: Tensor) -> Tensor:
+            return self.gradient({n: v.index_select(1, part) for n, v in data.items()}, total)
 
-        parts = rows.tensor_split(min(_SLICES, len(rows)))
-        gradients, kls = zip(*pool.map(differentiate, parts), strict=True)
-        parameters = list(self._network.parameters())
-        for parameter, *shares in zip(parameters, *gradients, strict=True):
-            parameter.grad = torch.stack(shares).sum(0)
-        norm = float(nn.utils.clip_grad_norm_(parameters, self._config.max_gradient_norm))
+        shares = list(pool.map(differentiate, rows.tensor_split(min(_SLICES, len(rows)))))
+        summed = world.sum_over_tasks(torch.stack(shares))
+        parameters = dict(self.network.named_parameters())
+        for name, gradient in unflatten(summed[:-1], parameters).items():
+            parameters[name].grad = gradient
+        limit = self.config.max_gradient_norm
+        norm = float(nn.utils.clip_grad_norm_(list(parameters.values()), limit))
         if np.isfinite(norm):
             self._optimizer.step()
-        return norm, sum(kls)
+        return norm, float(summed[-1])
 
-    def _gradient(self, data: dict[str, Tensor], total: Tensor) -> tuple[list[Tensor], float]:
-        """Gradient of the loss of some pieces, and their share of the KL.
+    def gradient(self, data: dict[str, Tensor], total: float) -> Tensor:
+        """Gradient of the loss of some pieces, and behind it their share of the KL, in float64.
 
         `total` is the number of steps of all pieces of the minibatch.
         """
-        outputs, _ = self._network(data["inputs"], list(data["memory"].split(1)))
-        distribution = self._network.distribution(outputs)
+        outputs, _ = self.network(data["inputs"], list(data["memory"].split(1)))
+        distribution = self.network.distribution(outputs)
         valid, advantages = data["valid"].squeeze(-1), data["advantages"].squeeze(-1)
         log_ratios = distribution.log_prob(data["actions"]) - data["log_probs"].squeeze(-1)
         log_ratios = log_ratios.masked_fill(valid == 0, 0.0)
         ratios = log_ratios.exp()
-        gain = clipped_gains(ratios, advantages, self._config.clip)
-        gain = gain + self._config.entropy_bonus * distribution.entropy()
+        gain = clipped_gains(ratios, advantages, self.config.clip)
+        gain = gain + self.config.entropy_bonus * distribution.entropy()
         loss = -(gain * valid).sum() / total
-        gradient = list(torch.autograd.grad(loss, list(self._network.parameters())))
-        kl = float(((ratios - 1.0 - log_ratios) * valid).sum().detach() / total)
-        return gradient, kl
+        parameters = dict(self.network.named_parameters())
+        gradient = torch.autograd.grad(loss, list(parameters.values()))
+        kl = ((ratios - 1.0 - log_ratios) * valid).sum().detach() / total
+        flat = flatten(dict(zip(parameters, gradient, strict=True)))
+        return torch.cat([flat, kl.double().view(1)])
 
     def state(self) -> Params:
         """Tensors that resuming needs."""
-        state: Params = {"updates": torch.tensor([self._updates])}
-        for index, moments in self._optimizer.state_dict()["state"].items():
-            state |= {f"{index}.{name}": torch.as_tensor(v) for name, v in moments.items()}
-        return state
+        return optimizer_tensors(self._optimizer)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state` gave."""
-        rest = dict(state)
-        self._updates = int(rest.pop("updates"))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in rest.items():
-            index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = value
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        load_optimizer(self._optimizer, state)
 
 
 @contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
+def learning_pool() -> Iterator[ThreadPoolExecutor]:
     """A thread per slice, between which torch's threads are shared out."""
     threads = torch.get_num_threads()
     workers = ThreadPoolExecutor(min(threads, _SLICES))

@@ -10,10 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metarl.learners.base import Spec
-from metarl.policies.actors import RecurrentActor
+from metarl.environments.fit import Spec
+from metarl.policies.actors import RecurrentChooser
 from metarl.policies.distributions import Categorical, DiagonalGaussian, Distribution
-from metarl.policies.policy import PolicyConfig
+from metarl.policies.policy import ActionNoiseConfig
+
+
+class RecurrentPolicyConfig(ActionNoiseConfig):
+    """The recurrent policy; the size of its memory is the learner's."""
 
 
 class RecurrentNetwork(nn.Module):
@@ -27,7 +31,7 @@ class RecurrentNetwork(nn.Module):
     """
 
     def __init__(
-        self, kind: str, hidden_size: int, policy_config: PolicyConfig, spec: Spec
+        self, kind: str, hidden_size: int, policy_config: RecurrentPolicyConfig, spec: Spec
     ) -> None:
         super().__init__()
         inputs = spec.obs_size + (spec.num_actions or spec.action_size) + 2
@@ -57,10 +61,23 @@ class RecurrentNetwork(nn.Module):
         outputs, state = self.memory(inputs_TNF, state)
         return self.head(outputs), list(state) if isinstance(state, tuple) else [state]
 
-    def actor(self) -> RecurrentActor:
-        """Acts with the parameters as they are now."""
+    def chooser(self) -> RecurrentChooser:
+        """Chooses with the parameters as they are now."""
         log_std = None if self._discrete else self.log_std.clamp(min=self._min_log_std)
-        return RecurrentActor(self.memory, self.head, log_std)
+        return RecurrentChooser(self.memory, self.head, log_std)
+
+    def memory_after(
+        self, inputs_TNF: Tensor, memory: list[Tensor], lengths_N: Tensor
+    ) -> list[Tensor]:
+        """The memory after the first `lengths_N` steps of each sequence: parts (1, N, hidden)."""
+        packed = nn.utils.rnn.pack_padded_sequence(
+            inputs_TNF, lengths_N.clamp(min=1).cpu(), enforce_sorted=False
+        )
+        state = tuple(memory) if len(memory) > 1 else memory[0]
+        _, final = self.memory(packed, state)
+        parts = final if isinstance(final, tuple) else (final,)
+        empty = (lengths_N == 0).view(1, -1, 1)
+        return [torch.where(empty, old, new) for old, new in zip(memory, parts, strict=True)]
 
     def empty_memory(self, count: int) -> list[Tensor]:
         """The memory of `count` sequences before their first step: parts (1, N, hidden)."""

@@ -1,8 +1,8 @@
 """A tanh network for all tasks at once.
 
 Its derivatives are those of `tanh_products`. Autograd sees two operations, the network and its
-pull, so that any objective can be differentiated twice through the network. Third derivatives are
-refused.
+gradient, so that any objective can be differentiated twice through the network. Third derivatives
+are refused.
 
 Shapes: M tasks, N states per task, I and J layer sizes; parameters alternate weights (M, I, J) and
 biases (M, J).
@@ -31,6 +31,8 @@ class StackedMLP:
 
     def __init__(self, sizes: tuple[int, ...], output_scale: float = 1.0) -> None:
         self.sizes, self.output_scale = sizes, output_scale
+        last = len(sizes) - 2
+        self.head = frozenset({f"layer_{last}.weight", f"layer_{last}.bias"})
         self._names = [
             f"layer_{layer}.{part}"
             for layer in range(len(sizes) - 1)
@@ -59,14 +61,14 @@ class StackedMLP:
         """Weight (M, I, J) and bias (M, J) of each layer."""
         return products.layers([params[name] for name in self._names])
 
-    def expand(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> "NetworkExpansion":
+    def derivatives(self, params: Mapping[str, Tensor], obs_MNO: Tensor) -> "NetworkDerivatives":
         """The network around these parameters, see there."""
-        return NetworkExpansion(
+        return NetworkDerivatives(
             self._names, [params[name].detach() for name in self._names], obs_MNO
         )
 
 
-class NetworkExpansion:
+class NetworkDerivatives:
     """Products at fixed parameters and inputs, on the activations of one forward pass.
 
     Attributes:
@@ -77,28 +79,28 @@ class NetworkExpansion:
         self._names, self._params = names, params
         self.outputs, self._hidden = products.forward(inputs_MNO, params)
 
-    def push(self, tangent: Mapping[str, Tensor]) -> products.Change:
+    def jvp(self, tangent: Mapping[str, Tensor]) -> products.Change:
         """Changes along a change of the parameters; that of the outputs is the last sum."""
-        return products.push(self._params, self._hidden, None, self._values(tangent))
+        return products.jvp(self._params, self._hidden, None, self._values(tangent))
 
-    def pull(self, cotangent: Tensor) -> tuple[Params, list[Tensor]]:
+    def vjp(self, cotangent: Tensor) -> tuple[Params, list[Tensor]]:
         """Gradient of <cotangent, outputs>, and every layer's delta in it."""
-        pulled = products.pull(self._params, self._hidden, cotangent, wants_inputs=False)
-        return dict(zip(self._names, pulled.params, strict=True)), pulled.deltas
+        gradient = products.vjp(self._params, self._hidden, cotangent, wants_inputs=False)
+        return dict(zip(self._names, gradient.params, strict=True)), gradient.deltas
 
-    def curve(
+    def hvp(
         self,
         change: products.Change,
         tangent: Mapping[str, Tensor],
         deltas: Sequence[Tensor],
         cotangent_change: Tensor,
     ) -> Params:
-        """Derivative of `pull` along a tangent, as its cotangent changes too; uses `change` up."""
+        """Derivative of `vjp` along a tangent, as its cotangent changes too; uses `change` up."""
         along = self._values(tangent)
-        _, curved = products.curve(
+        _, along_change = products.hvp(
             self._params, self._hidden, deltas, change, along, False, cotangent_change
         )
-        return dict(zip(self._names, curved, strict=True))
+        return dict(zip(self._names, along_change, strict=True))
 
     def _values(self, params: Mapping[str, Tensor]) -> list[Tensor]:
         return [params[name] for name in self._names]
@@ -125,10 +127,10 @@ class _Network(torch.autograd.Function):
         if cotangent is None:
             return (None,) * (1 + ctx.num_params)
         wants_inputs = ctx.needs_input_grad[0]
-        pulled: tuple[Tensor | None, ...] = _Pull.apply(
+        gradient: tuple[Tensor | None, ...] = _Gradient.apply(
             wants_inputs, ctx.num_params, cotangent, *ctx.saved_tensors
         )
-        return pulled[: 1 + ctx.num_params]
+        return gradient[: 1 + ctx.num_params]
 
     @staticmethod
     def jvp(
@@ -136,11 +138,11 @@ class _Network(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         inputs, *tensors = ctx.saved_tensors
         params, hidden = tensors[: ctx.num_params], [inputs, *tensors[ctx.num_params :]]
-        change = products.push(params, hidden, of_inputs, _filled(of_params, params))
+        change = products.jvp(params, hidden, of_inputs, _filled(of_params, params))
         return (change.sums[-1], *[None] * (len(hidden) - 1))
 
 
-class _Pull(torch.autograd.Function):
+class _Gradient(torch.autograd.Function):
     """(.., cotangent, inputs, *params, *hidden) -> (of inputs, *of params, *deltas but the last).
 
     The deltas carry no gradient: they are there for `backward`, as are the activations.
@@ -151,8 +153,8 @@ class _Pull(torch.autograd.Function):
         wants_inputs: bool, num_params: int, cotangent: Tensor, inputs: Tensor, *tensors: Tensor
     ) -> tuple[Tensor | None, ...]:
         hidden = [inputs, *tensors[num_params:]]
-        pulled = products.pull(tensors[:num_params], hidden, cotangent, wants_inputs)
-        return (pulled.inputs, *pulled.params, *pulled.deltas[:-1])
+        gradient = products.vjp(tensors[:num_params], hidden, cotangent, wants_inputs)
+        return (gradient.inputs, *gradient.params, *gradient.deltas[:-1])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
@@ -170,11 +172,11 @@ class _Pull(torch.autograd.Function):
         half = len(rest) // 2
         hidden, deltas = [inputs, *rest[:half]], [*rest[half:], cotangent]
         of_params = _filled(along[1 : 1 + ctx.num_params], params)
-        change = products.push(params, hidden, along[0], of_params)
-        of_inputs, curved = products.curve(
+        change = products.jvp(params, hidden, along[0], of_params)
+        of_inputs, along_change = products.hvp(
             params, hidden, deltas, change, of_params, ctx.wants_inputs
         )
-        return (None, None, change.sums[-1], of_inputs, *curved, *[None] * half)
+        return (None, None, change.sums[-1], of_inputs, *along_change, *[None] * half)
 
 
 def _filled(changes: Sequence[Tensor | None], params: Sequence[Tensor]) -> list[Tensor]:

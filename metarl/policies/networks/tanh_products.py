@@ -3,9 +3,9 @@
 For layers h_l = tanh(h_{l-1} W_l + b_l) and output h_{L-1} W_L + b_L, the products that learning
 takes are written out, each on the activations of one forward pass:
 
-- pull: J^T c, the gradient of <c, output>, by the deltas d_L = c, d_l = (d_{l+1} W_{l+1}^T) h_l';
-- push: J u, the change of the output along a change u of the parameters;
-- curve: the derivative of J^T c along u (Pearlmutter 1994, the R-operator).
+- vjp: J^T c, the gradient of <c, output>, by the deltas d_L = c, d_l = (d_{l+1} W_{l+1}^T) h_l';
+- jvp: J u, the change of the output along a change u of the parameters;
+- hvp: the derivative of J^T c along u (Pearlmutter 1994, the R-operator).
 
 Shapes: M tasks, N states per task, I and J layer sizes; parameters alternate weights (M, I, J) and
 biases (M, J).
@@ -31,7 +31,7 @@ def forward(inputs: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, list[Tens
     return _affine(hidden[-1], params[-2], params[-1]), hidden
 
 
-class Pulled(NamedTuple):
+class Gradient(NamedTuple):
     """Gradient of <cotangent, output>."""
 
     inputs: Tensor | None
@@ -39,9 +39,9 @@ class Pulled(NamedTuple):
     deltas: list[Tensor]  # in every layer's weighted sum; the last is the cotangent
 
 
-def pull(
+def vjp(
     params: Sequence[Tensor], hidden: Sequence[Tensor], cotangent: Tensor, wants_inputs: bool
-) -> Pulled:
+) -> Gradient:
     """Gradient of <cotangent, output> in every parameter, and in the inputs if wanted."""
     pairs, deltas, of_params = layers(params), [cotangent], list[Tensor]()
     for layer in reversed(range(len(pairs))):
@@ -50,7 +50,7 @@ def pull(
             back = deltas[0] @ pairs[layer][0].mT
             deltas.insert(0, _through_tanh_(back, hidden[layer]))
     of_inputs = deltas[0] @ pairs[0][0].mT if wants_inputs else None
-    return Pulled(of_inputs, of_params, deltas)
+    return Gradient(of_inputs, of_params, deltas)
 
 
 class Change(NamedTuple):
@@ -60,7 +60,7 @@ class Change(NamedTuple):
     sums: list[Tensor]  # of its weighted sum, before the tanh
 
 
-def push(
+def jvp(
     params: Sequence[Tensor],
     hidden: Sequence[Tensor],
     of_inputs: Tensor | None,
@@ -80,7 +80,7 @@ def push(
     return change
 
 
-def curve(
+def hvp(
     params: Sequence[Tensor],
     hidden: Sequence[Tensor],
     deltas: Sequence[Tensor],
@@ -113,8 +113,8 @@ def curve(
             back.baddbmm_(z, pairs[layer][0].mT)
         if layer == 0:
             return back, gradients
-        turn = change.sums[layer - 1].mul_(h).mul_(deltas[layer - 1])  # the last use of the sum
-        z = _through_tanh_(back, h).sub_(turn, alpha=2.0)
+        of_slope = change.sums[layer - 1].mul_(h).mul_(deltas[layer - 1])  # the last use of the sum
+        z = _through_tanh_(back, h).sub_(of_slope, alpha=2.0)
     return None, gradients
 
 

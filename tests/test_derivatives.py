@@ -3,16 +3,20 @@
 import pytest
 import torch
 
-from metarl.policies.derivatives import AutogradExpansion, GaussianTanhExpansion, expand
+from metarl.policies.derivatives import (
+    AutogradDerivatives,
+    GaussianTanhDerivatives,
+    derivatives_of,
+)
 from metarl.policies.distributions import DiagonalGaussian
-from metarl.policies.policy import PolicyConfig, make_policy
+from metarl.policies.policy import MLPPolicyConfig, make_policy
 
 M, N, O, A = 3, 7, 4, 2  # noqa: E741
 
 
 @pytest.fixture(params=[(), (5,), (20, 17), (5, 4, 18)])
-def expansions(request, float64):
-    policy = make_policy(O, A, PolicyConfig(hidden_sizes=request.param, min_std=0.5))
+def both(request, float64):
+    policy = make_policy(O, A, MLPPolicyConfig(hidden_sizes=request.param, min_std=0.5))
     g = torch.Generator().manual_seed(0)
     params = {
         name: value.double() + 0.5 * torch.randn(M, *value.shape, generator=g)
@@ -22,9 +26,9 @@ def expansions(request, float64):
     obs = torch.randn(M, N, O, generator=g)
     tangent = {name: torch.randn(v.shape, generator=g) for name, v in params.items()}
     cotangents = torch.randn(M, N, A, generator=g), torch.randn(M, 1, A, generator=g)
-    ours = expand(policy, params, obs)
-    assert isinstance(ours, GaussianTanhExpansion)
-    return ours, AutogradExpansion(policy, params, obs), tangent, cotangents
+    ours = derivatives_of(policy, params, obs)
+    assert isinstance(ours, GaussianTanhDerivatives)
+    return ours, AutogradDerivatives(policy, params, obs), tangent, cotangents
 
 
 def curvature(distribution):
@@ -38,22 +42,22 @@ def curvature(distribution):
     return second
 
 
-def test_products_equal_autograd(expansions):
-    ours, theirs, tangent, cotangents = expansions
+def test_products_equal_autograd(both):
+    ours, theirs, tangent, cotangents = both
     for mine, expected in zip(
         ours.distribution.parameters, theirs.distribution.parameters, strict=True
     ):
         torch.testing.assert_close(mine, expected)
-    for mine, expected in zip(ours.push(tangent), theirs.push(tangent), strict=True):
+    for mine, expected in zip(ours.jvp(tangent), theirs.jvp(tangent), strict=True):
         torch.testing.assert_close(mine, expected)
-    gradient, pulled = ours.pull(cotangents)
-    expected, graph = theirs.pull(cotangents)
+    gradient, kept = ours.vjp(cotangents)
+    expected, graph = theirs.vjp(cotangents)
     torch.testing.assert_close(gradient, expected)
     for _ in range(2):  # a second product finds everything as the first did
-        bent = ours.bend(tangent, pulled, curvature(ours.distribution))
-        other = theirs.bend(tangent, graph, curvature(ours.distribution))
-        torch.testing.assert_close(bent, {name: other[name] for name in bent})
-    assert (bent["log_std"][1] == 0).all() and (bent["log_std"][0] != 0).all()
+        product = ours.hvp(tangent, kept, curvature(ours.distribution))
+        other = theirs.hvp(tangent, graph, curvature(ours.distribution))
+        torch.testing.assert_close(product, {name: other[name] for name in product})
+    assert (product["log_std"][1] == 0).all() and (product["log_std"][0] != 0).all()
 
 
 def test_a_constant_part_has_no_derivative(float64):
@@ -62,7 +66,7 @@ def test_a_constant_part_has_no_derivative(float64):
     def policy(params, obs_MNO):
         return DiagonalGaussian(obs_MNO * params["scale"][:, None], torch.zeros(M, 1, O))
 
-    expansion = expand(policy, ones, obs)
-    _, pulled = expansion.pull((torch.ones(M, N, O), torch.ones(M, 1, O)))
-    bent = expansion.bend(ones, pulled, lambda changes: (2.0 * changes[0], changes[1]))
-    torch.testing.assert_close(bent["scale"], 2.0 * obs.square().sum(1))
+    derivatives = derivatives_of(policy, ones, obs)
+    _, kept = derivatives.vjp((torch.ones(M, N, O), torch.ones(M, 1, O)))
+    product = derivatives.hvp(ones, kept, lambda changes: (2.0 * changes[0], changes[1]))
+    torch.testing.assert_close(product["scale"], 2.0 * obs.square().sum(1))

@@ -1,0 +1,116 @@
+"""Learners whose meta-gradient goes through the adaptation, with an outer optimiser."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+
+from pydantic import Field, NonNegativeFloat, model_validator
+from torch import Tensor
+
+from metarl.interaction.rollouts import Rollouts
+from metarl.learners.base import Iteration, Setting
+from metarl.learners.gradient.base import (
+    AdaptedParameters,
+    GradientBasedConfig,
+    GradientBasedLearner,
+)
+from metarl.learners.gradient.inner_loop import InnerLoop, InnerLoopConfig
+from metarl.learners.gradient.meta_objective import Experience, MetaObjective, ObjectiveConfig
+from metarl.learners.gradient.outer import OuterConfig, OuterResult, make_outer
+from metarl.learners.gradient.terms import SupportTerm
+from metarl.optimization.trust_region import TRPOConfig
+from metarl.params import Params
+from metarl.policies.policy import MLPPolicyConfig, Policy
+
+
+class OuterObjectiveConfig(GradientBasedConfig):
+    """What the configs of learners share that have an outer optimiser.
+
+    In `outer`, a mapping without a name changes the default optimiser.
+    """
+
+    outer: OuterConfig = Field(TRPOConfig(), discriminator="name")
+    entropy_bonus: NonNegativeFloat = 0.0
+    """Weight of the adapted policies' entropy in the outer objective."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_outer(cls, document: object) -> object:
+        if isinstance(document, Mapping) and isinstance(document.get("outer"), Mapping):
+            outer = document["outer"]
+            if "name" not in outer:
+                name = cls.model_fields["outer"].default.name
+                return {**document, "outer": {"name": name, **outer}}
+        return document
+
+
+class ThroughAdaptationConfig(OuterObjectiveConfig):
+    """What the configs of learners share that differentiate through their inner loop."""
+
+    inner: InnerLoopConfig = InnerLoopConfig()
+
+
+class OuterObjectiveLearner(GradientBasedLearner):
+    """Improves an outer objective; a subclass says which inner loop stands before it."""
+
+    def __init__(
+        self, config: OuterObjectiveConfig, policy: MLPPolicyConfig, setting: Setting
+    ) -> None:
+        self.outer = make_outer(config.outer)
+        self._objective_config = ObjectiveConfig(
+            config.task_chunk, self.outer.curvature_states, config.entropy_bonus
+        )
+        super().__init__(config, policy, setting)
+
+    def _update(
+        self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]
+    ) -> OuterResult:
+        objective = MetaObjective(
+            self.inner,
+            self._theta,
+            experience,
+            self._objective_config,
+            work.world,
+            work.meta_batch,
+            self._terms(experience, query, work),
+        )
+        result = self.outer.update(objective, self._theta)
+        self._after(objective, result)
+        return result
+
+    def _terms(
+        self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]
+    ) -> Sequence[SupportTerm]:
+        """Terms of the outer objective on support rollouts."""
+        return ()
+
+    def _after(self, objective: MetaObjective, result: OuterResult) -> None:
+        """What a learner adjusts after its meta-update."""
+
+    def training_state(self) -> Params:
+        return self.outer.state()
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        if state:
+            self.outer.load_state(state)
+
+
+class ThroughAdaptation(OuterObjectiveLearner):
+    """The inner loop is part of the outer objective."""
+
+    def __init__(
+        self, config: ThroughAdaptationConfig, policy: MLPPolicyConfig, setting: Setting
+    ) -> None:
+        self._inner_config = config.inner
+        super().__init__(config, policy, setting)
+
+    def _make_inner(self, policy: Policy) -> InnerLoop:
+        config = self._inner_config
+        return InnerLoop(policy, config, self._adapts(policy), config.first_order)
+
+    @abstractmethod
+    def _adapts(self, policy: Policy) -> Callable[[str], bool]:
+        """Which parameters the inner loop changes, by name."""
+
+    @property
+    def training_steps(self) -> int:
+        return self._inner_config.steps

@@ -1,0 +1,1 @@
+"""What meta-learners are compared with; they adapt by the gradient steps of `gradient`."""

@@ -1,0 +1,91 @@
+"""A learner and its environment, small, for tests that drive the interface by hand."""
+
+import torch
+
+import metarl_envs.tasks.batches as task_batches
+from metarl.environments.fit import spec_of_spaces
+from metarl.environments.make import make_env
+from metarl.experiment.building import build_learner
+from metarl.experiment.config import parse_config
+from metarl.experiment.world import Alone
+from metarl.interaction.sampler import collect
+from metarl.learners.base import Iteration
+from metarl.params import flatten
+
+M, E, H = 3, 4, 12
+
+
+class SmallRun:
+    """M tasks, E episodes, H steps; rollouts of a phase are the same whenever they are made."""
+
+    def __init__(
+        self,
+        name,
+        env_id="metarl/PointNavigation-v0",
+        num_tasks=M,
+        episodes=E,
+        h=H,
+        policy=None,
+        **learner,
+    ):
+        self.config = parse_config(
+            {
+                "env": {"id": env_id, "kwargs": {"action_scale": 10.0}},
+                "learner": {"name": name, **learner},
+                "policy": policy or {},
+                "meta_batch": num_tasks,
+                "episodes": episodes,
+                "horizon": h,
+                "iterations": 1,
+            }
+        )
+        self.env = make_env(self.config.env, num_tasks * episodes, h)
+        self.keys, self.h, self.index = list(range(num_tasks)), h, 0
+        spaces = self.env.single_observation_space, self.env.single_action_space
+        self.spec = spec_of_spaces(*spaces)
+        self.learner = build_learner(self.config, self.spec)
+        self.tasks = self.env.task_distribution("train").sample(num_tasks, 0)
+        self.env.set_tasks(task_batches.repeat(self.tasks, episodes))
+
+    def collect(self, state, phase=0, learner=None):
+        path = (0, 0, phase)
+        return collect(self.env, learner or self.learner, state, path, self.keys, self.h)
+
+    def step(self, state, phase=0, learner=None):
+        """The state after rollouts and adaptation."""
+        learner = learner or self.learner
+        return learner.adapt(state, self.collect(state, phase, learner))
+
+    def iterate(self, times=1):
+        """Metrics of the last of some meta-updates; `seen` holds its rollouts."""
+        for _ in range(times):
+            self.seen = []
+
+            def gather(state):
+                self.seen.append(self.collect(state, len(self.seen) + 1))
+                return self.seen[-1]
+
+            keys = self.keys
+            work = Iteration(self.index, self.tasks, keys, len(keys), gather, Alone())
+            metrics = self.learner.iterate(work)
+            self.index += 1
+        return metrics
+
+    def begin(self, learner=None):
+        return (learner or self.learner).begin(len(self.keys), self.env.num_envs // len(self.keys))
+
+
+def vector(learner):
+    return flatten(learner.meta_parameters).clone()
+
+
+def tensors(state):
+    """All tensors of a state, in order; anything else in it is an error."""
+    if isinstance(state, torch.Tensor):
+        return [state]
+    if isinstance(state, dict):
+        return [t for key in sorted(state) for t in tensors(state[key])]
+    if isinstance(state, tuple | list):
+        return [t for part in state for t in tensors(part)]
+    assert hasattr(state, "__dataclass_fields__"), f"a state is data, got {type(state)}"
+    return [t for field in state.__dataclass_fields__ for t in tensors(getattr(state, field))]

@@ -1,0 +1,90 @@
+"""One environment out of a config: plug-ins, observed tasks, and the scripts that need one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import imageio.v2 as iio
+import numpy as np
+import pytest
+from conftest import TINY
+
+import metarl
+from metarl.environments.config import EnvConfig
+from metarl.environments.make import make_env, make_single
+from metarl.experiment.config import parse_config
+from metarl.reports.video import record
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENTS = {
+    "native": {"id": "metarl/PointNavigation-v0", "kwargs": {"action_scale": 10.0}},
+    "plug-in": {"id": "plugged:DrawnPoint-v0", "plugin": {"num_workers": 2}},
+    "observed task": {"id": "metarl/PointNavigation-v0", "observe_task": True},
+    "both": {"id": "plugged:DrawnPoint-v0", "observe_task": True},
+}
+
+
+@pytest.fixture(params=list(ENVIRONMENTS))
+def document(request):
+    return {**TINY, "env": ENVIRONMENTS[request.param], "iterations": 1}
+
+
+def test_a_single_environment_is_the_one_of_the_batch(document):
+    config = EnvConfig.model_validate(document["env"])
+    batch = make_env(config, 1, 10)
+    task = batch.task_distribution("test").sample(1, 0)
+    batch.set_tasks(task)
+    single = make_single(config, {key: values[0] for key, values in task.items()}, 10)
+    assert single.observation_space.shape == batch.single_observation_space.shape
+    obs, _ = single.reset(seed=3)
+    np.testing.assert_array_equal(obs, batch.reset(seed=[3])[0][0])
+    action = np.full(single.action_space.shape, 0.3, np.float32)
+    for t in range(10):
+        obs, reward, _, truncated, _ = single.step(action)
+        theirs, rewards, *_ = batch.step(action[None])
+        np.testing.assert_array_equal(obs, theirs[0])
+        assert reward == pytest.approx(rewards[0]) and truncated == (t == 9)
+    batch.close()
+    single.close()
+
+
+def test_any_trained_policy_can_be_filmed(document, tmp_path):
+    run = tmp_path / "run"
+    metarl.train(parse_config(document), run)
+    task = {key: values[0] for key, values in _held_out(run).items()}
+    returns = record(metarl.load(run), task, tmp_path / "clip.gif", episodes=3)
+    assert set(returns) == {0, 1} and np.isfinite(list(returns.values())).all()
+    # a GIF joins equal pictures
+    assert 2 <= len(list(iio.get_reader(tmp_path / "clip.gif"))) <= 20
+
+
+def _held_out(run):
+    document = json.loads((run / "evaluation.json").read_text())
+    return {key: np.asarray(values) for key, values in document["tasks"].items()}
+
+
+@pytest.mark.slow
+def test_from_scratch_on_a_plugged_in_environment(tmp_path):
+    run = tmp_path / "run"
+    metarl.train(parse_config({**TINY, "env": ENVIRONMENTS["both"], "iterations": 1}), run)
+    done = subprocess.run(
+        [sys.executable, "scripts/scratch.py", run, "--num-tasks", "1", "--budgets", "1", "3"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [int(line.split()[0].replace(",", "")) for line in lines] == [30, 90, 0, 30]
+
+
+def test_unknown_tasks_are_refused():
+    config = EnvConfig(id="metarl/PointNavigation-v0")
+    with pytest.raises(metarl.UserError, match="unknown task key 'gaol'"):
+        make_single(config, {"gaol": [0.0, 0.0]}, 10)
+    assert isinstance(make_single(config, None, 10), gymnasium.Env)
