@@ -3,8 +3,9 @@
 python scripts/compare.py configs/point_navigation/*.yaml --seeds 0 1 2 --run-dir runs/compare
 
 Every run is a run folder of its own; runs that are already there are not repeated. The
-interquartile mean is over all seeds, tasks and episodes; its interval resamples seeds. With fewer
-than five of them, each seed's own interquartile mean stands beside it.
+interquartile mean is over all seeds, tasks and episodes; its interval is over new seeds and new
+tasks (docs/statistics.md). With fewer than five seeds, each one's own interquartile mean stands
+beside it. Then come the mean differences to the first method, paired by seed and task.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from rich.console import Console
 
 import metarl
 from metarl.command_line import run
-from metarl.evaluation.statistics import interquartile_mean, seed_interval
+from metarl.evaluation.statistics import estimate, interquartile_mean, paired_difference
 
 _MANY_SEEDS = 5
 
@@ -31,15 +32,18 @@ def main() -> None:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="for all")
     arguments = parser.parse_args()
-    rows = [
-        _row(path.stem, [_trained(path, seed, arguments) for seed in arguments.seeds])
-        for path in arguments.configs
+    runs = [
+        [_trained(path, seed, arguments) for seed in arguments.seeds] for path in arguments.configs
     ]
+    names = [path.stem for path in arguments.configs]
+    rows = [_row(name, folders) for name, folders in zip(names, runs, strict=True)]
     steps = max(len(row) for row in rows) - 4
     print("| method | seeds | env steps | minutes | " + " | ".join(map(str, range(steps))) + " |")
     print("|" + "---|" * (steps + 4))
     for row in rows:
         print("| " + " | ".join(row) + " |")
+    print()
+    _print_differences(names, runs)
 
 
 def _trained(path: Path, seed: int, arguments: argparse.Namespace) -> Path:
@@ -53,22 +57,41 @@ def _trained(path: Path, seed: int, arguments: argparse.Namespace) -> Path:
 
 
 def _row(name: str, folders: Sequence[Path]) -> list[str]:
-    documents = [json.loads((folder / "evaluation.json").read_text()) for folder in folders]
-    returns = np.stack([document["returns"] for document in documents])  # seeds, K+1, M, E
-    cells = [seeds_cell(returns[:, step]) for step in range(returns.shape[1])]
+    returns_SKME = _returns(folders)
+    cells = [seeds_cell(returns_SKME[:, step]) for step in range(returns_SKME.shape[1])]
     steps, minutes = np.mean([_cost(folder) for folder in folders], axis=0)
     return [name, str(len(folders)), f"{steps / 1e6:.1f} M", f"{minutes:.1f}", *cells]
 
 
+def _returns(folders: Sequence[Path]) -> np.ndarray:
+    """Returns of every seed's evaluation, NaN where an episode diverged."""
+    documents = [json.loads((folder / "evaluation.json").read_text()) for folder in folders]
+    return np.stack([np.array(document["returns"], float) for document in documents])
+
+
 def seeds_cell(returns_SME: np.ndarray) -> str:
-    """Interquartile mean after one step, its interval over seeds, and few seeds' own values."""
-    iqm = float(interquartile_mean(returns_SME.reshape(-1)))
-    low, high = seed_interval(returns_SME)
-    cell = f"{iqm:.1f} [{low:.1f}, {high:.1f}]"
+    """Interquartile mean after one step, its interval, and few seeds' own values."""
+    value, (low, high) = estimate(returns_SME)
+    cell = f"{value:.1f} [{low:.1f}, {high:.1f}]"
     if len(returns_SME) >= _MANY_SEEDS:
         return cell
-    own = (interquartile_mean(returns_ME.reshape(-1)) for returns_ME in returns_SME)
+    own = (interquartile_mean(returns_ME) for returns_ME in returns_SME)
     return f"{cell} ({', '.join(f'{value:.1f}' for value in own)})"
+
+
+def _print_differences(names: Sequence[str], runs: Sequence[Sequence[Path]]) -> None:
+    """Mean differences to the first method on the same tasks, seed by seed and task by task."""
+    first, *others = (_returns(folders) for folders in runs)
+    tasks = [json.loads((folders[0] / "evaluation.json").read_text())["tasks"] for folders in runs]
+    for name, returns, own in zip(names[1:], others, tasks[1:], strict=True):
+        if own != tasks[0] or returns.shape[0] != first.shape[0]:
+            print(f"{name} was measured on other tasks than {names[0]}: no differences")
+            continue
+        cells = []
+        for step in range(min(first.shape[1], returns.shape[1])):
+            value, (low, high) = paired_difference(first[:, step], returns[:, step])
+            cells.append(f"{value:+.1f} [{low:+.1f}, {high:+.1f}]")
+        print(f"| {name} - {names[0]} | " + " | ".join(cells) + " |")
 
 
 def _cost(folder: Path) -> tuple[float, float]:

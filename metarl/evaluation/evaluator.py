@@ -133,6 +133,7 @@ def evaluate_tasks(
         seed=seed,
         tasks=tasks,
         returns=np.stack([to_array(rollouts.returns_ME.double()) for rollouts in measured]),
+        diverged=np.stack([to_array(rollouts.diverged_ME) for rollouts in measured]),
         success=_success(measured),
         episodes_behind=np.arange(adaptation_steps + 1) * pooled,
         env_steps_behind=steps_KM * pooled / support_episodes,

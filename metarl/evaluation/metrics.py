@@ -1,5 +1,6 @@
 """What is reported of an evaluation, by name. A new metric is one function and one line here.
 
+Returns of episodes that diverged are NaN.
 Shapes: K stands for the K+1 adaptation steps, M tasks, E episodes.
 """
 
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from metarl.evaluation import statistics
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,13 @@ class Metric:
 
 
 def mean(returns_KME: np.ndarray, success_KME: np.ndarray | None) -> np.ndarray:
-    """Mean return over all tasks and episodes."""
-    return returns_KME.mean(axis=(1, 2))
+    """Mean return over all tasks and episodes that gave a score."""
+    return np.array([statistics.mean(returns_ME[None]) for returns_ME in returns_KME])
+
+
+def worst_tenth(returns_KME: np.ndarray, success_KME: np.ndarray | None) -> np.ndarray:
+    """Mean return of the worst tenth of the tasks, which an interquartile mean leaves out."""
+    return np.array([statistics.worst_tasks(returns_ME[None]) for returns_ME in returns_KME])
 
 
 def area_under_curve(returns_KME: np.ndarray, success_KME: np.ndarray | None) -> np.ndarray:
@@ -34,19 +42,20 @@ def area_under_curve(returns_KME: np.ndarray, success_KME: np.ndarray | None) ->
 
     The mean return of a policy that is deployed while it adapts; at step 0 the return there.
     """
-    means_K = returns_KME.mean(axis=(1, 2))
+    means_K = mean(returns_KME, success_KME)
     areas_K = np.concatenate([[0.0], np.cumsum((means_K[1:] + means_K[:-1]) / 2.0)])
     steps_K = np.arange(len(means_K))
     return np.where(steps_K == 0, means_K, areas_K / np.maximum(steps_K, 1))
 
 
 def success(returns_KME: np.ndarray, success_KME: np.ndarray | None) -> np.ndarray | None:
-    """Share of the episodes that the environment calls a success."""
+    """Share of all episodes that the environment calls a success; a diverged one is none."""
     return None if success_KME is None else success_KME.mean(axis=(1, 2))
 
 
 METRICS: dict[str, Metric] = {
     "mean": Metric(mean, "mean return"),
-    "area_under_curve": Metric(area_under_curve, "area under curve"),
+    "worst_tenth": Metric(worst_tenth, "worst tenth"),
+    "area_under_curve": Metric(area_under_curve, "curve area"),
     "success": Metric(success, "success", is_share=True),
 }

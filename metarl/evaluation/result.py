@@ -13,29 +13,42 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metarl.evaluation.metrics import METRICS
-from metarl.evaluation.statistics import interquartile_interval, interquartile_mean
+from metarl.evaluation.statistics import (
+    Estimate,
+    Interval,
+    estimate,
+    interquartile_mean,
+    mean,
+    paired_difference,
+)
 from metarl_envs.tasks.batches import Tasks, to_json
+
+MOST_DIVERGED = 0.1  # with more of its episodes lost, a step has no figures
 
 
 class StepSummary(NamedTuple):
-    """Statistics after `step` adaptation steps.
+    """Statistics after `step` adaptation steps; intervals hold with 95 %, see `statistics`.
+
+    All but the first four are NaN if more than a tenth of the episodes diverged.
 
     Attributes:
         step: adaptation steps.
         episodes: of experience per task behind this step.
         env_steps: environment steps of experience per task behind it, the mean over tasks.
-        iqm: interquartile mean of the returns.
-        ci_low: lower end of the 95 % interval of the interquartile mean.
-        ci_high: its upper end.
+        diverged: share of the episodes that diverged; they are left out of everything below.
+        iqm: interquartile mean of the returns, and its interval.
+        mean_interval: that of the mean return, which is one of `metrics`.
+        gain: mean difference to step 0, task by task, and its interval.
         metrics: by name, see `METRICS`.
     """
 
     step: int
     episodes: int
     env_steps: float
-    iqm: float
-    ci_low: float
-    ci_high: float
+    diverged: float
+    iqm: Estimate
+    mean_interval: Interval
+    gain: Estimate
     metrics: dict[str, float]
 
     @property
@@ -53,7 +66,8 @@ class EvaluationResult:
         split: task split the tasks were drawn from.
         seed: seed of tasks, initial states and action noise.
         tasks: the M tasks.
-        returns: shape (K+1, M, E).
+        returns: shape (K+1, M, E); those of diverged episodes are of the steps before.
+        diverged: bool, shape (K+1, M, E), whether the simulation failed or was not finite.
         success: bool, shape (K+1, M, E), or None where the environment reports none.
         episodes_behind: episodes of experience per task behind each step: shape (K+1,).
         env_steps_behind: environment steps of experience behind each step: shape (K+1, M).
@@ -67,6 +81,7 @@ class EvaluationResult:
     seed: int
     tasks: Tasks
     returns: np.ndarray
+    diverged: np.ndarray
     success: np.ndarray | None
     episodes_behind: np.ndarray
     env_steps_behind: np.ndarray
@@ -75,31 +90,47 @@ class EvaluationResult:
     held_out: bool = True
 
     @cached_property
+    def scores(self) -> np.ndarray:
+        """Returns of the episodes that gave one, NaN for those that diverged: shape (K+1, M, E)."""
+        return np.where(self.diverged, np.nan, self.returns)
+
+    @cached_property
     def summary(self) -> list[StepSummary]:
         """Statistics per adaptation step."""
-        values = {name: m.compute(self.returns, self.success) for name, m in METRICS.items()}
-        return [
-            StepSummary(
-                step,
-                int(self.episodes_behind[step]),
-                float(self.env_steps_behind[step].mean()),
-                float(interquartile_mean(returns_ME.reshape(-1))),
-                *interquartile_interval(returns_ME, self.seed),
-                {name: float(v[step]) for name, v in values.items() if v is not None},
+        lost_K = self.diverged.mean(axis=(1, 2))
+        values = {name: m.compute(self.scores, self.success) for name, m in METRICS.items()}
+        steps = []
+        for step, lost in enumerate(lost_K):
+            metrics = {name: float(v[step]) for name, v in values.items() if v is not None}
+            scores, start = self.scores[step][None], self.scores[0][None]
+            if lost > MOST_DIVERGED:
+                metrics = dict.fromkeys(metrics, float("nan"))
+                scores = np.full_like(scores, np.nan)
+            steps.append(
+                StepSummary(
+                    step,
+                    int(self.episodes_behind[step]),
+                    float(self.env_steps_behind[step].mean()),
+                    float(lost),
+                    estimate(scores, interquartile_mean, self.seed),
+                    estimate(scores, mean, self.seed).interval,
+                    paired_difference(start, scores, self.seed),
+                    metrics,
+                )
             )
-            for step, returns_ME in enumerate(self.returns)
-        ]
+        return steps
 
     def to_json(self) -> dict[str, Any]:
-        """The result as plain lists and numbers."""
+        """The result as plain lists and numbers; None stands where an episode diverged."""
         return {
             "env": self.env,
             "split": self.split,
             "held_out": self.held_out,
             "seed": self.seed,
             "tasks": to_json(self.tasks),
-            "returns": self.returns.tolist(),
+            "returns": _plain(self.scores),
             "success": None if self.success is None else self.success.tolist(),
+            "diverged": int(self.diverged.sum()),
             "summary": [_flat(step) for step in self.summary],
             "env_steps": self.env_steps,
             "checkpoint": self.checkpoint,
@@ -114,7 +145,28 @@ class EvaluationResult:
         os.replace(temporary, path)
 
 
-def _flat(step: StepSummary) -> dict[str, float]:
-    values = step._asdict()
-    metrics: dict[str, float] = values.pop("metrics")
-    return {**values, **metrics}
+def _flat(step: StepSummary) -> dict[str, float | None]:
+    values = {
+        "step": step.step,
+        "episodes": step.episodes,
+        "env_steps": step.env_steps,
+        "diverged": step.diverged,
+        "iqm": step.iqm.value,
+        "ci_low": step.iqm.interval.low,
+        "ci_high": step.iqm.interval.high,
+        "mean_low": step.mean_interval.low,
+        "mean_high": step.mean_interval.high,
+        "gain": step.gain.value,
+        "gain_low": step.gain.interval.low,
+        "gain_high": step.gain.interval.high,
+        **step.metrics,
+    }
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    """Nested lists, None for NaN: JSON has none."""
+    cells = values.astype(object)
+    cells[np.isnan(values)] = None
+    plain: list[Any] = cells.tolist()
+    return plain

@@ -1,33 +1,54 @@
 """The result of an evaluation for a console."""
 
+import math
+
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from metarl.evaluation.metrics import METRICS
 from metarl.evaluation.result import EvaluationResult
+from metarl.evaluation.statistics import Estimate
 
 
 def adaptation_table(result: EvaluationResult) -> Table:
-    """One row per adaptation step; the interval is that of the interquartile mean (IQM)."""
+    """One row per adaptation step; intervals resample tasks, see `evaluation.statistics`."""
     _, num_tasks, episodes = result.returns.shape
     tasks = "held-out tasks" if result.held_out else "tasks that training also saw"
     table = Table(
-        title=f"{result.env}: {num_tasks} {tasks} ({result.split}), {episodes} episodes per step"
+        title=f"{result.env}: {num_tasks} {tasks} ({result.split}), {episodes} episodes per step",
+        caption="± is a 95 % interval for new tasks of this distribution",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
     )
-    metrics = {name: m for name, m in METRICS.items() if name in result.summary[0].metrics}
+    summary = result.summary
+    metrics = {n: m for n, m in METRICS.items() if n in summary[0].metrics and n != "mean"}
     titles = (metric.title for metric in metrics.values())
-    for column in ("step", "episodes before", *titles, "IQM", "95 % interval"):
-        table.add_column(column, justify="right", min_width=len(max(column.split(), key=len)))
-    table.columns[-1].no_wrap = True
-    for step in result.summary:
+    lost = any(step.diverged for step in summary)
+    for column in (
+        *("step", "episodes before", "mean return", "gain", "IQM", *titles),
+        *(["diverged"] if lost else []),
+    ):
+        table.add_column(column, justify="right", overflow="fold")
+    for step in summary:
         table.add_row(
             str(step.step),
             str(step.episodes),
+            _estimate(Estimate(step.mean, step.mean_interval)),
+            _estimate(step.gain) if step.step else "",
+            _cell(step.iqm.value),
             *(_cell(step.metrics[name], m.is_share) for name, m in metrics.items()),
-            f"{step.iqm:.1f}",
-            f"[{step.ci_low:.1f}, {step.ci_high:.1f}]",
+            *([f"{100 * step.diverged:.1f} %"] if lost else []),
         )
     return table
 
 
-def _cell(value: float, is_share: bool) -> str:
+def _estimate(estimate: Estimate) -> str:
+    known = math.isfinite(estimate.reach)
+    return f"{estimate.value:.1f}±{estimate.reach:.1f}" if known else _cell(estimate.value)
+
+
+def _cell(value: float, is_share: bool = False) -> str:
+    if math.isnan(value):
+        return "none"
     return f"{100 * value:.1f} %" if is_share else f"{value:.1f}"

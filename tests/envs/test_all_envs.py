@@ -30,7 +30,7 @@ CONSTANT = {
 }
 N, STEPS = 4, 15
 IDS = list(metarl_envs.ENVIRONMENTS)
-SPLITS = ("train", "test", "extrapolation")
+SPLITS = ("train", "test", "gap", "extrapolation")
 
 
 @pytest.fixture(params=IDS)
@@ -135,6 +135,37 @@ def test_splits_are_disjoint_and_inside_the_task_space(env_id):
     for split, tasks in samples.items():
         for other in set(samples) - {split}:
             assert not env.task_distribution(other).contains(tasks).any(), (split, other)
+
+
+@pytest.mark.parametrize("split", ["test", "gap"])
+def test_a_held_out_task_differs_in_effect_from_its_nearest_training_task(env_id, split):
+    """What holds a task out matters: moved just into training, it plays otherwise."""
+    env = make(env_id)
+    if env.shares_tasks or "PointNavigationSparse" in env_id:
+        pytest.skip("no task is held out, or none is reached by chance")
+    train, held_out = env.task_distribution("train"), env.task_distribution(split)
+    ranges = {key: np.ptp(values, axis=0) for key, values in train.sample(300, 0).items()}
+    for task in range(3):
+        before = task_batches.take(held_out.sample(3, 1), [task] * N)
+        after = nearest(before, train, ranges)
+        outcomes = []
+        for tasks in (before, after):
+            env.set_tasks(tasks)
+            outcomes.append(episode(env, actions_of(env, 60), 0))
+        assert not equal(*outcomes), (before, after)
+
+
+def nearest(tasks, train, ranges):
+    """The same tasks with one value moved as little as needed into the training tasks."""
+    for reach in np.linspace(0.005, 0.3, 60):
+        for key, span in ranges.items():
+            for index in np.ndindex(span.shape):
+                for sign in (-1, 1):
+                    moved = {name: values.copy() for name, values in tasks.items()}
+                    moved[key][(slice(None), *index)] += sign * reach * span[index]
+                    if train.contains(moved).all():
+                        return moved
+    raise AssertionError(f"no training task near {tasks}")
 
 
 def test_task_samples_follow_the_seed_and_extend(env_id):

@@ -31,7 +31,8 @@ class FieldRange:
         low: lower bound in training.
         high: upper bound in training.
         mode: "scale" multiplies the nominal rows, "absolute" sets them (their first column).
-        names: bodies, geoms, joints or actuators that vary, one value each; None for all.
+        names: bodies, geoms, joints or actuators that vary, one value each; None for all whose
+            values have an effect: the world body never moves, and a multiple of zero is zero.
         log: uniform in the logarithm.
     """
 
@@ -53,8 +54,8 @@ class FieldRange:
 class ModelFields:
     """Writes task values into one environment's model.
 
-    Nominal values are kept as copies; inertia follows a scaled mass; the constants that MuJoCo
-    derives follow both (`mj_setConst`, on scratch data since it overwrites positions).
+    Nominal values are kept as copies; inertia follows the mass, scaled or set; the constants that
+    MuJoCo derives follow both (`mj_setConst`, on scratch data since it overwrites positions).
     """
 
     def __init__(self, ranges: Sequence[FieldRange], env: gymnasium.Env) -> None:
@@ -88,10 +89,12 @@ class ModelFields:
             target = getattr(self._model, r.field)
             if r.mode == "absolute":
                 target[(rows, 0) if target.ndim > 1 else rows] = values
-                continue
-            target[rows] *= values.reshape(-1, *[1] * (target.ndim - 1))
+            else:
+                target[rows] *= values.reshape(-1, *[1] * (target.ndim - 1))
             if r.field == "body_mass":
-                self._model.body_inertia[rows] *= values[:, None]
+                before = self._nominal["body_mass"][rows]
+                ratio = np.divide(target[rows], before, out=np.ones(len(rows)), where=before > 0)
+                self._model.body_inertia[rows] *= ratio[:, None]
         mujoco.mj_setConst(self._model, self._scratch)
         return {r.key for r in self._ranges}
 
@@ -103,7 +106,8 @@ def _rows(model: mujoco.MjModel, r: FieldRange) -> np.ndarray:
         close = did_you_mean(r.field, [n for n in dir(model) if n.split("_")[0] in _KINDS])
         raise EnvironmentConfigError(f"{r.field!r} is no model field that can vary{close}")
     if r.names is None:
-        return np.arange(len(field))
+        kept = np.flatnonzero(field.reshape(len(field), -1).any(axis=1) | (r.mode == "absolute"))
+        return kept[kept > 0] if prefix == "body" else kept
     rows: list[int] = []
     for name in r.names:
         index = object_id(model, _KINDS[prefix], name)

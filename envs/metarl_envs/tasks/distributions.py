@@ -1,9 +1,16 @@
 """Distributions over tasks, each sampled from a seed.
 
-Training and held-out parts of a continuous range interleave: the range of the first coordinate
-is cut into 100 equal cells, every fifth of which belongs to the held-out part. The two parts are
-disjoint whatever the seed, both cover the whole range, and each follows the uniform law to within
-one cell (1 % of the range).
+A continuous region has three parts, disjoint whatever the seed:
+
+- `gap`, a fifth of it in a few wide blocks that training never sees: bands of a tenth of the range
+  where there is one coordinate, else blocks of a fifth of the range in the first two coordinates
+  together, one in each row and column of a 5 x 5 board;
+- `held_out`: of the rest, every fifth of 100 equal cells of the first coordinate. These tasks are
+  new, but lie within one cell (1 % of the range) of tasks that training may see: fresh draws of the
+  training distribution rather than interpolation;
+- `train`: what remains.
+
+Only coordinates that matter are counted (the mass of the world body does not).
 """
 
 from abc import ABC, abstractmethod
@@ -17,11 +24,13 @@ from metarl_envs.errors import TaskError
 from metarl_envs.tasks.batches import Tasks, concatenate, num_tasks, take
 
 Seed = int | Sequence[int]
-Part = Literal["all", "train", "held_out"]
+Part = Literal["all", "train", "held_out", "gap"]
 Bounds = Mapping[str, float | Sequence[float] | np.ndarray]
 
 _NUM_CELLS = 100
 _HELD_OUT_EVERY = 5
+_BANDS, _GAP_BANDS = 10, (2, 7)  # of a single coordinate
+_BOARD, _GAP_LINE = 5, 2  # of two coordinates
 _BLOCK = 256  # fixed, so that the first tasks drawn do not depend on how many are asked for
 
 
@@ -70,7 +79,8 @@ class UniformTasks(_Region):
         low: lower bounds, by key.
         high: upper bounds, by key, of the same shapes.
         log: draw the logarithm uniformly (bounds must be positive).
-        part: the whole box, its training cells, or its held-out cells.
+        part: which part of the box.
+        matters: bool, by key, which values have any effect; None for all.
         excluding: another box whose tasks never occur here (for extrapolation).
     """
 
@@ -81,11 +91,13 @@ class UniformTasks(_Region):
         *,
         log: bool = False,
         part: Part = "all",
+        matters: Mapping[str, np.ndarray] | None = None,
         excluding: "UniformTasks | None" = None,
     ) -> None:
         self.low = {key: np.asarray(value, np.float64) for key, value in low.items()}
         self.high = {key: np.asarray(value, np.float64) for key, value in high.items()}
         self.log, self.part, self.excluding = log, part, excluding
+        self._matters = matters or {}
         for key in self.low:
             if not (self.low[key] < self.high[key]).all():
                 raise TaskError(
@@ -105,13 +117,18 @@ class UniformTasks(_Region):
         inside = self._in_box(tasks)
         if self.excluding is not None:
             inside &= ~self.excluding._in_box(tasks)
-        key = next(iter(self.low))
-        low, high = self.low[key].flat[0], self.high[key].flat[0]
-        first = np.asarray(tasks[key]).reshape(len(inside), -1)[:, 0]
-        span = self._scaled(high) - self._scaled(low)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            position = (self._scaled(first) - self._scaled(low)) / span
-        return inside & _in_part(position, self.part)
+        return inside & _in_part(self._positions(tasks), self.part)
+
+    def _positions(self, tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Relative positions in the box of the values that matter: shape (M, coordinates)."""
+        columns = []
+        for key, low in self.low.items():
+            start, end = self._scaled(low), self._scaled(self.high[key])
+            with np.errstate(invalid="ignore", divide="ignore"):
+                position = (self._scaled(np.asarray(tasks[key])) - start) / (end - start)
+            kept = np.asarray(self._matters.get(key, np.ones(low.shape, bool))).reshape(-1)
+            columns.append(position.reshape(len(position), -1)[:, kept])
+        return np.concatenate(columns, axis=1)
 
     def _in_box(self, tasks: Mapping[str, np.ndarray]) -> np.ndarray:
         inside = np.ones(num_tasks(tasks), bool)
@@ -131,7 +148,7 @@ class PolarTasks(_Region):
         key: the task key, of shape (2,).
         radius: inner and outer radius; equal radii give an arc.
         angle: first and last angle in radians.
-        part: the whole sector, its training cells, or its held-out cells (cells of angle).
+        part: which part of the sector; the angle is the first coordinate, the area the second.
     """
 
     def __init__(
@@ -158,9 +175,13 @@ class PolarTasks(_Region):
         angle = np.arctan2(points[:, 1], points[:, 0])
         first, last = self.angle
         position = ((angle - first) % (2 * np.pi)) / (last - first)
+        positions = [position]
+        if self.radius[0] < self.radius[1]:
+            inner, outer = np.square(self.radius)
+            positions.append((radius**2 - inner) / (outer - inner))
         tolerance = 1e-9 * max(self.radius[1], 1.0)
         inside = (radius >= self.radius[0] - tolerance) & (radius <= self.radius[1] + tolerance)
-        return inside & (position <= 1.0) & _in_part(position, self.part)
+        return inside & (position <= 1.0) & _in_part(np.stack(positions, axis=1), self.part)
 
 
 class ListTasks(TaskDistribution):
@@ -201,10 +222,21 @@ def _bytes(tasks: Mapping[str, np.ndarray], index: int) -> bytes:
     return b"".join(np.float64(tasks[key][index]).tobytes() for key in sorted(tasks))
 
 
-def _in_part(position: np.ndarray, part: Part) -> np.ndarray:
-    """Whether relative positions in [0, 1] fall into cells of the given part."""
+def _in_part(positions: np.ndarray, part: Part) -> np.ndarray:
+    """Whether relative positions in [0, 1], shape (M, coordinates), belong to a part."""
     if part == "all":
-        return np.ones(len(position), bool)
-    cell = np.nan_to_num(np.floor(position * _NUM_CELLS)).astype(np.int64)
+        return np.ones(len(positions), bool)
+    if positions.shape[1] == 1:
+        gap = np.isin(_cells(positions[:, 0], _BANDS), _GAP_BANDS)
+    else:
+        row, column = (_cells(positions[:, i], _BOARD) for i in (0, 1))
+        gap = (row + 2 * column) % _BOARD == _GAP_LINE
+    if part == "gap":
+        return gap
+    cell = _cells(positions[:, 0], _NUM_CELLS)
     held_out = cell % _HELD_OUT_EVERY == _HELD_OUT_EVERY // 2
-    return held_out if part == "held_out" else ~held_out
+    return ~gap & (held_out if part == "held_out" else ~held_out)
+
+
+def _cells(position: np.ndarray, count: int) -> np.ndarray:
+    return np.clip(np.nan_to_num(np.floor(position * count)), 0, count - 1).astype(np.int64)

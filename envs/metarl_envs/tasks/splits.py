@@ -1,7 +1,7 @@
 """Splits: the task distributions of an environment by name.
 
-`train` and `test` (held out) interleave over a region, see `distributions`; `extrapolation` lies
-outside it.
+`train`, `test` (held out, interleaved with it) and `gap` (held out in wide blocks) share a region,
+see `distributions`; `extrapolation` lies outside it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +21,7 @@ from metarl_envs.tasks.distributions import (
 )
 
 Splits = dict[str, TaskDistribution]
+_PARTS: dict[str, Part] = {"train": "train", "test": "held_out", "gap": "gap"}
 _CIRCLE = (-np.pi, np.pi)
 _JUST_OUTSIDE = 1e-6  # of a radius or an angle
 
@@ -29,18 +30,22 @@ class Region(Protocol):
     """Makes the distribution over a part of a region."""
 
     def __call__(self, *, part: Part) -> TaskDistribution:
-        """The whole region, its training cells or its held-out cells."""
+        """A part of the region."""
         ...
 
 
 def interleaved(region: Region, extrapolation: TaskDistribution | None = None) -> Splits:
-    """`train` and `test` interleaved over a region, and `extrapolation` if there is any."""
-    splits = {"train": region(part="train"), "test": region(part="held_out")}
+    """The parts of a region, and `extrapolation` if there is any."""
+    splits = {name: region(part=part) for name, part in _PARTS.items()}
     return splits if extrapolation is None else {**splits, "extrapolation": extrapolation}
 
 
 def box_splits(
-    low: Bounds, high: Bounds, outer: tuple[Bounds, Bounds] | None = None, log: bool = False
+    low: Bounds,
+    high: Bounds,
+    outer: tuple[Bounds, Bounds] | None = None,
+    log: bool = False,
+    matters: Mapping[str, np.ndarray] | None = None,
 ) -> Splits:
     """Uniform over a box, by task key; `extrapolation` is `outer` without the box.
 
@@ -49,10 +54,11 @@ def box_splits(
         high: upper bounds.
         outer: bounds of a wider box, or None.
         log: uniform in the logarithm of each value.
+        matters: bool, by key, which values have any effect; None for all.
     """
 
     def box(*, part: Part) -> TaskDistribution:
-        return UniformTasks(low, high, log=log, part=part)
+        return UniformTasks(low, high, log=log, part=part, matters=matters)
 
     if outer is None:
         return interleaved(box)
@@ -84,17 +90,17 @@ def semicircle_splits(key: str, radius: float) -> Splits:
 def product_splits(every: Sequence[Splits]) -> Splits:
     """Splits of independent task keys together.
 
-    `train` and `test` combine their own. In `extrapolation` every one that can leaves its training
-    range; the others stay within `test`.
+    `train` and `test` combine their own. In `gap` and `extrapolation` every one that has such tasks
+    takes them; the others stay within `test`.
     """
     if len(every) == 1:
         return every[0]
     combined: Splits = {}
     for name in ("train", "test"):
         combined[name] = ProductTasks([splits[name] for splits in every])
-    if any("extrapolation" in splits for splits in every):
-        outside = [splits.get("extrapolation", splits["test"]) for splits in every]
-        combined["extrapolation"] = ProductTasks(outside)
+    for name in ("gap", "extrapolation"):
+        if any(name in splits for splits in every):
+            combined[name] = ProductTasks([splits.get(name, splits["test"]) for splits in every])
     return combined
 
 

@@ -44,7 +44,10 @@ class ScaledFields(TaskPart):
         self._vary, self._limit = tuple(vary), limit
 
     def prepare(self, simulations: Simulations) -> None:
-        self._shapes = {name: getattr(simulations.model, name).shape for name in self._vary}
+        nominal = {name: getattr(simulations.model, name) for name in self._vary}
+        self._shapes = {name: values.shape for name, values in nominal.items()}
+        # what is zero (the world body's mass) stays zero
+        self._matters = {f"{name}_scale": values != 0.0 for name, values in nominal.items()}
 
     def _bounds(self, exponent: float) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Lowest and highest multipliers, by task key."""
@@ -64,7 +67,9 @@ class ScaledFields(TaskPart):
         return {f"{name}_scale": np.ones(shape) for name, shape in self._shapes.items()}
 
     def splits(self) -> Splits:
-        return box_splits(*self._bounds(self._limit), self._bounds(self._limit + 1), log=True)
+        low, high = self._bounds(self._limit)
+        outer = self._bounds(self._limit + 1)
+        return box_splits(low, high, outer, log=True, matters=self._matters)
 
     def apply(self, simulations: Simulations, tasks: Tasks, rows: np.ndarray) -> None:
         scales = {name: tasks[f"{name}_scale"] for name in self._vary}
