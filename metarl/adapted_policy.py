@@ -34,6 +34,9 @@ class LoopState(NamedTuple, Generic[S]):
 class AdaptedPolicy(Generic[S]):
     """A policy for one task. Acting changes neither it nor the learner it came from.
 
+    It acts with the learner's meta-parameters as they are at the time. A learner that acts on
+    rewards (RL2) needs them in `predict`; stable-baselines3's `evaluate_policy` gives none.
+
     Args:
         learner: the meta-learner.
         state: its state after adaptation, for one task.
@@ -63,22 +66,23 @@ class AdaptedPolicy(Generic[S]):
             episode_start: bool (N,), where an episode begins; None for nowhere but at the start.
             deterministic: the most likely action instead of a sampled one.
             reward: what the previous action earned, a number or (N,). A learner that acts on
-                rewards (RL2) needs it in every call but the first.
+                rewards (RL2) needs it except at an episode's start.
 
         Returns:
             Actions, shape (A,) or (N, A) (an index or (N,) for discrete ones), and the state for
             the next call.
 
         Raises:
-            ConfigError: if a reward is needed and not given.
+            ConfigError: if a reward is needed and not given, or `state` is that of another number
+                of observations.
         """
         learner = self.learner
-        if reward is None and state is not None and learner.acts_on_rewards:
+        seen = self._percept(obs, state, episode_start, reward)
+        if reward is None and learner.acts_on_rewards and not seen.first_ME.all():
             raise ConfigError(
                 "this policy goes on adapting from its rewards: give predict the reward of the "
                 "previous action (reward=...)"
             )
-        seen = self._percept(obs, state, episode_start, reward)
         actor = learner.actor(self.state if state is None else state.learner_state)
         noise_MEN = None
         if not deterministic:
@@ -106,6 +110,9 @@ class AdaptedPolicy(Generic[S]):
         )
         actions_MEA = np.zeros((*shape, self.learner.spec.action_size), dtype)
         if state is not None:
+            have = state.previous_actions_MEA.shape[1]
+            if have != shape[1]:
+                raise ConfigError(f"state belongs to {have} observations, got {shape[1]}")
             kept = np.where(first_ME[..., None], 0.0, state.previous_actions_MEA)
             actions_MEA = kept.astype(dtype)
         rewards_ME = np.zeros(shape, dtype)

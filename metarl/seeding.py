@@ -28,10 +28,25 @@ class Purpose(IntEnum):
     VALUE_BASELINE = 7
     PREDICTION = 8
     EVALUATION_SUPPORT = 9
+    FIXED_TASKS = 10
 
 
 Path = tuple[int, ...]
 _RESETS, _NOISE = 0, 1  # last element of the path of a task's rollouts
+
+
+def entropy(path: Path) -> list[int]:
+    """What seeds a stream: no two paths give the same.
+
+    NumPy fills short entropy up with zeros, so that (0, 1) and (0, 1, 0) would be one stream; the
+    length in front tells them apart. Every number takes two words.
+    """
+    return [len(path), *(word for n in path for word in (int(n) % 2**32, int(n) >> 32))]
+
+
+def stream(path: Path) -> np.random.SeedSequence:
+    """The stream that a path names."""
+    return np.random.SeedSequence(entropy(path))
 
 
 def reset_seeds(path: Path, task_keys: Sequence[int], episodes: int) -> list[int]:
@@ -39,9 +54,7 @@ def reset_seeds(path: Path, task_keys: Sequence[int], episodes: int) -> list[int
     return [
         int(seed)
         for key in task_keys
-        for seed in np.random.SeedSequence((*path, int(key), _RESETS)).generate_state(
-            episodes, np.uint64
-        )
+        for seed in stream((*path, int(key), _RESETS)).generate_state(episodes, np.uint64)
     ]
 
 
@@ -51,7 +64,7 @@ def action_noise(
     """Standard normal noise for all actions, drawn ahead: float32, shape (M, H, E, A)."""
     noise = np.empty((len(task_keys), horizon, episodes, action_size), np.float32)
     for row, key in zip(noise, task_keys, strict=True):
-        seed = np.random.SeedSequence((*path, int(key), _NOISE))
+        seed = stream((*path, int(key), _NOISE))
         np.random.Generator(np.random.SFC64(seed)).standard_normal(dtype=np.float32, out=row)
     return noise
 
@@ -92,7 +105,7 @@ def value_baseline_seed(seed: int) -> int:
 
 def action_generator(seed: int) -> np.random.Generator:
     """The generator of the noise of a policy that is used outside of rollouts."""
-    return np.random.default_rng(np.random.SeedSequence((seed, Purpose.PREDICTION)))
+    return np.random.default_rng(stream((seed, Purpose.PREDICTION)))
 
 
 def _generator(path: Path) -> torch.Generator:
@@ -100,4 +113,4 @@ def _generator(path: Path) -> torch.Generator:
 
 
 def _torch_seed(path: Path) -> int:
-    return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0])
+    return int(stream(path).generate_state(1, np.uint64)[0])

@@ -80,7 +80,21 @@ class DrawnPoint(Point):
         return frame
 
 
-class DiscretePoint(Point):
+class TurnsNaN(Point):
+    """Observations and rewards are NaN after some steps."""
+
+    def __init__(self, after=0):
+        super().__init__()
+        self._after = after
+
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        if self.steps > self._after:
+            obs, reward = obs * np.nan, float("nan")
+        return obs, reward, *rest
+
+
+class DiscretePoint(DrawnPoint):
     """Left, stay, right."""
 
     action_space = spaces.Discrete(3)
@@ -174,6 +188,7 @@ for _class in (
         Point,
         DictPoint,
         DrawnPoint,
+        TurnsNaN,
         DiscretePoint,
         Failing,
         Dying,

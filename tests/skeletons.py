@@ -6,7 +6,7 @@ planner that acts by optimisation. Everything they need is in this file.
 Shapes: M tasks, E episodes, L latents, O observation, A action, N transitions, F features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -31,6 +31,7 @@ class Posterior:
 
     sum_ML: Tensor
     count_M: Tensor
+    z_MEL: Tensor | None = None  # drawn where the episode under way began
 
     @property
     def mean_ML(self):
@@ -45,11 +46,16 @@ class LatentActor:
     """Draws z where an episode begins, from the sampler's noise, and keeps it."""
 
     def __init__(self, weights, posterior):
-        self.state, self._z = posterior, None
+        self._posterior = posterior
+        self._z = None if posterior.z_MEL is None else to_array(posterior.z_MEL)
         self._weights = {name: to_array(value) for name, value in weights.items()}
         self._mean, self._std = (
             to_array(t)[:, None] for t in (posterior.mean_ML, posterior.std_M1)
         )
+
+    @property
+    def state(self):
+        return replace(self._posterior, z_MEL=None if self._z is None else to_tensor(self._z))
 
     def act(self, seen, noise_MEN):
         latents = self._mean.shape[-1]
@@ -58,7 +64,7 @@ class LatentActor:
         if noise_MEN is not None:
             drawn = drawn + self._std * noise_MEN[..., :latents]
         self._z = drawn if self._z is None else np.where(seen.first_ME[..., None], drawn, self._z)
-        z = self._z.astype(seen.obs_MEO.dtype)
+        z = self._z = self._z.astype(seen.obs_MEO.dtype)
         actions = np.tanh(seen.obs_MEO @ self._weights["of_obs"] + z @ self._weights["of_z"])
         if noise_MEN is not None:
             actions = actions + 0.1 * noise_MEN[..., latents:]

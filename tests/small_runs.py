@@ -81,6 +81,8 @@ def vector(learner):
 
 def tensors(state):
     """All tensors of a state, in order; anything else in it is an error."""
+    if state is None:
+        return []
     if isinstance(state, torch.Tensor):
         return [state]
     if isinstance(state, dict):

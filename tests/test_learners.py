@@ -52,6 +52,24 @@ def test_acting_leaves_the_state_alone(name):
     assert all(torch.equal(a, b) for a, b in zip(kept, tensors(state), strict=True))
 
 
+def test_acting_from_state_to_state_is_acting_in_one_actor(name):
+    """A loop of one's own makes a new actor in every step; rollouts keep theirs."""
+    run = SmallRun(name)
+    check_steps_from_state_to_state(run)
+
+
+def check_steps_from_state_to_state(run):
+    state = run.step(run.begin())
+    whole, rng = run.learner.actor(state), np.random.default_rng(0)
+    for t in range(6):
+        noise = rng.standard_normal((M, E, run.learner.noise_size)).astype(np.float32)
+        seen = percept(0.1 * t)._replace(first_ME=np.full((M, E), t in (0, 3)))
+        actor = run.learner.actor(state)
+        expected, found = whole.act(seen, noise), actor.act(seen, noise)
+        np.testing.assert_allclose(found.actions_MEA, expected.actions_MEA, atol=1e-6)
+        state = actor.state
+
+
 def test_a_state_pickles(name):
     run = SmallRun(name)
     state = run.step(run.begin())
@@ -68,7 +86,7 @@ def test_adaptation_depends_on_the_state_before_and_the_rollouts_alone(name, env
     state = run.step(run.begin())
     rollouts = run.collect(state, 1)
     recorded = rollouts.map(torch.clone)
-    assert recorded.final_state is None
+    assert recorded.acted is None
     run.collect(run.begin(), 5)  # acting in between
     first, again = (run.learner.adapt(state, r) for r in (rollouts, recorded))
     for a, b in zip(tensors(first), tensors(again), strict=True):
@@ -196,7 +214,8 @@ def test_normalised_ratio_is_one_at_the_sampling_parameters():
     state = run.begin()
     rollouts = run.collect(state, 7)
     samples = run.learner.samples(rollouts)
-    log_probs = samples.log_probs_under(run.learner.inner.policy, state.params_M)
+    policy = run.learner.inner.policy(state.params_M, samples.obs_MEHO.flatten(1, 2))
+    log_probs = samples.log_probs_of(policy)
     torch.testing.assert_close(log_probs, rollouts.log_probs_MEH, atol=1e-4, rtol=0)
 
 

@@ -1,5 +1,8 @@
 """Memory: carried across the episodes of a trial, reset between tasks, trained as it acts."""
 
+import pickle
+from dataclasses import replace
+
 import pytest
 import torch
 from small_runs import SmallRun, tensors
@@ -48,12 +51,29 @@ def test_a_cached_memory_equals_its_replay(memory):
     run = recurrent(memory)
     state = run.step(run.begin())
     rollouts = run.collect(state, 1)
-    assert rollouts.final_state is not None and rollouts.first_state is state
+    assert rollouts.acted.first_state is state
     cached = run.learner.adapt(state, rollouts)
-    assert cached is rollouts.final_state
+    assert cached.parts.keys() == rollouts.acted.final_state.parts.keys()
     replayed = run.learner.adapt(state, rollouts.map(torch.clone))
     for a, b in zip(tensors(cached), tensors(replayed), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_a_cache_counts_for_the_same_weights_and_rollouts_only():
+    run, other = recurrent(), recurrent()
+    other.learner.network.head.weight.data += 0.1
+    other.learner.load_meta_parameters(other.learner.meta_parameters)
+    state = run.step(run.begin())
+    rollouts = run.collect(state, 1)
+    cached = run.learner.adapt(state, rollouts).parts["hidden"]
+    changed = replace(rollouts, rewards_MEH=rollouts.rewards_MEH + 5.0)
+    assert changed.acted is None and pickle.loads(pickle.dumps(rollouts)).acted is None
+    assert not torch.allclose(run.learner.adapt(state, changed).parts["hidden"], cached)
+    run.iterate()
+    for learner in (other.learner, run.learner):
+        found, replayed = (learner.adapt(state, r) for r in (rollouts, rollouts.map(torch.clone)))
+        assert torch.equal(found.parts["hidden"], replayed.parts["hidden"])
+    assert not torch.allclose(run.learner.adapt(state, rollouts).parts["hidden"], cached)
 
 
 def test_memory_stands_still_after_an_episodes_end():
@@ -61,7 +81,7 @@ def test_memory_stands_still_after_an_episodes_end():
     run = recurrent("gru", HOPPER, h=40)
     state = run.begin()
     rollouts = run.collect(state)
-    assert rollouts.final_state is None and not rollouts.valid_MEH.all()
+    assert rollouts.acted is None and not rollouts.valid_MEH.all()
     after = run.learner.adapt(state, rollouts).parts["hidden"]
     inputs = run.learner.episode_inputs(rollouts)
     for task, episode in ((0, 0), (1, 2)):

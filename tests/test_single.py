@@ -24,6 +24,7 @@ ENVIRONMENTS = {
     "plug-in": {"id": "plugged:DrawnPoint-v0", "plugin": {"num_workers": 2}},
     "observed task": {"id": "metarl/PointNavigation-v0", "observe_task": True},
     "both": {"id": "plugged:DrawnPoint-v0", "observe_task": True},
+    "discrete": {"id": "plugged:DiscretePoint-v0"},
 }
 
 
@@ -41,10 +42,11 @@ def test_a_single_environment_is_the_one_of_the_batch(document):
     assert single.observation_space.shape == batch.single_observation_space.shape
     obs, _ = single.reset(seed=3)
     np.testing.assert_array_equal(obs, batch.reset(seed=[3])[0][0])
-    action = np.full(single.action_space.shape, 0.3, np.float32)
+    discrete = isinstance(single.action_space, gymnasium.spaces.Discrete)
+    action = 2 if discrete else np.full(single.action_space.shape, 0.3, np.float32)
     for t in range(10):
         obs, reward, _, truncated, _ = single.step(action)
-        theirs, rewards, *_ = batch.step(action[None])
+        theirs, rewards, *_ = batch.step(np.reshape(action, (1, -1)))
         np.testing.assert_array_equal(obs, theirs[0])
         assert reward == pytest.approx(rewards[0]) and truncated == (t == 9)
     batch.close()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from skeletons import Latent, Planner
 from small_runs import SmallRun, tensors
+from test_learners import check_steps_from_state_to_state
 
 import metarl
 from metarl.experiment.config import parse_config
@@ -51,6 +52,10 @@ def test_train_evaluate_resume_and_adapt(name, tmp_path):
     action, state = policy.predict(np.zeros(2))
     assert env.action_space.contains(action.astype(np.float32))
     policy.predict(np.zeros(2), state, reward=-0.5)
+
+
+def test_acting_from_state_to_state(name):
+    check_steps_from_state_to_state(SmallRun(name))
 
 
 def test_a_planner_comes_nearer_to_a_goal_it_has_learned_about(monkeypatch):

@@ -139,9 +139,11 @@ def test_console_lists_steps_in_their_order(tmp_path):
     console = Console(record=True, width=200, file=io.StringIO())
     log = RunLog(tmp_path, 0, console)
     times = {"time/env_steps_per_s": 1.0, "time/physics": 0.0}
-    log.write(0, {f"train/return_step_{k}": float(k) for k in (0, 10, 2)} | times, show=True)
+    metrics = {f"train/return_step_{k}": float(k) for k in (0, 10, 2)} | {"train/diverged": 3.0}
+    log.write(0, metrics | times, show=True)
     log.close()
-    assert "0.0 -> 2.0 -> 10.0" in console.export_text()
+    printed = console.export_text()
+    assert "0.0 -> 2.0 -> 10.0" in printed and "3 episodes diverged" in printed
 
 
 def test_num_threads_limits_the_physics_too(tiny_document, tmp_path, monkeypatch):

@@ -95,7 +95,7 @@ class SingleTaskEnv(gymnasium.Env, EzPickle):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Advance by one control step; see `gymnasium.Env.step`."""
         observations, rewards, terminated, truncated, info = self.vector_env.step(
-            np.asarray(action)[None]
+            np.reshape(action, (1, -1))  # an index of a Discrete space has no axis
         )
         self._render_human()
         return (

@@ -58,6 +58,7 @@ def require_fit(name: str, observations: Space, actions: Space, spec: Spec) -> N
     found = spec_of_spaces(observations, actions)
     for kind, have, want in (
         ("observations of size", found.obs_size, spec.obs_size),
+        ("discrete actions:", found.num_actions, spec.num_actions),
         ("actions of size", found.action_size, spec.action_size),
         ("actions from", found.action_low, spec.action_low),
         ("actions up to", found.action_high, spec.action_high),
@@ -65,5 +66,5 @@ def require_fit(name: str, observations: Space, actions: Space, spec: Spec) -> N
         if have != want:
             raise EnvironmentFitError(
                 f"{name} has {kind} {have}, the learner was trained with {want}; "
-                "give the environment the arguments of training (learner.trained_on.env.kwargs)"
+                "give the environment the arguments of training (learner.trained_on.env)"
             )

@@ -26,7 +26,8 @@ class BatchOfOne:
     def reset(self, *, seed: list[int]) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode."""
         obs, info = self._env.reset(seed=seed[0] % 2**31)
-        return np.asarray(obs)[None], info
+        self._obs = np.asarray(obs)
+        return self._obs[None], info
 
     def step(
         self, actions: np.ndarray
@@ -34,8 +35,14 @@ class BatchOfOne:
         """Advance the episode; actions are clipped to the space."""
         action = into_space(actions, self._env.action_space)[0]
         obs, reward, terminated, truncated, info = self._env.step(action)
+        obs = np.asarray(obs)
+        if not (np.isfinite(obs).all() and np.isfinite(float(reward))):
+            # as in a batch: the episode ends, and the step is none
+            flags = np.array([False]), np.array([True])
+            return self._obs[None], np.zeros(1), *flags, {"diverged": np.array([True])}
+        self._obs = obs
         flags = (np.array([terminated]), np.array([truncated]))
-        return np.asarray(obs)[None], np.array([reward]), *flags, info
+        return obs[None], np.array([float(reward)]), *flags, info
 
 
 def into_space(actions_NA: np.ndarray, space: spaces.Space) -> np.ndarray:

@@ -3,7 +3,6 @@
 Shapes: M tasks, E episodes per task, H steps, N states of a task.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Literal, Protocol
 
@@ -47,14 +46,6 @@ class Samples:
     log_probs_MEH: Tensor
     advantages_MEH: Tensor
     weights_MEH: Tensor
-
-    def log_probs_under(
-        self,
-        policy: Callable[[Mapping[str, Tensor], Tensor], HasLogProb],
-        params_M: Mapping[str, Tensor],
-    ) -> Tensor:
-        """Log-probabilities of the actions under other parameters: shape (M, E, H)."""
-        return self.log_probs_of(policy(params_M, self.obs_MEHO.flatten(1, 2)))
 
     def log_probs_of(self, distribution: HasLogProb) -> Tensor:
         """Log-probabilities of the actions under distributions at the states: shape (M, E, H)."""

@@ -16,14 +16,14 @@ import numpy as np
 
 from metarl.environments.config import EnvConfig
 from metarl.environments.fit import require_fit
-from metarl.environments.make import make_env, registered_horizon
+from metarl.environments.make import make_env, make_single, registered_horizon
 from metarl.errors import ConfigError
 from metarl.evaluation.result import EvaluationResult
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import Clock, collect
 from metarl.learners.base import MetaLearner
 from metarl.policies.arrays import to_array
-from metarl.seeding import Purpose, content_keys
+from metarl.seeding import Purpose, content_keys, entropy
 from metarl_envs.protocol import TaskEnv
 from metarl_envs.tasks.batches import Tasks, repeat
 
@@ -76,7 +76,7 @@ def evaluate(
         )
     with closing(make_env(config, num_tasks * episodes, horizon)) as env:
         require_fit(env_id, env.single_observation_space, env.single_action_space, learner.spec)
-        tasks = env.task_distribution(split).sample(num_tasks, (seed, Purpose.TASKS))
+        tasks = env.task_distribution(split).sample(num_tasks, entropy((seed, Purpose.TASKS)))
         settings = (split, adaptation_steps, seed)
         if support_episodes is None:
             return evaluate_tasks(learner, env, env_id, tasks, *settings, horizon=horizon)
@@ -139,8 +139,17 @@ def evaluate_tasks(
         env_steps_behind=steps_KM * pooled / support_episodes,
         env_steps=course.clock.env_steps,
         checkpoint=None if trained is None else trained.checkpoint,
-        held_out=split != "train" and not env.shares_tasks,
+        held_out=not _seen_in_training(learner, env_id, tasks),
     )
+
+
+def _seen_in_training(learner: MetaLearner, env_id: str, tasks: Tasks) -> bool:
+    """Whether training may have drawn any of these tasks, by the distribution that it drew from."""
+    trained = learner.trained_on
+    if trained is None or trained.env.id != env_id:
+        return False
+    with closing(make_single(trained.env, None, trained.horizon)) as env:
+        return bool(env.task_distribution("train").contains(tasks).any())
 
 
 @dataclass

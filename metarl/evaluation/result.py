@@ -73,7 +73,7 @@ class EvaluationResult:
         env_steps_behind: environment steps of experience behind each step: shape (K+1, M).
         env_steps: environment steps that the evaluation took.
         checkpoint: where the learner came from, or None.
-        held_out: False if these tasks also occur in training (two-task distributions).
+        held_out: False if the learner's own training distribution contains any of these tasks.
     """
 
     env: str

@@ -87,7 +87,7 @@ def estimate(
     """A statistic, and its 95 % interval over training seeds and tasks, both drawn at random.
 
     With V_t the variance of the cluster bootstrap over tasks (each drawn with all its episodes),
-    V_s that over seeds and V_c that over cells of both, each times n / (n - 1), the interval reaches
+    V_s that over seeds and V_c that over cells of both, each times n / (n - 1), it reaches
 
         sqrt(t_{S-1}^2 max(V_s - V_i, 0) + t_{M-1}^2 V_t)
 

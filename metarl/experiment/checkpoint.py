@@ -85,7 +85,9 @@ def save_checkpoint(
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
+    # copies: safetensors refuses tensors that share memory
+    copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    save_file(copies, path)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:

@@ -88,7 +88,7 @@ class ExperimentConfig(ConfigModel):
     @classmethod
     def _learner_by_name(cls, value: Any) -> Any:
         name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
-        if name is None:
+        if not isinstance(name, str):
             raise ValueError(f"must be a mapping with a 'name', one of: {', '.join(LEARNERS)}")
         if name not in LEARNERS:
             raise ValueError(
@@ -103,7 +103,7 @@ class ExperimentConfig(ConfigModel):
         learner = info.data.get("learner")
         if learner is None:  # refused already
             return ConfigModel()
-        return LEARNERS[learner.name].PolicyConfig.model_validate(value)
+        return LEARNERS[learner.name].PolicyConfig.model_validate({} if value is None else value)
 
     @model_validator(mode="after")
     def _enough_fixed_tasks(self) -> "ExperimentConfig":

@@ -33,6 +33,20 @@ class Transitions(NamedTuple):
     terminated_N: Tensor  # bool, True in the last step of an episode that ended by itself
 
 
+class Acted(NamedTuple):
+    """An actor that made rollouts.
+
+    Attributes:
+        first_state: the learner's state that it was made from.
+        actor: the actor.
+        final_state: its state after the last step.
+    """
+
+    first_state: object
+    actor: object
+    final_state: object
+
+
 @dataclass(frozen=True)
 class Rollouts:
     """E episodes of each of M tasks.
@@ -50,9 +64,8 @@ class Rollouts:
         log_probs_MEH: log-probabilities of the actions at the parameters that sampled them, or
             None where the learner has none.
         extras: what the actor recorded beside its actions, leading axes M, E, H.
-        first_state: the learner's state that acted, where `final_state` is there.
-        final_state: the actor's state after the last step, where every episode took all steps: a
-            cache of what can be made again from `first_state` and these rollouts. None else.
+        acted: who acted, where every episode took all steps: a cache of what can be made again from
+            the state before and these rollouts. None else, and in every changed copy.
     """
 
     obs_MEHO: Tensor
@@ -65,8 +78,17 @@ class Rollouts:
     success_ME: Tensor | None = None
     log_probs_MEH: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
-    first_state: object | None = None
-    final_state: object | None = None
+    acted: Acted | None = field(default=None, init=False, compare=False)
+
+    def __getstate__(self) -> dict[str, object]:
+        """What is pickled: data, not who acted."""
+        return {**self.__dict__, "acted": None}
+
+    def with_actor(self, first_state: object, actor: object, final_state: object) -> "Rollouts":
+        """The same rollouts, and who made them."""
+        copy = replace(self)
+        object.__setattr__(copy, "acted", Acted(first_state, actor, final_state))
+        return copy
 
     @property
     def returns_ME(self) -> Tensor:
@@ -126,15 +148,25 @@ class Rollouts:
         values = {name: getattr(self, name) for name in _TENSORS}
         changed = {name: function(v) for name, v in values.items() if v is not None}
         extras = {name: function(v) for name, v in self.extras.items()}
-        return replace(self, **changed, extras=extras, first_state=None, final_state=None)
+        return replace(self, extras=extras, **changed)  # type: ignore[arg-type]
 
     def task_slice(self, tasks: slice) -> "Rollouts":
         """The rollouts of some tasks."""
         return self.map(lambda tensor: tensor[tasks])
 
+    def with_success(self) -> "Rollouts":
+        """The same rollouts; where no success was reported, there was none."""
+        if self.success_ME is not None:
+            return self
+        return replace(self, success_ME=torch.zeros_like(self.terminated_ME))
+
     @staticmethod
     def concatenate_episodes(parts: "Sequence[Rollouts]") -> "Rollouts":
         """Rollouts of the same tasks, one after the other along the episode axis."""
+        names = parts[0].extras.keys()
+        assert all(part.extras.keys() == names for part in parts), "extras differ between episodes"
+        if any(part.success_ME is not None for part in parts):
+            parts = [part.with_success() for part in parts]
         present = [n for n in _TENSORS if all(getattr(part, n) is not None for part in parts)]
         joined = {n: torch.cat([getattr(part, n) for part in parts], dim=1) for n in present}
         extras = {n: torch.cat([p.extras[n] for p in parts], dim=1) for n in parts[0].extras}

@@ -5,7 +5,7 @@ Shapes: M tasks, E episodes per task, H steps, O observation, A action, N number
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -107,7 +107,7 @@ def collect(
         rollouts = recorder.finish(obs, t + 1)
         if bool((rollouts.lengths_ME == t + 1).all()):
             # else actors went on acting in episodes that had ended
-            rollouts = replace(rollouts, first_state=state, final_state=actor.state)
+            rollouts = rollouts.with_actor(state, actor, actor.state)
     clock.env_steps += rollouts.num_steps
     clock.physics_s += env.physics_s - physics_before
     return rollouts
@@ -137,7 +137,8 @@ class Recorder:
 
     def first_inputs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Previous action, previous reward and first flag at the start of an episode."""
-        return self._actions[:, :, 0], self._rewards[:, :, 0], ~self._later
+        actions, rewards = self._actions[:, :, 0], self._rewards[:, :, 0]
+        return np.zeros_like(actions), np.zeros_like(rewards), ~self._later
 
     def observe(self, t: int, obs: np.ndarray) -> np.ndarray:
         """Record the observations before step t; return them by task and episode."""
@@ -152,6 +153,9 @@ class Recorder:
         self._actions[:, :, t] = self._chosen
         if t == 0:
             self._make_room(step)
+        assert (step.log_probs_ME is None) == (self._log_probs is None) and (
+            step.extras.keys() == self._extras.keys()
+        ), f"an actor records the same in every step, this one something else in step {t}"
         if self._log_probs is not None:
             self._log_probs[:, :, t] = step.log_probs_ME
         for name, values in step.extras.items():
@@ -177,9 +181,10 @@ class Recorder:
         """Record what the step gave; return the inputs of the next action."""
         rewards_ME = np.asarray(rewards, self.dtype).reshape(self._shape)
         self._rewards[:, :, t] = rewards_ME
+        ends = terminated | truncated
         if info:
             self._note(info)
-        ends = terminated | truncated
+            ends = ends | self._diverged.reshape(ends.shape)
         if ends.any():
             ends = ends.reshape(self._shape) & ~self._ended
             self._lengths[ends] = np.where(self._diverged[ends], t, t + 1)
@@ -204,7 +209,7 @@ class Recorder:
         last_obs_MEO = np.array(last_obs, self.dtype).reshape(*self._shape, -1)
         self._obs[:, :, taken:] = last_obs_MEO[:, :, None]
         valid_MEH = np.arange(self._horizon) < self._lengths[..., None]
-        self._rewards *= valid_MEH
+        self._rewards[~valid_MEH] = 0.0
 
         def tensor(array: np.ndarray) -> torch.Tensor:
             return to_tensor(array, self._device)

@@ -13,7 +13,7 @@ from metarl.evaluation.statistics import Estimate
 def adaptation_table(result: EvaluationResult) -> Table:
     """One row per adaptation step; intervals resample tasks, see `evaluation.statistics`."""
     _, num_tasks, episodes = result.returns.shape
-    tasks = "held-out tasks" if result.held_out else "tasks that training also saw"
+    tasks = "held-out tasks" if result.held_out else "tasks that training may have seen"
     table = Table(
         title=f"{result.env}: {num_tasks} {tasks} ({result.split}), {episodes} episodes per step",
         caption="± is a 95 % interval for new tasks of this distribution",

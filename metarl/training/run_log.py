@@ -69,6 +69,8 @@ class _ConsoleLines(KVWriter):
             if returns:
                 values = " -> ".join(f"{returns[key]:.1f}" for key in sorted(returns, key=_step))
                 parts.append(f"{name} {values}")
+        if key_values.get("train/diverged"):
+            parts.append(f"{key_values['train/diverged']:.0f} episodes diverged")
         if key_values.get("train/rejected_because"):
             parts.append(f"step rejected: {key_values['train/rejected_because']}")
         speed, physics = key_values["time/env_steps_per_s"], key_values["time/physics"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metarl.experiment.config import ExperimentConfig
-from metarl.seeding import Purpose
+from metarl.seeding import Purpose, entropy, stream
 from metarl_envs.tasks.batches import Tasks, take
 from metarl_envs.tasks.distributions import TaskDistribution
 
@@ -28,20 +28,20 @@ def _fresh(config: ExperimentConfig, distribution: TaskDistribution) -> TaskSour
     """New tasks in every iteration, numbered within it."""
 
     def source(iteration: int) -> KeyedTasks:
-        path = (config.seed, Purpose.TASKS, iteration)
+        path = entropy((config.seed, Purpose.TASKS, iteration))
         return KeyedTasks(distribution.sample(config.meta_batch, path), range(config.meta_batch))
 
     return source
 
 
 def _fixed(config: ExperimentConfig, distribution: TaskDistribution) -> TaskSource:
-    """Some of the run's tasks, without repetition; each keeps its key."""
-    num, path = config.tasks.num, (config.seed, Purpose.TASKS)
+    """Some of the run's tasks, each key once; a key names the same task in every iteration."""
+    num, path = config.tasks.num, (config.seed, Purpose.FIXED_TASKS)
     assert num is not None
-    tasks = distribution.sample(num, path)
+    tasks = distribution.sample(num, entropy(path))
 
     def source(iteration: int) -> KeyedTasks:
-        generator = np.random.default_rng(np.random.SeedSequence((*path, iteration, 1)))
+        generator = np.random.default_rng(stream((*path, iteration)))
         chosen = np.sort(generator.choice(num, config.meta_batch, replace=False))
         return KeyedTasks(take(tasks, chosen), chosen.tolist())
 

@@ -35,11 +35,11 @@ from metarl.experiment.config import ExperimentConfig, to_yaml
 from metarl.experiment.world import Alone
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import Clock, collect
-from metarl.interaction.threads import num_cpus
+from metarl.interaction.threads import arithmetic_threads, num_cpus
 from metarl.learners.base import Iteration, Metrics
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
-from metarl.seeding import Purpose
+from metarl.seeding import Purpose, entropy
 from metarl.training.progress import describe, make_progress, time_split
 from metarl.training.run_log import RunLog
 from metarl.training.task_sources import make_task_source
@@ -71,8 +71,10 @@ def train(
     Raises:
         UserError: if the config, environment or run folder is not usable.
     """
-    torch.set_num_threads(config.num_threads or num_cpus())
-    with physics_threads(config.num_threads):
+    with (
+        physics_threads(config.num_threads),
+        arithmetic_threads(config.num_threads or num_cpus()),
+    ):
         trainer = _Trainer(config, Path(run_dir), resume, console or Console())
         try:
             return trainer.run()
@@ -96,7 +98,7 @@ class _Trainer:
         self.world = Alone()
         held_out = self.env.task_distribution(config.evaluation.split)
         self.held_out_tasks = held_out.sample(
-            config.evaluation.num_tasks, (config.evaluation.seed, Purpose.TASKS)
+            config.evaluation.num_tasks, entropy((config.evaluation.seed, Purpose.TASKS))
         )
         if checkpoint is None:
             self.learner = build_learner(config, spec)

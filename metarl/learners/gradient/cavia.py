@@ -44,7 +44,7 @@ class CAVIA(ThroughAdaptation):
         return ContextPolicy(make_policy(size, spec.action_size, config, spec.num_actions))
 
     def _adapts(self, policy: Policy) -> Callable[[str], bool]:
-        return lambda name: name == CONTEXT
+        return {CONTEXT}.__contains__
 
     def _start(self, num_tasks: int) -> Params:
         shape = (num_tasks, self._context_size)

@@ -23,6 +23,7 @@ from torch import Tensor
 from metarl.interaction.rollouts import Rollouts
 from metarl.learners.base import Iteration, Setting, World
 from metarl.learners.gradient.base import AdaptedParameters
+from metarl.learners.gradient.inner_loop import everything
 from metarl.learners.gradient.meta_objective import Experience
 from metarl.learners.gradient.terms import SupportStep, SupportTerm
 from metarl.learners.gradient.through_adaptation import ThroughAdaptation, ThroughAdaptationConfig
@@ -61,7 +62,7 @@ class EMAML(ThroughAdaptation):
         super().__init__(config, policy, setting)
 
     def _adapts(self, policy: Policy) -> Callable[[str], bool]:
-        return lambda _: True
+        return everything
 
     def _terms(
         self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]

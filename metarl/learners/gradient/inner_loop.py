@@ -58,6 +58,11 @@ class InnerLoopConfig(InnerConfig):
     """Ignore the second derivative of the objective in the meta-gradient (FOMAML)."""
 
 
+def everything(name: str) -> bool:
+    """Adapts all parameters."""
+    return True
+
+
 class InnerLoop:
     """Surrogate, gradient step, and the rates of the step.
 
@@ -72,7 +77,7 @@ class InnerLoop:
         self,
         policy: Policy,
         config: InnerConfig,
-        adapts: Callable[[str], bool] = lambda _: True,
+        adapts: Callable[[str], bool] = everything,
         first_order: bool = False,
     ) -> None:
         self._policy, self.config, self._adapts = policy, config, adapts

@@ -8,6 +8,7 @@ second derivative (FOMAML), `inner.objective: dice` makes it the unbiased DiCE-M
 from collections.abc import Callable
 from typing import Literal
 
+from metarl.learners.gradient.inner_loop import everything
 from metarl.learners.gradient.through_adaptation import ThroughAdaptation, ThroughAdaptationConfig
 from metarl.policies.policy import Policy
 
@@ -24,4 +25,4 @@ class MAML(ThroughAdaptation):
     Config = MAMLConfig
 
     def _adapts(self, policy: Policy) -> Callable[[str], bool]:
-        return lambda _: True
+        return everything

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from metarl.learners.base import Setting
-from metarl.learners.gradient.inner_loop import STEP_SIZE
+from metarl.learners.gradient.inner_loop import STEP_SIZE, everything
 from metarl.learners.gradient.through_adaptation import ThroughAdaptation, ThroughAdaptationConfig
 from metarl.params import Params
 from metarl.policies.policy import MLPPolicyConfig, Policy
@@ -30,7 +30,7 @@ class MetaSGD(ThroughAdaptation):
         super().__init__(config, policy, setting)
 
     def _adapts(self, policy: Policy) -> Callable[[str], bool]:
-        return lambda _: True
+        return everything
 
     def _initial(self, generator: torch.Generator) -> Params:
         params = self.policy.init(generator)

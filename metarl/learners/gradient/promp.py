@@ -19,6 +19,7 @@ from torch import Tensor
 from metarl.interaction.rollouts import Rollouts
 from metarl.learners.base import Iteration, Setting
 from metarl.learners.gradient.base import AdaptedParameters
+from metarl.learners.gradient.inner_loop import everything
 from metarl.learners.gradient.meta_objective import Experience, MetaObjective
 from metarl.learners.gradient.outer import OuterResult, PPOConfig
 from metarl.learners.gradient.terms import SupportStep, SupportTerm, mean_kl
@@ -63,7 +64,7 @@ class ProMP(ThroughAdaptation):
         self._kl_target = config.kl_target if config.adaptive_kl else None
 
     def _adapts(self, policy: Policy) -> Callable[[str], bool]:
-        return lambda _: True
+        return everything
 
     def _terms(
         self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]

@@ -70,14 +70,18 @@ class Memory:
 
 
 class RememberingActor:
-    """Acts and remembers."""
+    """Acts and remembers.
+
+    Attributes:
+        weights: stands for the learner and the weights it acts with; another object for others.
+    """
 
     def __init__(
-        self, learner: "RL2", choose: RecurrentChooser, state: Memory, device: torch.device
+        self, learner: "RL2", choose: RecurrentChooser, state: Memory, weights: object
     ) -> None:
         self._learner, self._choose, self._state = learner, choose, state
         self._memory: list[np.ndarray] | None = None
-        self._device = device
+        self.weights = weights
 
     def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
         if self._memory is None:
@@ -98,7 +102,7 @@ class RememberingActor:
         if self._memory is None:
             return self._state
         parts = zip(self._state.parts, self._memory, strict=True)
-        return Memory({name: to_tensor(part, self._device) for name, part in parts})
+        return Memory({n: to_tensor(part, self._learner.device) for n, part in parts})
 
 
 class RL2(MetaLearner[Memory]):
@@ -125,7 +129,7 @@ class RL2(MetaLearner[Memory]):
         self.network.initialise(parameter_generator(setting.seed))
         self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
         self._advantages = AdvantageEstimator(config.advantages, value_baseline_seed(setting.seed))
-        self._trial_episodes = config.trial_episodes
+        self._trial_episodes, self._weights = config.trial_episodes, object()
         self.ppo = TrialPPO(self.network, config)
 
     # Acting and adapting
@@ -139,12 +143,13 @@ class RL2(MetaLearner[Memory]):
         return Memory({n: part[0].unflatten(0, (num_tasks, -1)) for n, part in names})
 
     def actor(self, state: Memory) -> RememberingActor:
-        return RememberingActor(self, self.network.chooser(), state, self.device)
+        return RememberingActor(self, self.network.chooser(), state, self._weights)
 
     def adapt(self, state: Memory, rollouts: Rollouts) -> Memory:
-        final = rollouts.final_state
-        if rollouts.first_state is state and isinstance(final, Memory):
-            return final
+        acted = rollouts.acted
+        if acted is not None and acted.first_state is state and self._made(acted.actor):
+            assert isinstance(acted.final_state, Memory)
+            return acted.final_state
         num_tasks, episodes = rollouts.lengths_ME.shape
         start = state.spread(episodes).parts.values()
         inputs_NHF = self.episode_inputs(self.normalizer.rollouts(rollouts)).flatten(0, 1)
@@ -155,6 +160,10 @@ class RL2(MetaLearner[Memory]):
                 rollouts.lengths_ME.flatten(),
             )
         return self._memory(after, num_tasks)
+
+    def _made(self, actor: object) -> bool:
+        """Whether an actor acts with this learner's weights as they are."""
+        return isinstance(actor, RememberingActor) and actor.weights is self._weights
 
     def inputs(
         self,
@@ -183,6 +192,7 @@ class RL2(MetaLearner[Memory]):
         metrics = self.ppo.update(trial, generator, work.world)
         for rollouts in episodes:
             self.normalizer.update(rollouts, work.world.sum_over_tasks)
+        self._weights = object()
         return metrics
 
     def trial(self, episodes: Sequence[Rollouts]) -> dict[str, Tensor]:
@@ -193,7 +203,7 @@ class RL2(MetaLearner[Memory]):
         length = max(1, int(valid.sum(-1).max()))
         joined = {n: torch.cat([getattr(e, n) for e in episodes], dim=2) for n in _PER_STEP}
         packed = {name: _packed(values, order, length) for name, values in joined.items()}
-        dense = replace(episodes[-1], extras={}, **packed)
+        dense = replace(episodes[-1], extras={}, **packed)  # type: ignore[arg-type]
         samples = self._advantages.samples(dense)
         data = {
             "inputs": _packed(inputs, order, length),
@@ -228,6 +238,7 @@ class RL2(MetaLearner[Memory]):
         with torch.no_grad():
             for name, value in self.network.named_parameters():
                 value.copy_(rest[name])
+        self._weights = object()
 
     def training_state(self) -> Params:
         return self.ppo.state()

@@ -65,7 +65,8 @@ class TrialPPO:
             data_TN: "inputs" of the network and "actions", and with a last axis of length one
                 "log_probs", "advantages" and "valid" (0 or 1): shapes (T, N, ...).
             generator: orders the minibatches.
-            world: whose gradients are summed.
+            world: whose gradients are summed, half a minibatch at a time. Each process shuffles its
+                own trials, so that minibatches are others if tasks are shared out otherwise.
         """
         norms, kls = [], []
         with learning_pool() as pool:
@@ -74,7 +75,8 @@ class TrialPPO:
             for _ in range(self.config.epochs):
                 order = torch.randperm(count, generator=generator)
                 for rows in order.tensor_split(min(self.config.minibatches, count)):
-                    norm, kl = self.minibatch(data, rows, pool, world)
+                    on_device = rows.to(data["inputs"].device)
+                    norm, kl = self.minibatch(data, on_device, pool, world)
                     norms.append(norm)
                     kls.append(kl)
         finite = np.isfinite(norms)
