@@ -36,6 +36,7 @@ LIBRARY_ROOMS = {
     "policies": 2,
     "optimization": 2,
     "learners.base": 3,
+    "learners.advantages": 3,
     "interaction": 4,
     # families of learners, whatever their names, are 4 as well
     "learners.references": 5,

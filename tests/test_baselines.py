@@ -1,13 +1,10 @@
-import pytest
 import torch
 
-from metarl.errors import ConfigError
 from metarl.estimators.value_baselines import (
     LinearBaseline,
     MLPBaseline,
     linear_features,
     num_features,
-    require_enough_samples,
 )
 
 M, E, H, O = 2, 6, 20, 3  # noqa: E741
@@ -27,7 +24,6 @@ def in_span(obs: torch.Tensor) -> torch.Tensor:
 
 def test_predicts_zero_before_the_first_fit():
     assert (LinearBaseline().values(observations()) == 0).all()
-    assert (LinearBaseline().last_values(observations()[:, :, 0], VALID.sum(-1)) == 0).all()
 
 
 def test_recovers_targets_in_the_span_of_the_features(float64):
@@ -43,7 +39,7 @@ def test_recovers_targets_in_the_span_of_the_features(float64):
 
 def test_equals_the_ridge_closed_form_per_task(float64):
     obs = observations()
-    returns = torch.randn(M, E, H, generator=torch.Generator().manual_seed(2))
+    returns = noisy(obs)
     baseline = LinearBaseline(0.1)
     baseline.fit(obs, returns, VALID)
     features = linear_features(obs, torch.arange(H)).flatten(1, 2)
@@ -80,14 +76,6 @@ def test_features_clip_observations_at_ten():
     assert features.tolist() == [expected]
 
 
-def test_last_value_continues_the_time_features(float64):
-    obs = observations()
-    baseline = LinearBaseline()
-    baseline.fit(obs, in_span(obs), VALID)
-    last = baseline.last_values(obs[:, :, 5], torch.full((M, E), 5))
-    torch.testing.assert_close(last, baseline.values(obs)[:, :, 5])
-
-
 def test_survives_identical_observations():
     obs = torch.zeros(M, E, H, O)
     baseline = LinearBaseline(0.0)
@@ -95,9 +83,44 @@ def test_survives_identical_observations():
     assert torch.isfinite(baseline.values(obs)).all()
 
 
-def test_too_few_samples_are_refused():
-    with pytest.raises(ConfigError, match="too few for the baseline's 44 features"):
-        require_enough_samples(2, 20, 20)
+def noisy(obs):
+    """Returns that the features explain in part."""
+    noise = torch.randn(obs.shape[:-1], generator=torch.Generator().manual_seed(4))
+    return in_span(obs) + 2.0 * noise
+
+
+def test_too_few_valid_steps_leave_time_alone(float64):
+    """50 episodes of 4 steps and 44 features: the fit would reproduce what it is given."""
+    g = torch.Generator().manual_seed(0)
+    obs = torch.randn(1, 15, 4, 20, generator=g)
+    returns = 10.0 - torch.arange(4.0) + torch.randn(1, 15, 4, generator=g)
+    valid = torch.ones(1, 15, 4, dtype=torch.bool)
+    baseline = LinearBaseline()
+    baseline.fit(obs, returns, valid)
+    assert not baseline.full_M.any()
+    residual = (returns - baseline.values(obs)).var()
+    assert 0.7 < residual < 1.3  # what is left is the noise, not less
+    assert (baseline.weights_MF[:, :-4] == 0).all()
+
+
+def test_valid_steps_decide_not_nominal_ones(float64):
+    obs = torch.randn(M, 30, 40, O, generator=torch.Generator().manual_seed(0))
+    returns = obs[..., 0] - obs[..., 1].square()
+    valid = torch.ones(M, 30, 40, dtype=torch.bool)
+    baseline = LinearBaseline()
+    baseline.fit(obs, returns, valid)
+    assert baseline.full_M.all()
+    valid[0, :, 1:] = False  # 30 valid steps of the first task, all at time 0
+    valid[0, 9:] = False
+    baseline.fit(obs, returns, valid)
+    assert baseline.full_M.tolist() == [False, True]
+
+
+def test_a_single_episode_has_no_baseline():
+    baseline = LinearBaseline()
+    obs = observations()[:, :1]
+    baseline.fit(obs, torch.ones(M, 1, H), VALID[:, :1])
+    assert (baseline.values(obs) == 0).all()
 
 
 def test_mlp_baseline_is_fitted_and_per_task():
@@ -116,4 +139,3 @@ def test_mlp_baseline_is_fitted_and_per_task():
     torch.testing.assert_close(
         alone.values(obs[:1]), baseline.values(obs)[:1], atol=1e-3, rtol=1e-3
     )
-    assert torch.isfinite(baseline.last_values(obs[:, :, -1], torch.full((2, 10), 20))).all()

@@ -12,7 +12,6 @@ from metarl.estimators.returns import discounted_returns
 from metarl.experiment.building import build_learner
 from metarl.experiment.config import parse_config
 from metarl.experiment.world import Alone
-from metarl.learners.memory.trial_ppo import learning_pool
 
 POINT, HOPPER = "metarl/PointNavigation-v0", "metarl/HopperRandParams-v0"
 
@@ -203,8 +202,8 @@ def test_a_piece_starts_from_the_memory_that_acting_had(memory, env_id):
     ppo.config = ppo.config.model_copy(update={"bptt_steps": 7})
     _, data = trial_of(run)
     length, count = data["inputs"].shape[:2]
-    with learning_pool() as pool, torch.no_grad():
-        pieces = ppo.pieces(data, pool)
+    with torch.no_grad():
+        pieces = ppo.pieces(data)
         outputs, _ = ppo.network(pieces["inputs"], list(pieces["memory"].split(1)))
     assert pieces["inputs"].shape[:2] == (7, count * -(-length // 7))
     assert pieces["valid"].sum() == data["valid"].sum()
@@ -241,8 +240,7 @@ def test_a_minibatch_steps_along_the_gradient_of_all_its_pieces(float64):
     rows = torch.tensor([4, 0, 6, 3, 1])
     chosen = {n: v[:, rows] for n, v in data.items()}
     expected = ppo.gradient(chosen, float(chosen["valid"].sum()))
-    with learning_pool() as pool:
-        _, kl = ppo.minibatch(data, rows, pool, Alone())
+    _, kl = ppo.minibatch(data, rows, Alone())
     found = torch.cat([p.grad.reshape(-1) for p in run.learner.network.parameters()])
     torch.testing.assert_close(found, expected[:-1])
     assert kl == pytest.approx(float(expected[-1]))

@@ -46,7 +46,7 @@ def test_train_then_evaluate(tmp_path):
         ("train.py", [POINT, "meta_bach=3"], "did you mean 'meta_batch'?"),
         ("train.py", [POINT, "meta_batch=-3"], "key 'meta_batch' is -3, must be greater than 0"),
         ("train.py", [POINT, "env.id=metarl/PointNav-v0"], "unknown environment"),
-        ("train.py", [POINT, "episodes=1", "horizon=5"], "too few for the baseline"),
+        ("train.py", [POINT, "tasks.kind=fixed", "tasks.num=5"], "tasks.num = 5 must be at least"),
         ("train.py", [POINT, "--resume"], "--resume needs --run-dir"),
         ("evaluate.py", ["nowhere"], "no run or checkpoint folder at nowhere"),
         ("../benchmarks/__main__.py", ["--env", "metarl/Nothing-v0"], "unknown environment"),

@@ -88,7 +88,6 @@ def test_folder_in_use_is_refused(tiny_config, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"episodes": 1, "horizon": 8}, "too few for the baseline's 8 features"),
         ({"env": {"id": "metarl/Nowhere-v0"}}, "unknown environment 'metarl/Nowhere-v0'"),
         ({"env": {"id": "no_module:X-v0"}}, "cannot import the module"),
         ({"env": {"id": "CartPole-v1"}}, "has no set_task"),

@@ -116,7 +116,7 @@ def test_curvature_on_some_states_changes_the_direction_little(float64):
     assert 0.8 < ratio < 1.25
 
 
-def cheetah_objective(curvature_states):
+def cheetah_objective(states):
     run = SmallRun(
         "maml",
         "metarl/HalfCheetahVel-v0",
@@ -136,5 +136,6 @@ def cheetah_objective(curvature_states):
         [run.learner.samples(support)],
         run.learner.samples(query),
         task_chunk=5,
-        curvature_states=curvature_states,
+        query_states=states,
+        support_states=states,
     )

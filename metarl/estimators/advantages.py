@@ -3,9 +3,11 @@
 Shapes: M tasks, E episodes per task, H steps, N states of a task.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, Protocol
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -29,6 +31,10 @@ class AdvantageConfig(ConfigModel):
     baseline: Literal["linear", "mlp"] = "linear"
 
 
+_PER_STEP = ("obs_MEHO", "actions_MEHA", "log_probs_MEH", "advantages_MEH", "weights_MEH")
+_DENSE = 0.9  # share of valid steps above which packing does not pay
+
+
 class HasLogProb(Protocol):
     """Action distributions at states."""
 
@@ -46,6 +52,7 @@ class Samples:
     log_probs_MEH: Tensor
     advantages_MEH: Tensor
     weights_MEH: Tensor
+    full_baseline_M: Tensor  # 1 where the value baseline saw the observations, 0 for time alone
 
     def log_probs_of(self, distribution: HasLogProb) -> Tensor:
         """Log-probabilities of the actions under distributions at the states: shape (M, E, H)."""
@@ -55,11 +62,38 @@ class Samples:
         """The samples of some tasks."""
         return Samples(*(getattr(self, field.name)[tasks] for field in fields(self)))
 
+    @staticmethod
+    def concatenate(parts: "Sequence[Samples]") -> "Samples":
+        """Samples of more tasks."""
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(Samples)]
+        return Samples(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+    def packed(self) -> "Samples":
+        """The valid steps of each task one after the other, as one long episode: E = 1.
+
+        Cost then follows valid steps. Only for objectives that are sums over steps. Returns itself
+        where few steps are invalid.
+        """
+        valid_MN = self.weights_MEH.flatten(1) > 0
+        longest = max(1, int(valid_MN.sum(1).max()))
+        if longest > _DENSE * valid_MN.shape[1]:
+            return self
+        order_MN = (~valid_MN).to(torch.int8).argsort(dim=1, stable=True)[:, :longest]
+
+        def gathered(values: Tensor) -> Tensor:
+            flat = values.flatten(1, 2)
+            index = order_MN.view(*order_MN.shape, *[1] * (flat.dim() - 2))
+            return flat.gather(1, index.expand(*order_MN.shape, *flat.shape[2:])).unsqueeze(1)
+
+        return replace(self, **{name: gathered(getattr(self, name)) for name in _PER_STEP})
+
     def every(self, stride: int) -> "Samples":
         """Every `stride`-th step of each episode, weights rescaled to the same sum."""
         if stride == 1:
             return self
-        kept = Samples(*(getattr(self, field.name)[:, :, ::stride] for field in fields(self)))
+        kept = replace(self, **{n: getattr(self, n)[:, :, ::stride] for n in _PER_STEP})
         total = self.weights_MEH.sum((1, 2), keepdim=True)
         kept_total = kept.weights_MEH.sum((1, 2), keepdim=True).clamp(min=1e-12)
         return replace(kept, weights_MEH=kept.weights_MEH * (total / kept_total))
@@ -86,7 +120,7 @@ class AdvantageEstimator:
         advantages = generalized_advantages(
             rollouts.rewards_MEH,
             baseline.values(rollouts.obs_MEHO),
-            baseline.last_values(rollouts.last_obs_MEO, rollouts.lengths_ME),
+            torch.zeros_like(rollouts.rewards_MEH[..., 0]),
             valid,
             rollouts.terminated_ME,
             config.discount,
@@ -96,7 +130,12 @@ class AdvantageEstimator:
             advantages = normalize(advantages, valid)
         weights = step_weights(valid, rollouts.obs_MEHO.dtype)
         return Samples(
-            rollouts.obs_MEHO, rollouts.actions_MEHA, rollouts.log_probs(), advantages, weights
+            rollouts.obs_MEHO,
+            rollouts.actions_MEHA,
+            rollouts.log_probs(),
+            advantages,
+            weights,
+            baseline.full_M.to(weights.dtype),
         )
 
     def _baseline(self) -> ValueBaseline:

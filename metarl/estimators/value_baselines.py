@@ -5,16 +5,16 @@ Shapes: M tasks, E episodes per task, H steps, O observation, F = 2 O + 4 featur
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from metarl.errors import ConfigError
-
 _CLIP = 10.0
 _TIME_UNIT = 100.0
 _MAX_ATTEMPTS = 5
+_TIME_FEATURES = 4  # t, t^2, t^3, 1: the last ones
 
 
 def num_features(obs_size: int) -> int:
@@ -38,7 +38,11 @@ def linear_features(obs: Tensor, step: Tensor) -> Tensor:
 
 
 class ValueBaseline(Protocol):
-    """Predicts returns from observations, per task."""
+    """Predicts returns from observations, per task.
+
+    It is fitted to returns that stop at the end of an episode, whatever ended it: the value behind
+    the last step is zero, and truncated episodes are not bootstrapped from it.
+    """
 
     def fit(self, obs_MEHO: Tensor, returns_MEH: Tensor, valid_MEH: Tensor) -> None:
         """Fit to the returns of the valid steps of every task."""
@@ -48,31 +52,73 @@ class ValueBaseline(Protocol):
         """V at every step of every episode: shape (M, E, H)."""
         ...
 
-    def last_values(self, last_obs_MEO: Tensor, lengths_ME: Tensor) -> Tensor:
-        """V after the last step of every episode: shape (M, E)."""
+    @property
+    def full_M(self) -> Tensor:
+        """Bool, for which tasks the observations were used: shape (M,)."""
         ...
 
 
 class LinearBaseline:
     """Ridge regression of returns on `linear_features`, one solution per task.
 
-    w = argmin ||Phi w - G||^2 + reg ||w||^2 over the valid steps. Before the first fit every
-    prediction is zero.
+    w = argmin ||Phi w - G||^2 + reg ||w||^2 over the valid steps. All features where that predicts
+    the other half of the episodes better, those of time alone elsewhere: with about as many valid
+    steps as features, a fit would reproduce the returns it is given and leave noise as advantages.
+    A single episode has no other half and gets no baseline. Before the first fit every prediction
+    is zero.
+
+    Attributes:
+        weights_MF: solutions, or None.
+        full_M: bool, which tasks use all features.
     """
 
     def __init__(self, reg: float = 1e-5) -> None:
         self.reg = reg
         self.weights_MF: Tensor | None = None
+        self.full_M = torch.zeros(0, dtype=torch.bool)
 
     def fit(self, obs_MEHO: Tensor, returns_MEH: Tensor, valid_MEH: Tensor) -> None:
-        """Solve for all tasks in one batched call; ill-conditioned ones with a larger `reg`."""
+        """Solve for all tasks in batched calls; ill-conditioned ones with a larger `reg`."""
+        episodes = obs_MEHO.shape[1]
+        halves = [self._normal_equations(obs_MEHO, returns_MEH, valid_MEH, h) for h in (0, 1)]
+        gram_MFF, moment_MF = (first + second for first, second in zip(*halves, strict=True))
+        time = slice(gram_MFF.shape[-1] - _TIME_FEATURES, None)
+        of_time_MF = torch.zeros_like(moment_MF)
+        self.full_M = torch.zeros(len(moment_MF), dtype=torch.bool, device=moment_MF.device)
+        self.weights_MF = of_time_MF
+        if episodes == 1:
+            return
+        of_time_MF[:, time] = self._solve(gram_MFF[:, time, time], moment_MF[:, time])
+        enough_M = valid_MEH.sum((1, 2)) > gram_MFF.shape[-1]
+        if enough_M.any():
+            errors = [self._held_out_error(halves, kept) for kept in (slice(None), time)]
+            self.full_M = enough_M & (errors[0] <= errors[1])
+            full_MF = self._solve(gram_MFF, moment_MF)
+            self.weights_MF = torch.where(self.full_M.unsqueeze(-1), full_MF, of_time_MF)
+
+    def _normal_equations(
+        self, obs_MEHO: Tensor, returns_MEH: Tensor, valid_MEH: Tensor, half: int
+    ) -> tuple[Tensor, Tensor]:
+        """Phi^T Phi and Phi^T G of every second episode, per task, in float64."""
         grams, moments = [], []
         for obs, returns, valid in zip(obs_MEHO, returns_MEH, valid_MEH, strict=True):
-            features = linear_features(obs, _steps(obs)) * valid.unsqueeze(-1)
+            features = linear_features(obs[half::2], _steps(obs)) * valid[half::2].unsqueeze(-1)
             phi_NF = features.flatten(0, 1)
             grams.append(phi_NF.mT @ phi_NF)
-            moments.append(phi_NF.mT @ returns.reshape(-1).double())
-        gram_MFF, moment_MF = torch.stack(grams), torch.stack(moments)
+            moments.append(phi_NF.mT @ returns[half::2].reshape(-1).double())
+        return torch.stack(grams), torch.stack(moments)
+
+    def _held_out_error(self, halves: Sequence[tuple[Tensor, Tensor]], kept: slice) -> Tensor:
+        """Squared error of each half under the other's fit, less that of predicting zero: (M,)."""
+        error_M = torch.zeros(len(halves[0][0]), dtype=torch.float64, device=halves[0][0].device)
+        parts = [(gram[:, kept, kept], moment[:, kept]) for gram, moment in halves]
+        for (gram, moment), other in zip(parts, reversed(parts), strict=True):
+            weights = self._solve(*other)
+            quadratic = torch.einsum("mf,mfg,mg->m", weights, gram, weights)
+            error_M += quadratic - 2.0 * (weights * moment).sum(-1)
+        return error_M
+
+    def _solve(self, gram_MFF: Tensor, moment_MF: Tensor) -> Tensor:
         eye = torch.eye(gram_MFF.shape[-1], dtype=torch.float64, device=gram_MFF.device)
         reg = self.reg
         for _ in range(_MAX_ATTEMPTS):
@@ -80,7 +126,7 @@ class LinearBaseline:
             if not info.any() and torch.isfinite(weights).all():
                 break
             reg *= 10.0
-        self.weights_MF = torch.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0)
+        return torch.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0)
 
     def values(self, obs_MEHO: Tensor) -> Tensor:
         """V at every step of every episode, in the observations' dtype: shape (M, E, H)."""
@@ -91,13 +137,6 @@ class LinearBaseline:
             for obs, weights in zip(obs_MEHO, self.weights_MF, strict=True)
         ]
         return torch.stack(values).to(obs_MEHO.dtype)
-
-    def last_values(self, last_obs_MEO: Tensor, lengths_ME: Tensor) -> Tensor:
-        """V after the last step of every episode: shape (M, E)."""
-        if self.weights_MF is None:
-            return torch.zeros_like(last_obs_MEO[..., 0])
-        features = linear_features(last_obs_MEO, lengths_ME)
-        return torch.einsum("mef,mf->me", features, self.weights_MF).to(last_obs_MEO.dtype)
 
 
 class MLPBaseline:
@@ -140,6 +179,10 @@ class MLPBaseline:
                 optimizer.step()
         self.layers = [(weight.detach(), bias.detach()) for weight, bias in layers]
 
+    @property
+    def full_M(self) -> Tensor:
+        return torch.ones_like(self._mean_M1.squeeze(-1), dtype=torch.bool)
+
     def _initial(self, inputs_MNF: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Glorot-uniform weights, zero biases, the same for every task."""
         generator = torch.Generator().manual_seed(self._seed)
@@ -159,9 +202,6 @@ class MLPBaseline:
         return self._predict(_timed(obs_MEHO, _steps(obs_MEHO)).flatten(1, 2)).view(
             obs_MEHO.shape[:-1]
         )
-
-    def last_values(self, last_obs_MEO: Tensor, lengths_ME: Tensor) -> Tensor:
-        return self._predict(_timed(last_obs_MEO, lengths_ME))
 
     def _predict(self, inputs_MNF: Tensor) -> Tensor:
         if self.layers is None:
@@ -185,17 +225,3 @@ def _timed(obs: Tensor, step: Tensor) -> Tensor:
 
 def _steps(obs_EHO: Tensor) -> Tensor:
     return torch.arange(obs_EHO.shape[-2], device=obs_EHO.device)
-
-
-def require_enough_samples(episodes: int, horizon: int, obs_size: int) -> None:
-    """Refuse sizes at which the linear baseline would fit the returns exactly.
-
-    Raises:
-        ConfigError: if a task has no more steps than the baseline has features.
-    """
-    if episodes * horizon <= num_features(obs_size):
-        raise ConfigError(
-            f"episodes x horizon = {episodes} x {horizon} gives {episodes * horizon} steps per "
-            f"task, too few for the baseline's {num_features(obs_size)} features: "
-            "raise episodes or horizon"
-        )

@@ -150,6 +150,19 @@ class Rollouts:
         extras = {name: function(v) for name, v in self.extras.items()}
         return replace(self, extras=extras, **changed)  # type: ignore[arg-type]
 
+    def cropped(self) -> "Rollouts":
+        """The same rollouts up to the end of the longest episode; at least one step."""
+        longest = max(1, int(self.lengths_ME.max()))
+        if longest == self.valid_MEH.shape[-1]:
+            return self
+        kept = {
+            name: getattr(self, name)[:, :, :longest]
+            for name in _TENSORS
+            if "H" in name.rpartition("_")[2] and getattr(self, name) is not None
+        }
+        extras = {name: values[:, :, :longest] for name, values in self.extras.items()}
+        return replace(self, extras=extras, **kept)
+
     def task_slice(self, tasks: slice) -> "Rollouts":
         """The rollouts of some tasks."""
         return self.map(lambda tensor: tensor[tasks])

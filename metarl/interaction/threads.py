@@ -1,12 +1,27 @@
-"""Threads of arithmetic, shared out between physics and learning."""
+"""Threads of arithmetic, shared out between physics and learning.
 
+Learning uses no team of threads that waits at barriers: while one of them is off the processor, the
+others spin, which on a machine that is not all ours costs nine tenths of the speed. Chunks of tasks
+are work items for a few Python threads instead, each with one torch thread (torch releases the
+interpreter's lock), and results are put together in the order of the tasks: bits do not depend on
+the number of threads.
+"""
+
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
+from typing import TypeVar
 
 import torch
 from threadpoolctl import ThreadpoolController
+
+T = TypeVar("T")
+R = TypeVar("R")
+_cores: ContextVar[int | None] = ContextVar("cores", default=None)
 
 
 @cache
@@ -32,3 +47,34 @@ def arithmetic_threads(count: int) -> Iterator[None]:
 def num_cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """One thread of arithmetic, but for `on_all_cores`, which uses as many as torch had."""
+    token = _cores.set(_cores.get() or torch.get_num_threads())
+    try:
+        with arithmetic_threads(1):
+            yield
+    finally:
+        _cores.reset(token)
+
+
+def on_all_cores(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """The function of every item, in their order; as many at once as torch has threads."""
+    workers = min(_cores.get() or torch.get_num_threads(), len(items))
+    # a single one too: on the main thread kernels may be others, and so the last bits
+    with arithmetic_threads(1), ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, items))
+
+
+def task_chunks(num_tasks: int, size: int) -> list[slice]:
+    """Slices of at most about `size` tasks, an even number of them if there are several.
+
+    They depend on nothing else, so that what is computed chunk by chunk does not either.
+    """
+    count = -(-num_tasks // size)
+    if count > 1:
+        count = min(num_tasks, count + count % 2)
+    bounds = [num_tasks * index // count for index in range(count + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(bounds)]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple, Protocol
 
 import torch
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from metarl.config_model import ConfigModel
@@ -24,8 +24,10 @@ class TRPOConfig(ConfigModel):
     cg_damping: float = Field(1e-5, ge=0.0)
     backtrack_ratio: float = Field(0.8, gt=0.0, lt=1.0)
     max_backtracks: int = Field(15, ge=1)
-    fisher_states: int = Field(10_000, ge=1)
-    """States that curvature products are averaged over, every k-th of each episode; at most all."""
+    fisher_states: PositiveInt = 10_000
+    """Valid query states that the Fisher matrix is averaged over, every k-th; at most all."""
+    hessian_states: PositiveInt = 40_000
+    """Valid support states that the inner step's second derivative is averaged over in it."""
 
 
 class TrustRegionObjective(Protocol):

@@ -17,8 +17,9 @@ from pydantic import PositiveInt, SerializeAsAny
 from torch import Tensor
 
 from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator, Samples
-from metarl.estimators.value_baselines import require_enough_samples
 from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.threads import on_all_cores, single_threaded, task_chunks
+from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, LearnerConfig, MetaLearner, Metrics, Setting
 from metarl.learners.gradient.inner_loop import InnerConfig, InnerLoop
 from metarl.learners.gradient.meta_objective import Experience
@@ -76,7 +77,6 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
         self, config: GradientBasedConfig, policy: MLPPolicyConfig, setting: Setting
     ) -> None:
         super().__init__(config, policy, setting)
-        require_enough_samples(setting.episodes, setting.horizon, setting.spec.obs_size)
         self._task_chunk = config.task_chunk
         self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
         self.advantages = AdvantageEstimator(config.advantages, value_baseline_seed(setting.seed))
@@ -113,20 +113,24 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
         return ReactiveActor(self.inner.chooser(state.params_M), state, self.normalizer)
 
     def adapt(self, state: AdaptedParameters, rollouts: Rollouts) -> AdaptedParameters:
-        return self._adapt(state, self.samples(rollouts))
+        with single_threaded():
+            return self._adapt(state, self.samples(rollouts))
 
     def samples(self, rollouts: Rollouts) -> Samples:
-        """Normalised rollouts with their advantages."""
-        return self.advantages.samples(self.normalizer.rollouts(rollouts))
+        """Normalised rollouts with their advantages; valid steps only where objectives allow it."""
+        samples = all_samples(self.advantages, self.normalizer.rollouts(rollouts.cropped()))
+        return samples.packed() if self.inner.separable else samples
 
     def _adapt(self, state: AdaptedParameters, samples: Samples) -> AdaptedParameters:
-        adapted = {name: torch.empty_like(value) for name, value in state.params_M.items()}
         index = int(state.steps_M[0])
-        for first in range(0, samples.obs_MEHO.shape[0], self._task_chunk):
-            chunk = slice(first, first + self._task_chunk)
+
+        def step(chunk: slice) -> Params:
             params = task_slice(state.params_M, chunk)
-            for name, value in self.inner.step(params, samples.task_slice(chunk), index).items():
-                adapted[name][chunk] = value
+            return self.inner.step(params, samples.task_slice(chunk), index)
+
+        chunks = task_chunks(len(state.steps_M), self._task_chunk)
+        parts = on_all_cores(step, chunks)
+        adapted = {name: torch.cat([part[name] for part in parts]) for name in state.params_M}
         return AdaptedParameters(adapted, state.steps_M + 1)
 
     # Meta-training
@@ -137,6 +141,10 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
         """Adaptation steps in an iteration of training."""
 
     def iterate(self, work: Iteration[AdaptedParameters]) -> Metrics:
+        with single_threaded():
+            return self._iterate(work)
+
+    def _iterate(self, work: Iteration[AdaptedParameters]) -> Metrics:
         state = self.begin(len(work.keys), self.setting.episodes)
         adapted, supports, phases = [state.params_M], list[Samples](), list[Rollouts]()
         for _ in range(self.training_steps):

@@ -9,16 +9,16 @@ theta and F_i the Fisher matrix of the adapted policy. Terms on support rollouts
 Shapes: M tasks, E episodes per task, H steps, N = E H, P meta-parameters.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, starmap
 
 import torch
 from torch import Tensor
 
 from metarl.estimators.advantages import Samples
 from metarl.estimators.objectives import Objective, clipped_ratio, likelihood_ratio
+from metarl.interaction.threads import on_all_cores, task_chunks
 from metarl.learners.base import World
 from metarl.learners.gradient.inner_loop import InnerLoop
 from metarl.learners.gradient.jacobian import StepJacobian
@@ -48,12 +48,14 @@ class ObjectiveConfig:
 
     Attributes:
         task_chunk: tasks to differentiate together; bounds memory, changes nothing else.
-        curvature_states: number of states that curvature products are averaged over; None for all.
+        query_states: valid query states that curvature products are averaged over; None for all.
+        support_states: valid support states in the same products.
         entropy_bonus: weight of the adapted policies' mean entropy on query states.
     """
 
     task_chunk: int
-    curvature_states: int | None = None
+    query_states: int | None = None
+    support_states: int | None = None
     entropy_bonus: float = 0.0
 
 
@@ -84,8 +86,6 @@ class MetaObjective:
         self._config, self._world, self._meta_batch = config, world, meta_batch
         self._terms = terms
         self._num_tasks = experience.query.obs_MEHO.shape[0]
-        num_states = experience.query.weights_MEH.numel()
-        self._stride = max(1, num_states // (config.curvature_states or num_states))
         self._curvature: list[_ChunkCurvature] | None = None
         self._sampling: dict[int, Distribution] = {}  # on query states, by a chunk's first task
 
@@ -98,7 +98,7 @@ class MetaObjective:
         """
         surrogate = likelihood_ratio if clip is None else partial(clipped_ratio, clip=clip)
         return self._mean_over_tasks(
-            [self._chunk_gradient(theta, chunk, surrogate) for chunk in self._chunks()]
+            on_all_cores(lambda c: self._chunk_gradient(theta, c, surrogate), self._chunks())
         )
 
     def _chunk_gradient(self, theta: Params | None, chunk: slice, surrogate: Objective) -> Tensor:
@@ -116,24 +116,29 @@ class MetaObjective:
 
     def fisher_product(self, vector: Tensor) -> Tensor:
         """mean_i J_i^T F_i J_i times a float64 vector."""
-        chunks = list(self._chunks(self._stride if self.inner.separable else 1))
         if self._curvature is None:
-            self._curvature = [self._chunk_curvature(chunk) for chunk in chunks]
+            supports = [self._thinned(s, self._config.support_states) for s in self._separable()]
+            supports = supports or list(self.experience.supports)
+            query = self._thinned(self.experience.query, self._config.query_states)
+            self._curvature = on_all_cores(
+                lambda chunk: self._chunk_curvature(chunk, supports, query), self._chunks()
+            )
         direction, start = unflatten(vector, self.theta), self.experience.adapted[0]
-        return self._mean_over_tasks(
-            [
-                self._flat(curvature.product(self._with_context(direction, start, chunk)))
-                for curvature, chunk in zip(self._curvature, chunks, strict=True)
-            ]
-        )
+        curvatures = list(zip(self._curvature, self._chunks(), strict=True))
+
+        def product(part: tuple[_ChunkCurvature, slice]) -> Tensor:
+            curvature, chunk = part
+            return self._flat(curvature.product(self._with_context(direction, start, chunk)))
+
+        return self._mean_over_tasks(on_all_cores(product, curvatures))
 
     def evaluate(self, theta: Params) -> tuple[float, float]:
         """The objective and C at `theta`, with the adaptation made again from there."""
-        with torch.no_grad():
-            values_M2 = [self._chunk_values(theta, chunk) for chunk in self._chunks()]
+        values_M2 = on_all_cores(lambda chunk: self._chunk_values(theta, chunk), self._chunks())
         value, divergence = self._mean_over_tasks(values_M2).tolist()
         return value, divergence
 
+    @torch.no_grad()
     def _chunk_values(self, theta: Params, chunk: slice) -> Tensor:
         """Objective and KL of each task: shape (M, 2)."""
         path, query = self._path(theta, chunk), self.experience.query.task_slice(chunk)
@@ -153,19 +158,20 @@ class MetaObjective:
         """Mean KL between the policies that collected support rollouts and those at `theta`."""
         if not self.experience.supports:
             return 0.0
-        means_M1 = []
-        with torch.no_grad():
-            for chunk in self._chunks():
-                path = self._path(theta, chunk)
-                kls_M = [
-                    mean_kl(step.sampler(), step.policy, step.samples)
-                    for step in (
-                        self._support_step(path[index], support.task_slice(chunk), index, chunk)
-                        for index, support in enumerate(self.experience.supports)
-                    )
-                ]
-                means_M1.append(torch.stack(kls_M, dim=1).mean(1, keepdim=True))
-        return float(self._mean_over_tasks(means_M1))
+        return float(
+            self._mean_over_tasks(
+                on_all_cores(lambda chunk: self._chunk_support_kl(theta, chunk), self._chunks())
+            )
+        )
+
+    @torch.no_grad()
+    def _chunk_support_kl(self, theta: Params, chunk: slice) -> Tensor:
+        """Mean over adaptation steps, for each task: shape (M, 1)."""
+        path, kls_M = self._path(theta, chunk), []
+        for index, support in enumerate(self.experience.supports):
+            step = self._support_step(path[index], support.task_slice(chunk), index, chunk)
+            kls_M.append(mean_kl(step.sampler(), step.policy, step.samples))
+        return torch.stack(kls_M, dim=1).mean(1, keepdim=True)
 
     # Parts
 
@@ -236,27 +242,31 @@ class MetaObjective:
     def _distribution(self, params_M: Params, samples: Samples) -> Distribution:
         return self.inner.policy(params_M, samples.obs_MEHO.flatten(1, 2))
 
-    def _chunks(self, stride: int = 1) -> Iterator[slice]:
-        """Slices of tasks; about as many states in each if only every `stride`-th is used."""
-        count = -(-self._num_tasks // self._config.task_chunk)
-        if stride > 1:
-            count = max(1, round(self._num_tasks / (self._config.task_chunk * stride)))
-        bounds = [self._num_tasks * index // count for index in range(count + 1)]
-        return starmap(slice, pairwise(bounds))
+    def _chunks(self) -> list[slice]:
+        return task_chunks(self._num_tasks, self._config.task_chunk)
 
-    def _chunk_curvature(self, chunk: slice) -> "_ChunkCurvature":
-        stride, adapted = self._stride if self.inner.separable else 1, self.experience.adapted
+    def _separable(self) -> Sequence[Samples]:
+        """Support samples of which steps may be left out."""
+        return self.experience.supports if self.inner.separable else ()
+
+    def _thinned(self, samples: Samples, states: int | None) -> Samples:
+        """Every k-th step, so that about `states` valid ones of all processes remain."""
+        valid_M1 = (samples.weights_MEH > 0).sum((1, 2)).unsqueeze(-1)
+        total = int(self._world.sum_over_tasks(valid_M1))
+        return samples.every(max(1, total // (states or max(1, total))))
+
+    def _chunk_curvature(
+        self, chunk: slice, supports: Sequence[Samples], query: Samples
+    ) -> "_ChunkCurvature":
+        adapted = self.experience.adapted
         jacobians = [
             StepJacobian(
-                self.inner,
-                task_slice(adapted[index], chunk),
-                support.task_slice(chunk).every(stride),
-                index,
+                self.inner, task_slice(adapted[index], chunk), support.task_slice(chunk), index
             )
-            for index, support in enumerate(self.experience.supports)
+            for index, support in enumerate(supports)
         ]
-        query = self.experience.query.task_slice(chunk).every(self._stride)
-        return _ChunkCurvature(self.inner, jacobians, task_slice(adapted[-1], chunk), query)
+        params_M = task_slice(adapted[-1], chunk)
+        return _ChunkCurvature(self.inner, jacobians, params_M, query.task_slice(chunk))
 
 
 class _ChunkCurvature:

@@ -57,10 +57,12 @@ class OuterOptimizer(ABC):
     """Improves a meta-objective from theta_old.
 
     Attributes:
-        curvature_states: states that curvature products are averaged over; None if it takes none.
+        query_states: query states that curvature products are averaged over; None for all.
+        support_states: support states in the same products.
     """
 
-    curvature_states: int | None = None
+    query_states: int | None = None
+    support_states: int | None = None
 
     @abstractmethod
     def update(self, objective: MetaObjective, theta: Params) -> OuterResult:
@@ -78,7 +80,8 @@ class TRPO(OuterOptimizer):
     """A trust region step, see `optimization.trust_region`."""
 
     def __init__(self, config: TRPOConfig) -> None:
-        self.config, self.curvature_states = config, config.fisher_states
+        self.config = config
+        self.query_states, self.support_states = config.fisher_states, config.hessian_states
 
     def update(self, objective: MetaObjective, theta: Params) -> OuterResult:
         result = trust_region_step(objective, theta, self.config)

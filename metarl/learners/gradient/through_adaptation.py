@@ -57,7 +57,10 @@ class OuterObjectiveLearner(GradientBasedLearner):
     ) -> None:
         self.outer = make_outer(config.outer)
         self._objective_config = ObjectiveConfig(
-            config.task_chunk, self.outer.curvature_states, config.entropy_bonus
+            config.task_chunk,
+            self.outer.query_states,
+            self.outer.support_states,
+            config.entropy_bonus,
         )
         super().__init__(config, policy, setting)
 

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from metarl.errors import ConfigError
 from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
-from metarl.estimators.value_baselines import require_enough_samples
 from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.threads import single_threaded
+from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
 from metarl.learners.memory.trial_ppo import TrialPPO, TrialPPOConfig
 from metarl.params import Params
@@ -121,7 +122,6 @@ class RL2(MetaLearner[Memory]):
                 f"learner.bptt_steps = {config.bptt_steps} does not divide the trial's "
                 f"{config.trial_episodes} x {setting.horizon} = {length} steps"
             )
-        require_enough_samples(setting.episodes, length, setting.spec.obs_size)
         # torch fills new modules from its global generator before `initialise` does
         with torch.random.fork_rng(devices=[]):
             network = RecurrentNetwork(config.memory, config.hidden_size, policy, setting.spec)
@@ -182,6 +182,10 @@ class RL2(MetaLearner[Memory]):
     # Meta-training
 
     def iterate(self, work: Iteration[Memory]) -> Metrics:
+        with single_threaded():
+            return self._iterate(work)
+
+    def _iterate(self, work: Iteration[Memory]) -> Metrics:
         state = self.begin(len(work.keys), self.setting.episodes)
         episodes = list[Rollouts]()
         for _ in range(self._trial_episodes):
@@ -204,7 +208,7 @@ class RL2(MetaLearner[Memory]):
         joined = {n: torch.cat([getattr(e, n) for e in episodes], dim=2) for n in _PER_STEP}
         packed = {name: _packed(values, order, length) for name, values in joined.items()}
         dense = replace(episodes[-1], extras={}, **packed)  # type: ignore[arg-type]
-        samples = self._advantages.samples(dense)
+        samples = all_samples(self._advantages, dense)
         data = {
             "inputs": _packed(inputs, order, length),
             "actions": samples.actions_MEHA,

@@ -6,9 +6,7 @@ in place of many short ones.
 Shapes: T steps of a trial, N trials.
 """
 
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -16,7 +14,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from metarl.estimators.objectives import clipped_gains
-from metarl.interaction.threads import arithmetic_threads
+from metarl.interaction.threads import on_all_cores
 from metarl.learners.base import LearnerConfig, Metrics, World
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import Params, flatten, unflatten
@@ -69,16 +67,14 @@ class TrialPPO:
                 own trials, so that minibatches are others if tasks are shared out otherwise.
         """
         norms, kls = [], []
-        with learning_pool() as pool:
-            data = self.pieces(data_TN, pool)
-            count = data["inputs"].shape[1]
-            for _ in range(self.config.epochs):
-                order = torch.randperm(count, generator=generator)
-                for rows in order.tensor_split(min(self.config.minibatches, count)):
-                    on_device = rows.to(data["inputs"].device)
-                    norm, kl = self.minibatch(data, on_device, pool, world)
-                    norms.append(norm)
-                    kls.append(kl)
+        data = self.pieces(data_TN)
+        count = data["inputs"].shape[1]
+        for _ in range(self.config.epochs):
+            order = torch.randperm(count, generator=generator)
+            for rows in order.tensor_split(min(self.config.minibatches, count)):
+                norm, kl = self.minibatch(data, rows.to(data["inputs"].device), world)
+                norms.append(norm)
+                kls.append(kl)
         finite = np.isfinite(norms)
         return {
             "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
@@ -86,7 +82,7 @@ class TrialPPO:
             "train/kl": kls[-1],
         }
 
-    def pieces(self, data_TN: dict[str, Tensor], pool: ThreadPoolExecutor) -> dict[str, Tensor]:
+    def pieces(self, data_TN: dict[str, Tensor]) -> dict[str, Tensor]:
         """Trials cut into pieces of `bptt_steps`, side by side, each with its first memory.
 
         Shapes (steps of a piece, pieces of all trials, ...), and (parts, pieces, hidden) for
@@ -112,12 +108,10 @@ class TrialPPO:
             return torch.stack(starts, dim=1)
 
         halves = torch.arange(count).tensor_split(min(_SLICES, count))
-        memory = torch.cat(list(pool.map(memories, halves)), dim=2).flatten(1, 2)
+        memory = torch.cat(on_all_cores(memories, halves), dim=2).flatten(1, 2)
         return {"memory": memory} | {name: cut(values) for name, values in data_TN.items()}
 
-    def minibatch(
-        self, data: dict[str, Tensor], rows: Tensor, pool: ThreadPoolExecutor, world: World
-    ) -> tuple[float, float]:
+    def minibatch(self, data: dict[str, Tensor], rows: Tensor, world: World) -> tuple[float, float]:
         """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
         own = data["valid"].index_select(1, rows).sum().view(1, 1)
         total = float(world.sum_over_tasks(own).clamp(min=1.0))
@@ -125,7 +119,7 @@ class TrialPPO:
         def differentiate(part: Tensor) -> Tensor:
             return self.gradient({n: v.index_select(1, part) for n, v in data.items()}, total)
 
-        shares = list(pool.map(differentiate, rows.tensor_split(min(_SLICES, len(rows)))))
+        shares = on_all_cores(differentiate, rows.tensor_split(min(_SLICES, len(rows))))
         summed = world.sum_over_tasks(torch.stack(shares))
         parameters = dict(self.network.named_parameters())
         for name, gradient in unflatten(summed[:-1], parameters).items():
@@ -163,12 +157,3 @@ class TrialPPO:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state` gave."""
         load_optimizer(self._optimizer, state)
-
-
-@contextmanager
-def learning_pool() -> Iterator[ThreadPoolExecutor]:
-    """A thread per slice, between which torch's threads are shared out."""
-    threads = torch.get_num_threads()
-    workers = ThreadPoolExecutor(min(threads, _SLICES))
-    with arithmetic_threads(max(1, threads // _SLICES)), workers as pool:
-        yield pool
