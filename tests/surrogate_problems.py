@@ -61,6 +61,7 @@ def tabular_batch(mdps, thetas_M):
         weights_MEH=torch.stack([m.probabilities(t) for m, t in zip(mdps, thetas_M, strict=True)])
         .unsqueeze(-1)
         .expand(-1, -1, HORIZON),
+        scale_M=torch.ones(len(mdps)),
         full_baseline_M=torch.ones(len(mdps)),
     )
 
@@ -120,6 +121,7 @@ def bandit_objective(mu, goal, config):
             (-((actions - goal) ** 2)).view(shape),
             weights_E.view(shape),
             torch.ones(1),
+            torch.ones(1),
         )
 
     theta = {"mean": torch.tensor([mu])}
@@ -151,6 +153,7 @@ def neural_objective(steps=1, objective="likelihood_ratio", first_order=False, *
             distribution.log_prob(actions).view(M, E, H),
             torch.randn(M, E, H, generator=g),
             torch.full((M, E, H), 1.0 / (E * H)),
+            torch.ones(M),
             torch.ones(M),
         )
         supports.append(batch)

@@ -105,7 +105,8 @@ def test_what_comes_after_the_end_does_not_matter():
 def test_normalized_advantages_have_unit_standard_deviation_per_task(float64):
     advantages = 7.0 * torch.randn(3, 2, H, generator=torch.Generator().manual_seed(2)) + 5.0
     valid = mask(H, 2).expand(3, -1, -1)
-    normalized = normalize(advantages, valid)
+    normalized, scale = normalize(advantages, valid)
+    assert scale.shape == (3,)
     for task in range(3):
         values = normalized[task][valid[task]].numpy()
         assert abs(values.mean()) < 1e-12

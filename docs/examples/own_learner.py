@@ -56,11 +56,11 @@ class Elite(GradientBasedLearner):
     def training_steps(self):
         return self.config.inner.steps
 
-    def _update(self, experience, query, work):
-        adapted_MP = flatten_tasks(experience.adapted[-1])
+    def _update(self, states, supports, work):
+        adapted_MP = flatten_tasks(states[-1].params_M)
         mean = work.world.sum_over_tasks(adapted_MP) / work.meta_batch
-        start, size = flatten(self.meta_parameters), self.config.outer_step_size
-        theta = unflatten(start + size * (mean - start), self.meta_parameters)
+        start, size = flatten(self.theta), self.config.outer_step_size
+        theta = unflatten(start + size * (mean - start), self.theta)
         return OuterResult(theta, {"train/moved": float((mean - start).norm())})
 
 

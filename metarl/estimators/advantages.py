@@ -52,7 +52,13 @@ class Samples:
     log_probs_MEH: Tensor
     advantages_MEH: Tensor
     weights_MEH: Tensor
+    scale_M: Tensor  # what the advantages were divided by
     full_baseline_M: Tensor  # 1 where the value baseline saw the observations, 0 for time alone
+
+    @property
+    def states(self) -> int:
+        """Steps per task, padding included."""
+        return self.weights_MEH[0].numel()
 
     def log_probs_of(self, distribution: HasLogProb) -> Tensor:
         """Log-probabilities of the actions under distributions at the states: shape (M, E, H)."""
@@ -126,8 +132,9 @@ class AdvantageEstimator:
             config.discount,
             config.gae_lambda,
         )
+        scale_M = torch.ones_like(advantages[:, 0, 0])
         if config.normalize:
-            advantages = normalize(advantages, valid)
+            advantages, scale_M = normalize(advantages, valid)
         weights = step_weights(valid, rollouts.obs_MEHO.dtype)
         return Samples(
             rollouts.obs_MEHO,
@@ -135,6 +142,7 @@ class AdvantageEstimator:
             rollouts.log_probs(),
             advantages,
             weights,
+            scale_M,
             baseline.full_M.to(weights.dtype),
         )
 

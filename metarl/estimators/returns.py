@@ -53,14 +53,19 @@ def generalized_advantages(
     return discounted_returns(deltas, valid_MEH, discount * gae_lambda)
 
 
-def normalize(advantages_MEH: Tensor, valid_MEH: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 over the valid steps of each task; zero elsewhere."""
+def normalize(advantages_MEH: Tensor, valid_MEH: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean 0 and standard deviation 1 over the valid steps of each task; zero elsewhere.
+
+    Returns:
+        The advantages (M, E, H), and what they were divided by (M,).
+    """
     valid = valid_MEH.to(advantages_MEH.dtype)
     count_M = valid.sum((1, 2), keepdim=True).clamp(min=1.0)
     mean = (advantages_MEH * valid).sum((1, 2), keepdim=True) / count_M
     centred = (advantages_MEH - mean) * valid
     std = (centred.square().sum((1, 2), keepdim=True) / count_M).sqrt()
-    return centred / (std + 1e-8)
+    scale = std + 1e-8
+    return centred / scale, scale[:, 0, 0]
 
 
 def step_weights(valid_MEH: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

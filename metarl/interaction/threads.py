@@ -19,6 +19,7 @@ from typing import TypeVar
 import torch
 from threadpoolctl import ThreadpoolController
 
+_FEWEST_STATES = 4000  # of a chunk
 T = TypeVar("T")
 R = TypeVar("R")
 _cores: ContextVar[int | None] = ContextVar("cores", default=None)
@@ -68,11 +69,15 @@ def on_all_cores(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         return list(pool.map(function, items))
 
 
-def task_chunks(num_tasks: int, size: int) -> list[slice]:
-    """Slices of at most about `size` tasks, an even number of them if there are several.
+def task_chunks(num_tasks: int, size: int, states: int | None = None) -> list[slice]:
+    """Slices of about `size` tasks, an even number of them if there are several.
 
-    They depend on nothing else, so that what is computed chunk by chunk does not either.
+    With few states per task, `size` grows: a chunk of less than some thousand states costs its
+    calls, not its arithmetic. The slices depend on nothing else, so that what is computed chunk by
+    chunk does not either.
     """
+    if states is not None:
+        size = max(size, min(-(-_FEWEST_STATES // states), -(-num_tasks // 2)))
     count = -(-num_tasks // size)
     if count > 1:
         count = min(num_tasks, count + count % 2)

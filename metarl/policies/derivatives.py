@@ -98,19 +98,24 @@ class AutogradDerivatives:
     """Any policy that autograd can differentiate twice."""
 
     def __init__(self, policy: Policy, params_M: Params, obs_MNO: Tensor) -> None:
-        # forward derivatives refuse tensors that share memory, such as tiled ones
-        dense = {name: value.contiguous() for name, value in params_M.items()}
-        self._leaves = detach(dense, requires_grad=True)
-        self._parameters_of = lambda params: policy(params, obs_MNO).parameters
+        self._leaves = detach(params_M, requires_grad=True)
         with torch.enable_grad():
             distribution = policy(self._leaves, obs_MNO)
         self._parameters = distribution.parameters
         self.distribution = type(distribution)(*(part.detach() for part in self._parameters))
 
     def jvp(self, tangent_M: Mapping[str, Tensor]) -> Parts:
-        tangent = {name: tangent_M[name] for name in self._leaves}
-        pushed: Parts = torch.func.jvp(self._parameters_of, (detach(self._leaves),), (tangent,))[1]
-        return pushed
+        # derivative of J^T u in u: forward differentiation has one state for all threads
+        with torch.enable_grad():
+            dummies = tuple(torch.zeros_like(p, requires_grad=True) for p in self._parameters)
+            graph = self._derivative(self._parameters, dummies, create_graph=True)
+            linear = {name: value for name, value in graph.items() if value.requires_grad}
+            if not linear:
+                return tuple(torch.zeros_like(part) for part in self._parameters)
+            along = [tangent_M[name] for name in linear]
+            return torch.autograd.grad(
+                list(linear.values()), dummies, along, allow_unused=True, materialize_grads=True
+            )
 
     def vjp(self, cotangents: Parts) -> tuple[Params, Params]:
         graph = self._derivative(self._parameters, cotangents, create_graph=True)

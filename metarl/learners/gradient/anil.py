@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from metarl.errors import ConfigError
+from metarl.learners.gradient.inner_loop import InnerLoopConfig
 from metarl.learners.gradient.through_adaptation import ThroughAdaptation, ThroughAdaptationConfig
 from metarl.policies.policy import Policy
 
@@ -15,6 +16,7 @@ class ANILConfig(ThroughAdaptationConfig):
     """MAML that adapts the head only."""
 
     name: Literal["anil"] = "anil"
+    inner: InnerLoopConfig = InnerLoopConfig()
 
 
 class ANIL(ThroughAdaptation):

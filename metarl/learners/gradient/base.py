@@ -8,8 +8,8 @@ Shapes: M tasks, E episodes.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from metarl.interaction.threads import on_all_cores, single_threaded, task_chunk
 from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, LearnerConfig, MetaLearner, Metrics, Setting
 from metarl.learners.gradient.inner_loop import InnerConfig, InnerLoop
-from metarl.learners.gradient.meta_objective import Experience
 from metarl.learners.gradient.outer import OuterResult
 from metarl.params import Params, all_finite, task_slice, tile
 from metarl.policies.actors import ActionStep, Chooser, Percept
@@ -128,7 +127,7 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
             params = task_slice(state.params_M, chunk)
             return self.inner.step(params, samples.task_slice(chunk), index)
 
-        chunks = task_chunks(len(state.steps_M), self._task_chunk)
+        chunks = task_chunks(len(state.steps_M), self._task_chunk, samples.states)
         parts = on_all_cores(step, chunks)
         adapted = {name: torch.cat([part[name] for part in parts]) for name in state.params_M}
         return AdaptedParameters(adapted, state.steps_M + 1)
@@ -145,16 +144,17 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
             return self._iterate(work)
 
     def _iterate(self, work: Iteration[AdaptedParameters]) -> Metrics:
-        state = self.begin(len(work.keys), self.setting.episodes)
-        adapted, supports, phases = [state.params_M], list[Samples](), list[Rollouts]()
-        for _ in range(self.training_steps):
+        states, supports = [self.begin(len(work.keys), self.setting.episodes)], list[Samples]()
+        phases = list[Rollouts]()
+
+        def collect(state: AdaptedParameters) -> Rollouts:
             phases.append(work.collect(state))
-            supports.append(self.samples(phases[-1]))
-            state = self._adapt(state, supports[-1])
-            adapted.append(state.params_M)
-        phases.append(work.collect(state))
-        experience = Experience(adapted, supports, self.samples(phases[-1]))
-        result = self._update(experience, phases[-1], work)
+            return phases[-1]
+
+        for _ in range(self.training_steps):
+            supports.append(self.samples(collect(states[-1])))
+            states.append(self._adapt(states[-1], supports[-1]))
+        result = self._update(states, supports, replace(work, collect=collect))
         assert all_finite(result.theta)
         self._theta = result.theta
         for rollouts in phases:
@@ -166,9 +166,23 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
 
     @abstractmethod
     def _update(
-        self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]
+        self,
+        states: Sequence[AdaptedParameters],
+        supports: Sequence[Samples],
+        work: Iteration[AdaptedParameters],
     ) -> OuterResult:
-        """New meta-parameters from an iteration's rollouts."""
+        """New meta-parameters.
+
+        Args:
+            states: before each adaptation step and after the last.
+            supports: what each adaptation step was made from.
+            work: collects query rollouts, if the method has any.
+        """
+
+    @property
+    def theta(self) -> Params:
+        """The meta-parameters without the normaliser's statistics."""
+        return dict(self._theta)
 
     @property
     def meta_parameters(self) -> Params:

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 
 from metarl.learners.base import Setting
+from metarl.learners.gradient.inner_loop import InnerLoopConfig
 from metarl.learners.gradient.through_adaptation import ThroughAdaptation, ThroughAdaptationConfig
 from metarl.params import Params
 from metarl.policies.policy import (
@@ -26,6 +27,7 @@ class CAVIAConfig(ThroughAdaptationConfig):
     """MAML that adapts context parameters only."""
 
     name: Literal["cavia"] = "cavia"
+    inner: InnerLoopConfig = InnerLoopConfig()
     context_size: int = Field(5, ge=1)
 
 

@@ -7,9 +7,12 @@ With J_i the return after adaptation, the gradient gains (arXiv 1803.01118, eq. 
 
 The log-probability is the sum over all steps of all support rollouts; rollouts of later inner
 steps depend on theta through the adaptation before them, and their gradient is taken through it.
-b_i is the mean return of the other tasks, which does not depend on task i's rollouts. The outer
-surrogate is a mean over steps of normalised advantages, that is the return's gradient divided by
-the episode length and the advantages' scale; the term is divided alike.
+The inner step must then be the gradient of the score function: the likelihood ratio's second
+derivative counts a part of the sampling already. b_i is the mean return of the other tasks, which
+does not depend on task i's rollouts. The outer surrogate of a task is a mean over steps of its
+advantages, divided by their standard deviation where they are normalised: the return's gradient
+divided by the mean length of its episodes and that deviation. The term is divided alike, task by
+task.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +26,7 @@ from torch import Tensor
 from metarl.interaction.rollouts import Rollouts
 from metarl.learners.base import Iteration, Setting, World
 from metarl.learners.gradient.base import AdaptedParameters
-from metarl.learners.gradient.inner_loop import everything
+from metarl.learners.gradient.inner_loop import ScoreStepsConfig, everything
 from metarl.learners.gradient.meta_objective import Experience
 from metarl.learners.gradient.terms import SupportStep, SupportTerm
 from metarl.learners.gradient.through_adaptation import ThroughAdaptation, ThroughAdaptationConfig
@@ -34,6 +37,7 @@ class EMAMLConfig(ThroughAdaptationConfig):
     """E-MAML; the inner objective is the score function, right for sampled inner gradients."""
 
     name: Literal["emaml"] = "emaml"
+    inner: ScoreStepsConfig = ScoreStepsConfig()
     sampling_weight: NonNegativeFloat = 1.0
     """Factor on the sampling term; 1 is the exact gradient, 0 is MAML."""
 
@@ -69,26 +73,22 @@ class EMAML(ThroughAdaptation):
     ) -> Sequence[SupportTerm]:
         if self._sampling_weight == 0.0 or not experience.supports:
             return []
-        return [SamplingTerm(self._sampling_weight * sampling_weights(query, work.world))]
+        weights_M = sampling_weights(query, experience.query.scale_M, work.world)
+        return [SamplingTerm(self._sampling_weight * weights_M)]
 
 
-def sampling_weights(query: Rollouts, world: World) -> Tensor:
-    """(J_i - b_i) / (length * scale) of every task: shape (M,); zero for a single task.
+def sampling_weights(query: Rollouts, scale_M: Tensor, world: World) -> Tensor:
+    """(J_i - b_i) / (length_i * scale_i) of every task: shape (M,); zero for a single task.
 
     Args:
         query: rollouts of this process's tasks.
-        world: whose tasks all enter b_i, length and scale.
+        scale_M: what their advantages were divided by.
+        world: whose tasks all enter b_i.
     """
     returns_M = query.returns_ME.mean(1)
-    rows_M3 = torch.stack(
-        [returns_M, query.lengths_ME.to(returns_M).mean(1), query.returns_ME.std(1, correction=0)],
-        dim=1,
-    )
-    all_returns, all_lengths, all_stds = world.gather(rows_M3).unbind(1)
-    num_tasks = len(all_returns)
-    if num_tasks == 1:
+    everyone = world.gather(returns_M.unsqueeze(1))
+    if len(everyone) == 1:
         return torch.zeros_like(returns_M)
-    others_M = (all_returns.sum() - returns_M) / (num_tasks - 1)
-    length = all_lengths.mean().clamp(min=1.0)
-    scale = all_stds.mean() + all_returns.std(correction=0) + 1e-8
-    return (returns_M - others_M) / (length * scale)
+    others_M = (everyone.sum() - returns_M) / (len(everyone) - 1)
+    length_M = query.lengths_ME.to(returns_M).mean(1).clamp(min=1.0)
+    return (returns_M - others_M) / (length_M * scale_M)

@@ -50,12 +50,22 @@ class PlainStepsConfig(InnerConfig):
     steps: int = Field(1, ge=0)
 
 
-class InnerLoopConfig(InnerConfig):
-    """Steps that are differentiated; at test time the caller chooses their number."""
+class DifferentiatedStepsConfig(InnerConfig):
+    """Base of steps that are differentiated; at test time the caller chooses their number."""
 
     steps: int = Field(1, ge=0)
     first_order: bool = False
     """Ignore the second derivative of the objective in the meta-gradient (FOMAML)."""
+
+
+class InnerLoopConfig(DifferentiatedStepsConfig):
+    """Steps along the likelihood ratio, unless asked otherwise."""
+
+
+class ScoreStepsConfig(DifferentiatedStepsConfig):
+    """Steps along the score function, unless asked otherwise."""
+
+    objective: Literal["likelihood_ratio", "score_function", "dice"] = "score_function"
 
 
 def everything(name: str) -> bool:

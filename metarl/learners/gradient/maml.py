@@ -8,7 +8,7 @@ second derivative (FOMAML), `inner.objective: dice` makes it the unbiased DiCE-M
 from collections.abc import Callable
 from typing import Literal
 
-from metarl.learners.gradient.inner_loop import everything
+from metarl.learners.gradient.inner_loop import InnerLoopConfig, everything
 from metarl.learners.gradient.through_adaptation import ThroughAdaptation, ThroughAdaptationConfig
 from metarl.policies.policy import Policy
 
@@ -17,6 +17,7 @@ class MAMLConfig(ThroughAdaptationConfig):
     """MAML; `outer` is TRPO, PPO or plain policy gradient (adam)."""
 
     name: Literal["maml"] = "maml"
+    inner: InnerLoopConfig = InnerLoopConfig()
 
 
 class MAML(ThroughAdaptation):

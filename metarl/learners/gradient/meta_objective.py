@@ -243,7 +243,8 @@ class MetaObjective:
         return self.inner.policy(params_M, samples.obs_MEHO.flatten(1, 2))
 
     def _chunks(self) -> list[slice]:
-        return task_chunks(self._num_tasks, self._config.task_chunk)
+        states = max(s.states for s in (self.experience.query, *self.experience.supports))
+        return task_chunks(self._num_tasks, self._config.task_chunk, states)
 
     def _separable(self) -> Sequence[Samples]:
         """Support samples of which steps may be left out."""

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from metarl.learners.base import Setting
-from metarl.learners.gradient.inner_loop import STEP_SIZE, everything
+from metarl.learners.gradient.inner_loop import STEP_SIZE, InnerLoopConfig, everything
 from metarl.learners.gradient.through_adaptation import ThroughAdaptation, ThroughAdaptationConfig
 from metarl.params import Params
 from metarl.policies.policy import MLPPolicyConfig, Policy
@@ -16,6 +16,7 @@ class MetaSGDConfig(ThroughAdaptationConfig):
     """MAML with learned step sizes, started at the first of `inner.step_sizes`."""
 
     name: Literal["meta_sgd"] = "meta_sgd"
+    inner: InnerLoopConfig = InnerLoopConfig()
     granularity: Literal["parameter", "layer"] = "parameter"
     """One step size per parameter, or one per tensor."""
 

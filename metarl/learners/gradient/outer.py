@@ -115,11 +115,12 @@ class Adam(OuterOptimizer):
         self._iterations = 0
 
     def update(self, objective: MetaObjective, theta: Params) -> OuterResult:
-        optimizer, new, norm = self._prepared(theta), theta, 0.0
+        before, optimizer, new, norm = self.state(), self._prepared(theta), theta, 0.0
         for epoch in range(self._epochs):
             gradient = objective.gradient(None if epoch == 0 else new, self._clip)
             norm = float(gradient.norm())
             if not torch.isfinite(gradient).all():
+                self.load_state(before)  # earlier epochs leave no trace in the moments either
                 return OuterResult(theta, _metrics(norm, 0.0, 0.0, "non-finite gradient"))
             limit = self.config.max_gradient_norm
             if limit is not None and norm > limit:

@@ -19,7 +19,7 @@ from torch import Tensor
 from metarl.interaction.rollouts import Rollouts
 from metarl.learners.base import Iteration, Setting
 from metarl.learners.gradient.base import AdaptedParameters
-from metarl.learners.gradient.inner_loop import everything
+from metarl.learners.gradient.inner_loop import InnerLoopConfig, everything
 from metarl.learners.gradient.meta_objective import Experience, MetaObjective
 from metarl.learners.gradient.outer import OuterResult, PPOConfig
 from metarl.learners.gradient.terms import SupportStep, SupportTerm, mean_kl
@@ -32,6 +32,7 @@ class ProMPConfig(ThroughAdaptationConfig):
     """ProMP; defaults of its authors' code."""
 
     name: Literal["promp"] = "promp"
+    inner: InnerLoopConfig = InnerLoopConfig()
     outer: PPOConfig = PPOConfig()
     kl_coefficient: NonNegativeFloat = 5e-4
     adaptive_kl: bool = False

@@ -7,11 +7,12 @@ baseline of the field. No gradient goes through the adaptation.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from metarl.interaction.rollouts import Rollouts
+from metarl.estimators.advantages import Samples
 from metarl.learners.base import Iteration, Setting
 from metarl.learners.gradient.base import (
     AdaptedParameters,
@@ -19,7 +20,6 @@ from metarl.learners.gradient.base import (
     GradientBasedLearner,
 )
 from metarl.learners.gradient.inner_loop import InnerLoop, PlainStepsConfig
-from metarl.learners.gradient.meta_objective import Experience
 from metarl.learners.gradient.outer import OuterResult
 from metarl.params import flatten, flatten_tasks, unflatten
 from metarl.policies.policy import MLPPolicyConfig, Policy
@@ -53,9 +53,12 @@ class PlainStepsLearner(GradientBasedLearner):
         return InnerLoop(policy, self._inner_config)
 
     def _update(
-        self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]
+        self,
+        states: Sequence[AdaptedParameters],
+        supports: Sequence[Samples],
+        work: Iteration[AdaptedParameters],
     ) -> OuterResult:
-        final_MP = flatten_tasks(experience.adapted[-1])
+        final_MP = flatten_tasks(states[-1].params_M)
         mean, start = work.world.sum_over_tasks(final_MP) / work.meta_batch, flatten(self._theta)
         return OuterResult(unflatten(start + self.epsilon * (mean - start), self._theta), {})
 

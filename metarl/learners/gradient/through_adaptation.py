@@ -3,9 +3,10 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
-from pydantic import Field, NonNegativeFloat, model_validator
+from pydantic import Field, NonNegativeFloat, SerializeAsAny, model_validator
 from torch import Tensor
 
+from metarl.estimators.advantages import Samples
 from metarl.interaction.rollouts import Rollouts
 from metarl.learners.base import Iteration, Setting
 from metarl.learners.gradient.base import (
@@ -13,7 +14,7 @@ from metarl.learners.gradient.base import (
     GradientBasedConfig,
     GradientBasedLearner,
 )
-from metarl.learners.gradient.inner_loop import InnerLoop, InnerLoopConfig
+from metarl.learners.gradient.inner_loop import DifferentiatedStepsConfig, InnerLoop
 from metarl.learners.gradient.meta_objective import Experience, MetaObjective, ObjectiveConfig
 from metarl.learners.gradient.outer import OuterConfig, OuterResult, make_outer
 from metarl.learners.gradient.terms import SupportTerm
@@ -46,7 +47,7 @@ class OuterObjectiveConfig(GradientBasedConfig):
 class ThroughAdaptationConfig(OuterObjectiveConfig):
     """What the configs of learners share that differentiate through their inner loop."""
 
-    inner: InnerLoopConfig = InnerLoopConfig()
+    inner: SerializeAsAny[DifferentiatedStepsConfig]
 
 
 class OuterObjectiveLearner(GradientBasedLearner):
@@ -65,8 +66,14 @@ class OuterObjectiveLearner(GradientBasedLearner):
         super().__init__(config, policy, setting)
 
     def _update(
-        self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]
+        self,
+        states: Sequence[AdaptedParameters],
+        supports: Sequence[Samples],
+        work: Iteration[AdaptedParameters],
     ) -> OuterResult:
+        query = work.collect(states[-1])
+        adapted = [state.params_M for state in states]
+        experience = Experience(adapted, supports, self.samples(query))
         objective = MetaObjective(
             self.inner,
             self._theta,

@@ -1,16 +1,16 @@
 """An initialisation that is never trained: the lower bound of every comparison."""
 
+from collections.abc import Sequence
 from typing import Literal
 
-from metarl.interaction.rollouts import Rollouts
+from metarl.estimators.advantages import Samples
 from metarl.learners.base import Iteration, Setting
 from metarl.learners.gradient.base import (
     AdaptedParameters,
     GradientBasedConfig,
     GradientBasedLearner,
 )
-from metarl.learners.gradient.inner_loop import InnerLoop, PlainStepsConfig
-from metarl.learners.gradient.meta_objective import Experience
+from metarl.learners.gradient.inner_loop import InnerLoop, StepSizesConfig
 from metarl.learners.gradient.outer import OuterResult
 from metarl.policies.policy import MLPPolicyConfig, Policy
 
@@ -19,7 +19,7 @@ class RandomInitConfig(GradientBasedConfig):
     """An initialisation that is never trained."""
 
     name: Literal["random_init"] = "random_init"
-    inner: PlainStepsConfig = PlainStepsConfig()
+    inner: StepSizesConfig = StepSizesConfig()
 
 
 class RandomInit(GradientBasedLearner):
@@ -36,9 +36,12 @@ class RandomInit(GradientBasedLearner):
 
     @property
     def training_steps(self) -> int:
-        return self._inner_config.steps
+        return 0  # there is nothing to collect rollouts for
 
     def _update(
-        self, experience: Experience, query: Rollouts, work: Iteration[AdaptedParameters]
+        self,
+        states: Sequence[AdaptedParameters],
+        supports: Sequence[Samples],
+        work: Iteration[AdaptedParameters],
     ) -> OuterResult:
         return OuterResult(self._theta, {})
