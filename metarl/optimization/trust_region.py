@@ -26,10 +26,11 @@ class TRPOConfig(ConfigModel):
     max_backtracks: int = Field(15, ge=1)
     fisher_states: PositiveInt = 10_000
     """Valid query states that the Fisher matrix is averaged over, every k-th; at most all."""
-    hessian_states: PositiveInt | None = None
-    """Valid support states that the inner step's second derivative is averaged over; null for all.
+    hessian_states: PositiveInt = 2000
+    """Valid support states *per task* for the inner step's second derivative; at most all.
 
-    Fewer cost less, and after the first iterations more than they save (docs/performance.md).
+    Each task has its own second derivative: with fewer states the direction suffers as soon as the
+    policy is no longer the initial one (docs/performance.md).
     """
 
 

@@ -49,7 +49,7 @@ class ObjectiveConfig:
     Attributes:
         task_chunk: tasks to differentiate together; bounds memory, changes nothing else.
         query_states: valid query states that curvature products are averaged over; None for all.
-        support_states: valid support states in the same products.
+        support_states: valid support states per task in the same products.
         entropy_bonus: weight of the adapted policies' mean entropy on query states.
     """
 
@@ -117,7 +117,9 @@ class MetaObjective:
     def fisher_product(self, vector: Tensor) -> Tensor:
         """mean_i J_i^T F_i J_i times a float64 vector."""
         if self._curvature is None:
-            supports = [self._thinned(s, self._config.support_states) for s in self._separable()]
+            per_task = self._config.support_states
+            states = None if per_task is None else per_task * self._meta_batch
+            supports = [self._thinned(s, states) for s in self._separable()]
             supports = supports or list(self.experience.supports)
             query = self._thinned(self.experience.query, self._config.query_states)
             self._curvature = on_all_cores(

@@ -58,7 +58,7 @@ class OuterOptimizer(ABC):
 
     Attributes:
         query_states: query states that curvature products are averaged over; None for all.
-        support_states: support states in the same products.
+        support_states: support states per task in the same products.
     """
 
     query_states: int | None = None
