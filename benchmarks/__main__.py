@@ -1,6 +1,6 @@
 """Measure how far from the speed of physics alone this machine runs.
 
-python -m benchmarks --json now.json            # every row, in about three minutes
+python -m benchmarks --json now.json            # every row, in about five minutes
 python -m benchmarks --compare before.json      # and what has changed since
 python -m benchmarks --env metarl/AntDir-v0 --learner promp
 
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import HORIZONS, META_BATCHES, Bench, Workload, costs, deviation_from_line
+from benchmarks.busy_core import beside_a_busy_core
 from benchmarks.peers import NUM_ENVS, speeds
 from benchmarks.workloads import peak_rss_mib
 from metarl.command_line import run
@@ -28,6 +29,7 @@ from metarl.experiment.checkpoint import versions
 
 _CHEETAH = "metarl/HalfCheetahVel-v0"
 _SIZES = ((40, 20, 200), (20, 20, 100))
+_FALLING = ("HopperVel", "Walker2dRandParams", "HumanoidDir")
 # What has to be reached, in percent of the physics: sampling, iteration, adaptation
 _TARGETS = {
     "maml HalfCheetahVel 40 x 20 x 200": {"sampling": 93, "iteration": 75},
@@ -35,6 +37,10 @@ _TARGETS = {
     "maml AntDir 40 x 20 x 200": {"iteration": 90},
     "rl2 HalfCheetahVel 40 x 20 x 200": {"iteration": 60},
     "maml HalfCheetahVel 1 x 20 x 200": {"adaptation": 70},
+    "maml HopperVel 40 x 20 x 200": {"iteration": 72},
+    "maml HopperVel 20 x 20 x 100": {"iteration": 72},
+    "maml Walker2dRandParams 40 x 20 x 200": {"iteration": 85},
+    "maml Walker2dRandParams 20 x 20 x 100": {"iteration": 82},
 }
 
 
@@ -74,7 +80,17 @@ def _measure_all(results: dict[str, Any], repeats: int, before: Mapping[str, Any
     _add(results, Workload("metarl/AntDir-v0", 40, 20, 200), 1, warm=False)
     _add(results, Workload(_CHEETAH, 40, 20, 200, "rl2"), repeats, warm=False)
     _add(results, Workload(_CHEETAH, 1, 20, 200), 5 * repeats, "adaptation")
+    for robot in _FALLING:  # at the start of training
+        for size in _SIZES:
+            _add(results, Workload(f"metarl/{robot}-v0", *size), 2 * repeats)
     _print_ratios(results["workloads"], before)
+    results["beside_one_busy_core"] = {
+        learner: beside_a_busy_core(Workload(_CHEETAH, 20, 20, 100, learner), repeats)
+        for learner in ("maml", "rl2")
+    }
+    for learner, kept in results["beside_one_busy_core"].items():
+        shares = ", ".join(f"{part} {100 * share:.0f} %" for part, share in kept.items())
+        print(f"{learner} beside one busy core keeps of its speed alone: {shares}")
     results["scaling"] = {
         "meta_batch": costs([Workload(_CHEETAH, size, 20, 25) for size in META_BATCHES]),
         "horizon": costs([Workload(_CHEETAH, 5, 20, size) for size in HORIZONS]),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import Bench, Workload, costs, deviation_from_line
+from benchmarks.busy_core import beside_a_busy_core
 from benchmarks.limit import PhysicsLimit
 from benchmarks.workloads import peak_rss_mib
 from metarl.errors import UserError
@@ -26,6 +27,13 @@ def test_every_speed_comes_with_its_ratio_to_the_physics(work):
     }
     assert 0 < figures[f"{work}_share"] < figures["sampling_share"] < 1
     assert 0 < figures[f"{work}_ratio"] < figures["sampling_ratio"]
+
+
+@pytest.mark.slow
+def test_a_busy_core_slows_and_leaves_no_process_behind():
+    kept = beside_a_busy_core(Workload(TINY.env, 4, 10, 40), repeats=2)
+    assert set(kept) == {"sampling", "learning", "iteration"}
+    assert all(0.05 < share < 1.5 for share in kept.values())
 
 
 @pytest.mark.slow

@@ -222,11 +222,9 @@ def test_json_holds_everything(tiny_run, tmp_path):
     assert document["success"] is None and document["seed"] == 0 and document["held_out"]
     assert document["env_steps"] == result.env_steps
     assert document["checkpoint"].endswith("iteration_000003")
-    assert list(document["summary"][3]) == [
-        *(["step", "episodes", "env_steps", "diverged", "iqm", "ci_low", "ci_high", "mean_low"]),
-        *(["mean_high", "gain", "gain_low", "gain_high", "mean", "worst_tenth"]),
-        "area_under_curve",
-    ]
+    row = document["summary"][3]
+    assert {"step", "episodes", "env_steps", "iqm", "ci_low", "ci_high", "diverged"} <= row.keys()
+    assert METRICS.keys() - row.keys() == {"success"}  # which this environment does not report
     back = {k: np.array(v) for k, v in document["tasks"].items()}
     assert np.array_equal(back["goal"], result.tasks["goal"])
     plot_adaptation(result, tmp_path / "curve.png")

@@ -71,10 +71,8 @@ class Goal(TaskPart):
         """Reward of every simulation, without the robot's costs: shape (N,)."""
 
 
-class Forward(Goal):
-    """Run along x: r = v. The same in all tasks, so it has no key."""
-
-    needs = ("forward_velocity",)
+class KeylessGoal(Goal):
+    """A goal that is the same in all tasks, so that it has no key; tasks differ by other parts."""
 
     @property
     def spaces(self) -> Mapping[str, spaces.Space]:
@@ -89,6 +87,12 @@ class Forward(Goal):
 
     def apply(self, simulations: Simulations, tasks: Tasks, rows: np.ndarray) -> None:
         """Nothing depends on the task."""
+
+
+class Forward(KeylessGoal):
+    """Run along x: r = v."""
+
+    needs = ("forward_velocity",)
 
     def reward(self, robot: Quantities) -> np.ndarray:
         return robot.forward_velocity

@@ -82,7 +82,7 @@ class MujocoTaskEnv(TaskVectorEnv):
         self.simulations = NativeSimulations(self.model, num_envs, num_threads)
         self.qpos, self.qvel = self.simulations.qpos, self.simulations.qvel
         self.goal = goal or Forward()
-        self._require_quantities()
+        self._require_quantities("" if goal else ", the default,")
         if not self.goal.spaces and not parts and not variations:
             variations = {"link_mass": {}}
         self.parts = (self.goal, *parts, *make_variations(variations or {}))
@@ -109,12 +109,12 @@ class MujocoTaskEnv(TaskVectorEnv):
 
     # Tasks
 
-    def _require_quantities(self) -> None:
+    def _require_quantities(self, default: str) -> None:
         for name in self.goal.needs:
             if getattr(type(self), name) is getattr(MujocoTaskEnv, name):
                 raise EnvironmentConfigError(
-                    f"the goal {type(self.goal).__name__} needs the quantity {name!r}, which "
-                    f"{type(self).__name__} does not have"
+                    f"the goal {type(self.goal).__name__}{default} needs the quantity {name!r}, "
+                    f"which {type(self).__name__} does not have"
                 )
 
     def _prepare_parts(self) -> None:

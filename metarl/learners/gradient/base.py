@@ -160,6 +160,10 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
         for rollouts in phases:
             self.normalizer.update(rollouts, work.world.sum_over_tasks)
         metrics = dict(result.metrics)
+        if supports:
+            full_M1 = torch.stack([s.full_baseline_M for s in supports]).mean(0).unsqueeze(1)
+            share = work.world.sum_over_tasks(full_M1) / work.meta_batch
+            metrics["train/full_baseline"] = float(share)
         if "log_std" in result.theta:
             metrics["train/log_std"] = float(result.theta["log_std"].mean())
         return metrics

@@ -20,6 +20,7 @@ from metarl.estimators.advantages import Samples
 from metarl.estimators.objectives import Objective, clipped_ratio, likelihood_ratio
 from metarl.interaction.threads import on_all_cores, task_chunks
 from metarl.learners.base import World
+from metarl.learners.gradient.curvature import ChunkCurvature
 from metarl.learners.gradient.inner_loop import InnerLoop
 from metarl.learners.gradient.jacobian import StepJacobian
 from metarl.learners.gradient.terms import SupportStep, SupportTerm, mean_kl
@@ -86,7 +87,7 @@ class MetaObjective:
         self._config, self._world, self._meta_batch = config, world, meta_batch
         self._terms = terms
         self._num_tasks = experience.query.obs_MEHO.shape[0]
-        self._curvature: list[_ChunkCurvature] | None = None
+        self._curvature: list[ChunkCurvature] | None = None
         self._sampling: dict[int, Distribution] = {}  # on query states, by a chunk's first task
 
     def gradient(self, theta: Params | None = None, clip: float | None = None) -> Tensor:
@@ -128,7 +129,7 @@ class MetaObjective:
         direction, start = unflatten(vector, self.theta), self.experience.adapted[0]
         curvatures = list(zip(self._curvature, self._chunks(), strict=True))
 
-        def product(part: tuple[_ChunkCurvature, slice]) -> Tensor:
+        def product(part: tuple[ChunkCurvature, slice]) -> Tensor:
             curvature, chunk = part
             return self._flat(curvature.product(self._with_context(direction, start, chunk)))
 
@@ -260,7 +261,7 @@ class MetaObjective:
 
     def _chunk_curvature(
         self, chunk: slice, supports: Sequence[Samples], query: Samples
-    ) -> "_ChunkCurvature":
+    ) -> "ChunkCurvature":
         adapted = self.experience.adapted
         jacobians = [
             StepJacobian(
@@ -269,31 +270,7 @@ class MetaObjective:
             for index, support in enumerate(supports)
         ]
         params_M = task_slice(adapted[-1], chunk)
-        return _ChunkCurvature(self.inner, jacobians, params_M, query.task_slice(chunk))
-
-
-class _ChunkCurvature:
-    """J_i^T F_i J_i of a chunk of tasks, with everything that products share kept."""
-
-    def __init__(
-        self, inner: InnerLoop, jacobians: list[StepJacobian], params_M: Params, query: Samples
-    ) -> None:
-        self._jacobians = jacobians
-        self._weights_MN = query.weights_MEH.flatten(1, 2)
-        self._derivatives = inner.derivatives(params_M, query)
-        self._zeros = {name: torch.zeros_like(value) for name, value in params_M.items()}
-
-    def product(self, tangent_M: Params) -> Params:
-        for jacobian in self._jacobians:
-            tangent_M = jacobian.jvp(tangent_M)
-        change = self._derivatives.jvp(tangent_M)
-        gradient, _ = self._derivatives.vjp(
-            self._derivatives.distribution.fisher(change, self._weights_MN)
-        )
-        cotangent = self._zeros | gradient
-        for jacobian in reversed(self._jacobians):
-            cotangent = jacobian.vjp(cotangent)
-        return cotangent
+        return ChunkCurvature(self.inner, jacobians, params_M, query.task_slice(chunk))
 
 
 def _gradient(total: Tensor, leaves: Params) -> Params:
