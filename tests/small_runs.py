@@ -1,5 +1,6 @@
 """A learner and its environment, small, for tests that drive the interface by hand."""
 
+import numpy as np
 import torch
 
 import metarl_envs.tasks.batches as task_batches
@@ -11,6 +12,7 @@ from metarl.experiment.world import Alone
 from metarl.interaction.sampler import collect
 from metarl.learners.base import Iteration
 from metarl.params import flatten
+from metarl.policies.actors import Percept
 
 M, E, H = 3, 4, 12
 
@@ -91,3 +93,20 @@ def tensors(state):
         return [t for part in state for t in tensors(part)]
     assert hasattr(state, "__dataclass_fields__"), f"a state is data, got {type(state)}"
     return [t for field in state.__dataclass_fields__ for t in tensors(getattr(state, field))]
+
+
+def percept(value=0.0):
+    start = np.zeros((M, E, 2), np.float32), np.zeros((M, E), np.float32), np.ones((M, E), bool)
+    return Percept(np.full((M, E, 2), value, np.float32), *start)
+
+
+def check_steps_from_state_to_state(run):
+    state = run.step(run.begin())
+    whole, rng = run.learner.actor(state), np.random.default_rng(0)
+    for t in range(6):
+        noise = rng.standard_normal((M, E, run.learner.noise_size)).astype(np.float32)
+        seen = percept(0.1 * t)._replace(first_ME=np.full((M, E), t in (0, 3)))
+        actor = run.learner.actor(state)
+        expected, found = whole.act(seen, noise), actor.act(seen, noise)
+        np.testing.assert_allclose(found.actions_MEA, expected.actions_MEA, atol=1e-6)
+        state = actor.state

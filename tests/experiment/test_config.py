@@ -5,7 +5,7 @@ import pytest
 import metarl
 from metarl.experiment.config import load_config, parse_config, to_yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 

@@ -18,7 +18,7 @@ from metarl.environments.make import make_env, make_single
 from metarl.experiment.config import parse_config
 from metarl.reports.video import record
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = {
     "native": {"id": "metarl/PointNavigation-v0", "kwargs": {"action_scale": 10.0}},
     "plug-in": {"id": "plugged:DrawnPoint-v0", "plugin": {"num_workers": 2}},

@@ -5,13 +5,20 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from small_runs import E, M, SmallRun, tensors, vector
+from small_runs import (
+    E,
+    M,
+    SmallRun,
+    check_steps_from_state_to_state,
+    percept,
+    tensors,
+    vector,
+)
 
 from metarl.errors import CheckpointError
 from metarl.experiment.building import from_checkpoint
 from metarl.experiment.checkpoint import read_checkpoint, save_checkpoint
 from metarl.learners import LEARNERS
-from metarl.policies.actors import Percept
 from metarl.training.trainer import resumed_checkpoint
 
 NEVER_LEARN = {"random_init"}
@@ -21,11 +28,6 @@ HOPPER = "metarl/HopperRandParams-v0"
 @pytest.fixture(params=list(LEARNERS))
 def name(request):
     return request.param
-
-
-def percept(value=0.0):
-    start = np.zeros((M, E, 2), np.float32), np.zeros((M, E), np.float32), np.ones((M, E), bool)
-    return Percept(np.full((M, E, 2), value, np.float32), *start)
 
 
 def test_adapt_returns_a_new_state_and_leaves_everything_else_alone(name):
@@ -56,18 +58,6 @@ def test_acting_from_state_to_state_is_acting_in_one_actor(name):
     """A loop of one's own makes a new actor in every step; rollouts keep theirs."""
     run = SmallRun(name)
     check_steps_from_state_to_state(run)
-
-
-def check_steps_from_state_to_state(run):
-    state = run.step(run.begin())
-    whole, rng = run.learner.actor(state), np.random.default_rng(0)
-    for t in range(6):
-        noise = rng.standard_normal((M, E, run.learner.noise_size)).astype(np.float32)
-        seen = percept(0.1 * t)._replace(first_ME=np.full((M, E), t in (0, 3)))
-        actor = run.learner.actor(state)
-        expected, found = whole.act(seen, noise), actor.act(seen, noise)
-        np.testing.assert_allclose(found.actions_MEA, expected.actions_MEA, atol=1e-6)
-        state = actor.state
 
 
 def test_a_state_pickles(name):

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 from skeletons import Latent, Planner
-from small_runs import SmallRun, tensors
-from test_learners import check_steps_from_state_to_state
+from small_runs import SmallRun, check_steps_from_state_to_state, tensors
 
 import metarl
 from metarl.experiment.config import parse_config
