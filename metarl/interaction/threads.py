@@ -1,7 +1,7 @@
 """Threads of arithmetic, shared out between physics and learning.
 
 Learning uses no team of threads that waits at barriers: while one of them is off the processor, the
-others spin, which on a machine that is not all ours costs nine tenths of the speed. Chunks of tasks
+others spin, which on a machine that is not all ours costs most of the speed. Chunks of tasks
 are work items for a few Python threads instead, each with one torch thread (torch releases the
 interpreter's lock), and results are put together in the order of the tasks: bits do not depend on
 the number of threads.
