@@ -19,7 +19,7 @@ from metarl.estimators.returns import (
     step_weights,
 )
 from metarl.estimators.value_baselines import LinearBaseline, MLPBaseline, ValueBaseline
-from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.rollouts import Rollouts, in_order, valid_first
 
 
 class AdvantageConfig(ConfigModel):
@@ -83,17 +83,11 @@ class Samples:
         where few steps are invalid.
         """
         valid_MN = self.weights_MEH.flatten(1) > 0
-        longest = max(1, int(valid_MN.sum(1).max()))
-        if longest > _DENSE * valid_MN.shape[1]:
+        if int(valid_MN.sum(1).max()) > _DENSE * valid_MN.shape[1]:
             return self
-        order_MN = (~valid_MN).to(torch.int8).argsort(dim=1, stable=True)[:, :longest]
-
-        def gathered(values: Tensor) -> Tensor:
-            flat = values.flatten(1, 2)
-            index = order_MN.view(*order_MN.shape, *[1] * (flat.dim() - 2))
-            return flat.gather(1, index.expand(*order_MN.shape, *flat.shape[2:])).unsqueeze(1)
-
-        return replace(self, **{name: gathered(getattr(self, name)) for name in _PER_STEP})
+        order_MN = valid_first(valid_MN)
+        steps = {name: getattr(self, name).flatten(1, 2) for name in _PER_STEP}
+        return replace(self, **{n: in_order(v, order_MN).unsqueeze(1) for n, v in steps.items()})
 
     def every(self, stride: int) -> "Samples":
         """Every `stride`-th step of each episode, weights rescaled to the same sum."""

@@ -17,11 +17,6 @@ _MAX_ATTEMPTS = 5
 _TIME_FEATURES = 4  # t, t^2, t^3, 1: the last ones
 
 
-def num_features(obs_size: int) -> int:
-    """F, the number of features of the linear baseline."""
-    return 2 * obs_size + 4
-
-
 def linear_features(obs: Tensor, step: Tensor) -> Tensor:
     """[o, o^2, t, t^2, t^3, 1] with o clipped to +-10 and t = step / 100, in float64.
 

@@ -1,6 +1,6 @@
 """Evaluation on held-out tasks, apart from training."""
 
-from metarl.evaluation.evaluator import evaluate, evaluate_tasks
+from metarl.evaluation.evaluator import evaluate, evaluate_tasks, evaluation_tasks
 from metarl.evaluation.result import EvaluationResult
 
-__all__ = ["EvaluationResult", "evaluate", "evaluate_tasks"]
+__all__ = ["EvaluationResult", "evaluate", "evaluate_tasks", "evaluation_tasks"]

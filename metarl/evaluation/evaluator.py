@@ -76,7 +76,7 @@ def evaluate(
         )
     with closing(make_env(config, num_tasks * episodes, horizon)) as env:
         require_fit(env_id, env.single_observation_space, env.single_action_space, learner.spec)
-        tasks = env.task_distribution(split).sample(num_tasks, entropy((seed, Purpose.TASKS)))
+        tasks = evaluation_tasks(env, split, num_tasks, seed)
         settings = (split, adaptation_steps, seed)
         if support_episodes is None:
             return evaluate_tasks(learner, env, env_id, tasks, *settings, horizon=horizon)
@@ -84,6 +84,11 @@ def evaluate(
             return evaluate_tasks(
                 learner, env, env_id, tasks, *settings, horizon=horizon, support_env=support_env
             )
+
+
+def evaluation_tasks(env: TaskEnv, split: str, num_tasks: int, seed: int) -> Tasks:
+    """The tasks of an evaluation with this seed."""
+    return env.task_distribution(split).sample(num_tasks, entropy((seed, Purpose.TASKS)))
 
 
 def _environment(

@@ -23,6 +23,19 @@ _TENSORS = (
 )
 
 
+def valid_first(valid: Tensor) -> Tensor:
+    """An order of the steps (the last axis): the valid ones first, cut to the most there are."""
+    longest = max(1, int(valid.sum(-1).max()))
+    return (~valid).to(torch.int8).argsort(dim=-1, stable=True)[..., :longest]
+
+
+def in_order(values: Tensor, order: Tensor) -> Tensor:
+    """The steps of `values`, whose leading axes are those of `order`, in that order."""
+    axes = order.dim()
+    index = order.view(*order.shape, *[1] * (values.dim() - axes))
+    return values.gather(axes - 1, index.expand(*order.shape, *values.shape[axes:]))
+
+
 class Transitions(NamedTuple):
     """The valid steps of one task, one row each."""
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from metarl.environments.fit import spec_of_spaces
 from metarl.environments.make import make_env
 from metarl.errors import CheckpointError, ConfigError
-from metarl.evaluation import EvaluationResult, evaluate
+from metarl.evaluation import EvaluationResult, evaluate, evaluation_tasks
 from metarl.experiment.building import build_learner, from_checkpoint
 from metarl.experiment.checkpoint import (
     Checkpoint,
@@ -39,7 +39,7 @@ from metarl.interaction.threads import arithmetic_threads, num_cpus
 from metarl.learners.base import Iteration, Metrics
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
-from metarl.seeding import Purpose, entropy
+from metarl.seeding import Purpose
 from metarl.training.progress import describe, make_progress, time_split
 from metarl.training.run_log import RunLog
 from metarl.training.task_sources import make_task_source
@@ -96,9 +96,9 @@ class _Trainer:
         spec = spec_of_spaces(self.env.single_observation_space, self.env.single_action_space)
         self.tasks = make_task_source(config, self.env.task_distribution("train"))
         self.world = Alone()
-        held_out = self.env.task_distribution(config.evaluation.split)
-        self.held_out_tasks = held_out.sample(
-            config.evaluation.num_tasks, entropy((config.evaluation.seed, Purpose.TASKS))
+        settings = config.evaluation
+        self.held_out_tasks = evaluation_tasks(
+            self.env, settings.split, settings.num_tasks, settings.seed
         )
         if checkpoint is None:
             self.learner = build_learner(config, spec)

@@ -4,7 +4,6 @@ from metarl.estimators.value_baselines import (
     LinearBaseline,
     MLPBaseline,
     linear_features,
-    num_features,
 )
 
 M, E, H, O = 2, 6, 20, 3  # noqa: E741
@@ -18,7 +17,7 @@ def observations() -> torch.Tensor:
 def in_span(obs: torch.Tensor) -> torch.Tensor:
     """Targets that are exactly linear in the features, different for each task."""
     features = linear_features(obs, torch.arange(H))
-    weights = torch.randn(M, num_features(O), generator=torch.Generator().manual_seed(1))
+    weights = torch.randn(M, features.shape[-1], generator=torch.Generator().manual_seed(1))
     return torch.einsum("mehf,mf->meh", features, weights.double())
 
 

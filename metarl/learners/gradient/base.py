@@ -76,7 +76,7 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
         self, config: GradientBasedConfig, policy: MLPPolicyConfig, setting: Setting
     ) -> None:
         super().__init__(config, policy, setting)
-        self._task_chunk = config.task_chunk
+        self._task_chunk, self._inner_config = config.task_chunk, config.inner
         self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
         self.advantages = AdvantageEstimator(config.advantages, value_baseline_seed(setting.seed))
         self.policy = self._make_policy(policy)
@@ -88,9 +88,9 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
         spec = self.spec
         return make_policy(spec.obs_size, spec.action_size, config, spec.num_actions)
 
-    @abstractmethod
     def _make_inner(self, policy: Policy) -> InnerLoop:
-        """What a step of the inner loop changes, and how."""
+        """What a step of the inner loop changes, and how; by default everything."""
+        return InnerLoop(policy, self._inner_config)
 
     def _initial(self, generator: torch.Generator) -> Params:
         """Initial meta-parameters."""
@@ -111,9 +111,9 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
     def actor(self, state: AdaptedParameters) -> ReactiveActor:
         return ReactiveActor(self.inner.chooser(state.params_M), state, self.normalizer)
 
+    @single_threaded()
     def adapt(self, state: AdaptedParameters, rollouts: Rollouts) -> AdaptedParameters:
-        with single_threaded():
-            return self._adapt(state, self.samples(rollouts))
+        return self._adapt(state, self.samples(rollouts))
 
     def samples(self, rollouts: Rollouts) -> Samples:
         """Normalised rollouts with their advantages; valid steps only where objectives allow it."""
@@ -139,11 +139,8 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
     def training_steps(self) -> int:
         """Adaptation steps in an iteration of training."""
 
+    @single_threaded()
     def iterate(self, work: Iteration[AdaptedParameters]) -> Metrics:
-        with single_threaded():
-            return self._iterate(work)
-
-    def _iterate(self, work: Iteration[AdaptedParameters]) -> Metrics:
         states, supports = [self.begin(len(work.keys), self.setting.episodes)], list[Samples]()
         phases = list[Rollouts]()
 

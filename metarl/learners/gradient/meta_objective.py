@@ -118,10 +118,10 @@ class MetaObjective:
     def fisher_product(self, vector: Tensor) -> Tensor:
         """mean_i J_i^T F_i J_i times a float64 vector."""
         if self._curvature is None:
+            supports = self.experience.supports
             per_task = self._config.support_states
-            states = None if per_task is None else per_task * self._meta_batch
-            supports = [self._thinned(s, states) for s in self._separable()]
-            supports = supports or list(self.experience.supports)
+            if self.inner.separable and per_task is not None:
+                supports = [self._thinned(s, per_task * self._meta_batch) for s in supports]
             query = self._thinned(self.experience.query, self._config.query_states)
             self._curvature = on_all_cores(
                 lambda chunk: self._chunk_curvature(chunk, supports, query), self._chunks()
@@ -249,10 +249,6 @@ class MetaObjective:
         states = max(s.states for s in (self.experience.query, *self.experience.supports))
         return task_chunks(self._num_tasks, self._config.task_chunk, states)
 
-    def _separable(self) -> Sequence[Samples]:
-        """Support samples of which steps may be left out."""
-        return self.experience.supports if self.inner.separable else ()
-
     def _thinned(self, samples: Samples, states: int | None) -> Samples:
         """Every k-th step, so that about `states` valid ones of all processes remain."""
         valid_M1 = (samples.weights_MEH > 0).sum((1, 2)).unsqueeze(-1)
@@ -261,7 +257,7 @@ class MetaObjective:
 
     def _chunk_curvature(
         self, chunk: slice, supports: Sequence[Samples], query: Samples
-    ) -> "ChunkCurvature":
+    ) -> ChunkCurvature:
         adapted = self.experience.adapted
         jacobians = [
             StepJacobian(

@@ -19,10 +19,10 @@ from metarl.learners.gradient.base import (
     GradientBasedConfig,
     GradientBasedLearner,
 )
-from metarl.learners.gradient.inner_loop import InnerLoop, PlainStepsConfig
+from metarl.learners.gradient.inner_loop import PlainStepsConfig
 from metarl.learners.gradient.outer import OuterResult
 from metarl.params import flatten, flatten_tasks, unflatten
-from metarl.policies.policy import MLPPolicyConfig, Policy
+from metarl.policies.policy import MLPPolicyConfig
 
 
 class PlainStepsLearnerConfig(GradientBasedConfig):
@@ -37,7 +37,7 @@ class PlainStepsLearner(GradientBasedLearner):
     def __init__(
         self, config: PlainStepsLearnerConfig, policy: MLPPolicyConfig, setting: Setting
     ) -> None:
-        self._inner_config = config.inner
+        self._steps = config.inner.steps
         super().__init__(config, policy, setting)
 
     @property
@@ -47,10 +47,7 @@ class PlainStepsLearner(GradientBasedLearner):
 
     @property
     def training_steps(self) -> int:
-        return self._inner_config.steps
-
-    def _make_inner(self, policy: Policy) -> InnerLoop:
-        return InnerLoop(policy, self._inner_config)
+        return self._steps
 
     def _update(
         self,

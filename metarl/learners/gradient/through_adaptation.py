@@ -110,12 +110,11 @@ class ThroughAdaptation(OuterObjectiveLearner):
     def __init__(
         self, config: ThroughAdaptationConfig, policy: MLPPolicyConfig, setting: Setting
     ) -> None:
-        self._inner_config = config.inner
+        self._steps, self._first_order = config.inner.steps, config.inner.first_order
         super().__init__(config, policy, setting)
 
     def _make_inner(self, policy: Policy) -> InnerLoop:
-        config = self._inner_config
-        return InnerLoop(policy, config, self._adapts(policy), config.first_order)
+        return InnerLoop(policy, self._inner_config, self._adapts(policy), self._first_order)
 
     @abstractmethod
     def _adapts(self, policy: Policy) -> Callable[[str], bool]:
@@ -123,4 +122,4 @@ class ThroughAdaptation(OuterObjectiveLearner):
 
     @property
     def training_steps(self) -> int:
-        return self._inner_config.steps
+        return self._steps

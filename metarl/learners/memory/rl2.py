@@ -23,7 +23,7 @@ from torch import Tensor
 
 from metarl.errors import ConfigError
 from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
-from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.rollouts import Rollouts, in_order, valid_first
 from metarl.interaction.threads import single_threaded
 from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
@@ -181,11 +181,8 @@ class RL2(MetaLearner[Memory]):
 
     # Meta-training
 
+    @single_threaded()
     def iterate(self, work: Iteration[Memory]) -> Metrics:
-        with single_threaded():
-            return self._iterate(work)
-
-    def _iterate(self, work: Iteration[Memory]) -> Metrics:
         state = self.begin(len(work.keys), self.setting.episodes)
         episodes = list[Rollouts]()
         for _ in range(self._trial_episodes):
@@ -201,20 +198,20 @@ class RL2(MetaLearner[Memory]):
 
     def trial(self, episodes: Sequence[Rollouts]) -> dict[str, Tensor]:
         """What PPO needs of whole trials, time first: shapes (T, N, ...)."""
-        inputs = torch.cat([self.episode_inputs(rollouts) for rollouts in episodes], dim=2)
-        valid = torch.cat([rollouts.valid_MEH for rollouts in episodes], dim=2)
-        order = None if valid.all() else (~valid).to(torch.int8).argsort(dim=-1, stable=True)
-        length = max(1, int(valid.sum(-1).max()))
         joined = {n: torch.cat([getattr(e, n) for e in episodes], dim=2) for n in _PER_STEP}
-        packed = {name: _packed(values, order, length) for name, values in joined.items()}
-        dense = replace(episodes[-1], extras={}, **packed)  # type: ignore[arg-type]
+        joined["inputs"] = torch.cat([self.episode_inputs(e) for e in episodes], dim=2)
+        if not joined["valid_MEH"].all():
+            order = valid_first(joined["valid_MEH"])
+            joined = {name: in_order(values, order) for name, values in joined.items()}
+        inputs = joined.pop("inputs")
+        dense = replace(episodes[-1], extras={}, **joined)  # type: ignore[arg-type]
         samples = all_samples(self._advantages, dense)
         data = {
-            "inputs": _packed(inputs, order, length),
+            "inputs": inputs,
             "actions": samples.actions_MEHA,
             "log_probs": samples.log_probs_MEH.unsqueeze(-1),
             "advantages": samples.advantages_MEH.unsqueeze(-1),
-            "valid": packed["valid_MEH"].unsqueeze(-1).to(self.dtype),
+            "valid": dense.valid_MEH.unsqueeze(-1).to(self.dtype),
         }
         return {n: v.flatten(0, 1).transpose(0, 1) for n, v in data.items()}
 
@@ -249,11 +246,3 @@ class RL2(MetaLearner[Memory]):
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         self.ppo.load_state(state)
-
-
-def _packed(values: Tensor, order: Tensor | None, length: int) -> Tensor:
-    """Steps (M, E, T, ...) with the valid ones first, cut to `length`; None for those in order."""
-    if order is None:
-        return values
-    index = order.view(*order.shape, *[1] * (values.dim() - 3)).expand_as(values)
-    return values.gather(2, index)[:, :, :length]

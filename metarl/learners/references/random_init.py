@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from metarl.estimators.advantages import Samples
-from metarl.learners.base import Iteration, Setting
+from metarl.learners.base import Iteration
 from metarl.learners.gradient.base import (
     AdaptedParameters,
     GradientBasedConfig,
     GradientBasedLearner,
 )
-from metarl.learners.gradient.inner_loop import InnerLoop, StepSizesConfig
+from metarl.learners.gradient.inner_loop import StepSizesConfig
 from metarl.learners.gradient.outer import OuterResult
-from metarl.policies.policy import MLPPolicyConfig, Policy
 
 
 class RandomInitConfig(GradientBasedConfig):
@@ -26,13 +25,6 @@ class RandomInit(GradientBasedLearner):
     """Adapts from its random initial parameters."""
 
     Config = RandomInitConfig
-
-    def __init__(self, config: RandomInitConfig, policy: MLPPolicyConfig, setting: Setting) -> None:
-        self._inner_config = config.inner
-        super().__init__(config, policy, setting)
-
-    def _make_inner(self, policy: Policy) -> InnerLoop:
-        return InnerLoop(policy, self._inner_config)
 
     @property
     def training_steps(self) -> int:
