@@ -89,7 +89,7 @@ class Bench:
         self._limit = PhysicsLimit(robot.simulations.batch)
         robot.simulations.batch = cast(Batch, self._limit)
         spaces = self._env.single_observation_space, self._env.single_action_space
-        self._learner = build_learner(config, spec_of_spaces(*spaces))
+        self.learner = build_learner(config, spec_of_spaces(*spaces))
         distribution = self._env.task_distribution("train")
         self._tasks = distribution.sample(workload.meta_batch, (0, Purpose.BENCHMARK))
         self._env.set_tasks(repeat(self._tasks, workload.episodes))
@@ -105,15 +105,15 @@ class Bench:
 
         meta_batch = self.workload.meta_batch
         work = Iteration(turn, self._tasks, range(meta_batch), meta_batch, gather, Alone())
-        return self._timed(lambda: self._learner.iterate(work))
+        return self._timed(lambda: self.learner.iterate(work))
 
     def adaptation(self, turn: int) -> Turn:
         """Rollouts, an adaptation step, and rollouts with the adapted policy."""
 
         def adapt() -> None:
-            state = self._learner.begin(self.workload.meta_batch, self.workload.episodes)
+            state = self.learner.begin(self.workload.meta_batch, self.workload.episodes)
             support = self._collect(state, (2, Purpose.BENCHMARK, turn, 0))
-            state = self._learner.adapt(state, support)
+            state = self.learner.adapt(state, support)
             self._collect(state, (2, Purpose.BENCHMARK, turn, 1))
 
         return self._timed(adapt)
@@ -163,7 +163,7 @@ class Bench:
     def _collect(self, state: object, path: StreamPath) -> Rollouts:
         keys = list(range(self.workload.meta_batch))
         start, extra_s = time.perf_counter(), self._limit.extra_s
-        rollouts = collect(self._env, self._learner, state, path, keys, self.workload.horizon)
+        rollouts = collect(self._env, self.learner, state, path, keys, self.workload.horizon)
         elapsed_s = time.perf_counter() - start
         self._sampling_s += elapsed_s - (self._limit.extra_s - extra_s)
         self._steps += rollouts.num_steps

@@ -180,15 +180,18 @@ class MLPBaseline:
 
     def _initial(self, inputs_MNF: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Glorot-uniform weights, zero biases, the same for every task."""
-        generator = torch.Generator().manual_seed(self._seed)
+        generator = torch.Generator("cpu").manual_seed(self._seed)
         sizes = (inputs_MNF.shape[-1], self._hidden_size, self._hidden_size, 1)
         layers = []
         for i, j in itertools.pairwise(sizes):
             bound = math.sqrt(6.0 / (i + j))
-            drawn = bound * (2.0 * torch.rand(i, j, generator=generator) - 1.0)
+            unit = torch.rand(i, j, generator=generator, device="cpu")
             weight, bias = (
-                value.to(inputs_MNF).repeat(len(inputs_MNF), 1, 1).requires_grad_()
-                for value in (drawn, torch.zeros(1, j))
+                value.repeat(len(inputs_MNF), 1, 1).requires_grad_()
+                for value in (
+                    bound * (2.0 * unit.to(inputs_MNF) - 1.0),
+                    inputs_MNF.new_zeros(1, j),
+                )
             )
             layers.append((weight, bias))
         return layers

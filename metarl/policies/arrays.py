@@ -18,4 +18,4 @@ def to_tensor(values: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
 
 def array_dtype(dtype: torch.dtype) -> np.dtype:
     """NumPy's name of a floating point type."""
-    return to_array(torch.empty(0, dtype=dtype)).dtype
+    return to_array(torch.empty(0, dtype=dtype, device="cpu")).dtype

@@ -63,10 +63,11 @@ class Memory:
 
     def spread(self, episodes: int) -> "Memory":
         """Memories for another number of trials: trial e goes on from trial e modulo E."""
-        have = next(iter(self.parts.values())).shape[1]
+        first = next(iter(self.parts.values()))
+        have = first.shape[1]
         if have == episodes:
             return self
-        trials = torch.arange(episodes) % have
+        trials = torch.arange(episodes, device=first.device) % have
         return Memory({name: part[:, trials] for name, part in self.parts.items()})
 
 

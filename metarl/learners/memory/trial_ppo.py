@@ -70,9 +70,9 @@ class TrialPPO:
         data = self.pieces(data_TN)
         count = data["inputs"].shape[1]
         for _ in range(self.config.epochs):
-            order = torch.randperm(count, generator=generator)
+            order = torch.randperm(count, generator=generator, device="cpu")
             for rows in order.tensor_split(min(self.config.minibatches, count)):
-                norm, kl = self.minibatch(data, rows.to(data["inputs"].device), world)
+                norm, kl = self.minibatch(data, rows.to(data_TN["inputs"].device), world)
                 norms.append(norm)
                 kls.append(kl)
         finite = np.isfinite(norms)
@@ -107,7 +107,7 @@ class TrialPPO:
                     starts.append(torch.cat(memory))
             return torch.stack(starts, dim=1)
 
-        halves = torch.arange(count).tensor_split(min(_SLICES, count))
+        halves = torch.arange(count, device=data_TN["inputs"].device).tensor_split(min(_SLICES, count))
         memory = torch.cat(on_all_cores(memories, halves), dim=2).flatten(1, 2)
         return {"memory": memory} | {name: cut(values) for name, values in data_TN.items()}
 

@@ -81,7 +81,7 @@ class RecurrentNetwork(nn.Module):
 
     def empty_memory(self, count: int) -> list[Tensor]:
         """The memory of `count` sequences before their first step: parts (1, N, hidden)."""
-        zeros = torch.zeros(1, count, self.head.in_features).to(self.head.weight)
+        zeros = self.head.weight.new_zeros(1, count, self.head.in_features)
         return [zeros] * (2 if isinstance(self.memory, nn.LSTM) else 1)
 
     def distribution(self, outputs: Tensor) -> Distribution:
