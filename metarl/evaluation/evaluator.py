@@ -46,7 +46,7 @@ def evaluate(
     Args:
         learner: a meta-learner, see `metarl.load`.
         env_id: Gymnasium id of a task environment.
-        split: "test" (held out), "extrapolation", or "train".
+        split: "test", "gap" or "extrapolation" (held out), "validation", or "train".
         num_tasks: M.
         episodes: E, rollouts per task that measure each step.
         support_episodes: rollouts per task that each adaptation learns from; None for those that

@@ -30,7 +30,7 @@ CONSTANT = {
 }
 N, STEPS = 4, 15
 IDS = list(metarl_envs.ENVIRONMENTS)
-SPLITS = ("train", "test", "gap", "extrapolation")
+SPLITS = ("train", "validation", "test", "gap", "extrapolation")
 
 
 @pytest.fixture(params=IDS)

@@ -35,7 +35,7 @@ def test_an_evaluation_does_not_draw_the_tasks_of_an_iteration(tiny_run, tiny_co
     assert Purpose.FIXED_TASKS != Purpose.TASKS
 
 
-@pytest.mark.parametrize("split", ["train", "test", "gap", "extrapolation"])
+@pytest.mark.parametrize("split", ["train", "validation", "test", "gap", "extrapolation"])
 def test_held_out_is_computed_from_what_training_drew_from(split, tiny_run):
     result = metarl.evaluate(
         metarl.load(tiny_run), POINT, split=split, num_tasks=4, episodes=1, adaptation_steps=0
@@ -60,11 +60,12 @@ def test_test_tasks_of_another_range_may_be_training_tasks(tiny_run):
 @pytest.mark.parametrize("size", [1, 2, 8])
 def test_the_gap_is_a_fifth_in_wide_blocks(size):
     low, high = {"x": np.zeros(size)}, {"x": np.ones(size)}
-    parts = {p: UniformTasks(low, high, part=p) for p in ("train", "held_out", "gap")}
+    parts = {p: UniformTasks(low, high, part=p) for p in ("train", "validation", "held_out", "gap")}
     drawn = UniformTasks(low, high).sample(20_000, 0)
     shares = {name: part.contains(drawn).mean() for name, part in parts.items()}
     assert shares["gap"] == pytest.approx(0.2, abs=0.01)
-    assert shares["held_out"] == pytest.approx(0.16, abs=0.01)
+    assert shares["held_out"] == pytest.approx(0.08, abs=0.01)
+    assert shares["validation"] == pytest.approx(0.08, abs=0.01)
     assert sum(shares.values()) == pytest.approx(1.0)
     # how far a task is from training: a cell for held-out ones, most of a block in the gap
     train = parts["train"].sample(4000, 1)["x"][:, : min(size, 2)]

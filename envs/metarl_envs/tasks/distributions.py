@@ -1,13 +1,14 @@
 """Distributions over tasks, each sampled from a seed.
 
-A continuous region has three parts, disjoint whatever the seed:
+A continuous region has four parts, disjoint whatever the seed:
 
 - `gap`, a fifth of it in a few wide blocks that training never sees: bands of a tenth of the range
   where there is one coordinate, else blocks of a fifth of the range in the first two coordinates
   together, one in each row and column of a 5 x 5 board;
-- `held_out`: of the rest, every fifth of 100 equal cells of the first coordinate. These tasks are
+- `held_out`: of the rest, every tenth of 100 equal cells of the first coordinate. These tasks are
   new, but lie within one cell (1 % of the range) of tasks that training may see: fresh draws of the
   training distribution rather than interpolation;
+- `validation`: another tenth of the cells, for choices among configs;
 - `train`: what remains.
 
 Only coordinates that matter are counted (the mass of the world body does not).
@@ -24,11 +25,11 @@ from metarl_envs.errors import TaskError
 from metarl_envs.tasks.batches import Tasks, concatenate, num_tasks, take
 
 Seed = int | Sequence[int]
-Part = Literal["all", "train", "held_out", "gap"]
+Part = Literal["all", "train", "held_out", "validation", "gap"]
 Bounds = Mapping[str, float | Sequence[float] | np.ndarray]
 
 _NUM_CELLS = 100
-_HELD_OUT_EVERY = 5
+_CELLS_APART, _HELD_OUT, _VALIDATION = 10, 2, 7
 _BANDS, _GAP_BANDS = 10, (2, 7)  # of a single coordinate
 _BOARD, _GAP_LINE = 5, 2  # of two coordinates
 _BLOCK = 256  # fixed, so that the first tasks drawn do not depend on how many are asked for
@@ -233,9 +234,10 @@ def _in_part(positions: np.ndarray, part: Part) -> np.ndarray:
         gap = (row + 2 * column) % _BOARD == _GAP_LINE
     if part == "gap":
         return gap
-    cell = _cells(positions[:, 0], _NUM_CELLS)
-    held_out = cell % _HELD_OUT_EVERY == _HELD_OUT_EVERY // 2
-    return ~gap & (held_out if part == "held_out" else ~held_out)
+    cell = _cells(positions[:, 0], _NUM_CELLS) % _CELLS_APART
+    held_out, validation = cell == _HELD_OUT, cell == _VALIDATION
+    kept = {"held_out": held_out, "validation": validation, "train": ~held_out & ~validation}
+    return ~gap & kept[part]
 
 
 def _cells(position: np.ndarray, count: int) -> np.ndarray:

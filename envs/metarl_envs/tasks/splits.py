@@ -1,7 +1,8 @@
 """Splits: the task distributions of an environment by name.
 
-`train`, `test` (held out, interleaved with it) and `gap` (held out in wide blocks) share a region,
-see `distributions`; `extrapolation` lies outside it.
+`train`, `test` and `validation` (held out, interleaved with it) and `gap` (held out in wide blocks)
+share a region, see `distributions`; `extrapolation` lies outside it. Choices are made on `validation`,
+results are reported on the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,12 @@ from metarl_envs.tasks.distributions import (
 )
 
 Splits = dict[str, TaskDistribution]
-_PARTS: dict[str, Part] = {"train": "train", "test": "held_out", "gap": "gap"}
+_PARTS: dict[str, Part] = {
+    "train": "train",
+    "validation": "validation",
+    "test": "held_out",
+    "gap": "gap",
+}
 _CIRCLE = (-np.pi, np.pi)
 _JUST_OUTSIDE = 1e-6  # of a radius or an angle
 
@@ -90,17 +96,17 @@ def semicircle_splits(key: str, radius: float) -> Splits:
 def product_splits(every: Sequence[Splits]) -> Splits:
     """Splits of independent task keys together.
 
-    `train` and `test` combine their own. In `gap` and `extrapolation` every one that has such tasks
-    takes them; the others stay within `test`.
+    `train` and `test` combine their own. In `validation`, `gap` and `extrapolation` every one that has
+    such tasks takes them; the others stay within `train` (`validation`) or `test`.
     """
     if len(every) == 1:
         return every[0]
     combined: Splits = {}
     for name in ("train", "test"):
         combined[name] = ProductTasks([splits[name] for splits in every])
-    for name in ("gap", "extrapolation"):
+    for name, other in (("validation", "train"), ("gap", "test"), ("extrapolation", "test")):
         if any(name in splits for splits in every):
-            combined[name] = ProductTasks([splits.get(name, splits["test"]) for splits in every])
+            combined[name] = ProductTasks([splits.get(name, splits[other]) for splits in every])
     return combined
 
 
