@@ -3,6 +3,7 @@
 Shapes: M tasks, E episodes per task, H steps, N states of a task.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, Protocol
@@ -89,11 +90,16 @@ class Samples:
         steps = {name: getattr(self, name).flatten(1, 2) for name in _PER_STEP}
         return replace(self, **{n: in_order(v, order_MN).unsqueeze(1) for n, v in steps.items()})
 
-    def every(self, stride: int) -> "Samples":
-        """Every `stride`-th step of each episode, weights rescaled to the same sum."""
-        if stride == 1:
+    def every(self, stride: float) -> "Samples":
+        """Steps 0, `stride`, 2 `stride`, ... of each episode, rounded down, from stride 1 upwards.
+
+        Weights are rescaled to the same sum.
+        """
+        if stride == 1.0:
             return self
-        kept = replace(self, **{n: getattr(self, n)[:, :, ::stride] for n in _PER_STEP})
+        horizon = self.weights_MEH.shape[2]
+        steps = [int(index * stride) for index in range(math.ceil(horizon / stride))]
+        kept = replace(self, **{n: getattr(self, n)[:, :, steps] for n in _PER_STEP})
         total = self.weights_MEH.sum((1, 2), keepdim=True)
         kept_total = kept.weights_MEH.sum((1, 2), keepdim=True).clamp(min=1e-12)
         return replace(kept, weights_MEH=kept.weights_MEH * (total / kept_total))

@@ -52,6 +52,16 @@ def test_curvature_states_are_valid_ones_and_all_where_there_are_fewer():
     assert torch.cosine_similarity(half, every, dim=0) > 0.97
 
 
+@pytest.mark.parametrize("share", [0.9, 0.6, 0.34])
+def test_about_as_many_states_are_kept_as_are_asked_for(share):
+    run, _, rollouts = experience()
+    samples = run.learner.samples(rollouts[1])
+    kept = samples.every(1 / share)
+    valid, left = (int((s.weights_MEH > 0).sum()) for s in (samples, kept))
+    assert left == pytest.approx(share * valid, rel=0.1)
+    torch.testing.assert_close(kept.weights_MEH.sum((1, 2)), samples.weights_MEH.sum((1, 2)))
+
+
 def test_dice_keeps_the_steps_of_an_episode_together():
     run = SmallRun("maml", FALLS, h=60, inner={"objective": "dice"})
     rollouts = run.collect(run.begin())
