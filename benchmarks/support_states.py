@@ -3,8 +3,8 @@
 python -m benchmarks.support_states --env metarl/HopperVel-v0 --size 20 20 100
 
 Trains, and after some iterations takes the trust region step of the same rollouts with each number
-of support states per task. Compared are the gains of the surrogate, on several draws of rollouts, over
-the time of an iteration with that number.
+of support states per task. Compared are the gains of the surrogate, on several draws of rollouts,
+over the time of an iteration with that number.
 """
 
 import argparse

@@ -19,7 +19,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Evaluate adaptation on held-out tasks.")
     parser.add_argument("path", type=Path, help="run folder or checkpoint folder")
     parser.add_argument("--env", help="another environment id than the one trained on")
-    parser.add_argument("--split", default="test", help="test, gap, extrapolation, validation or train")
+    parser.add_argument(
+        "--split", default="test", help="test, gap, extrapolation, validation or train"
+    )
     parser.add_argument("--num-tasks", type=int, default=40)
     parser.add_argument("--episodes", type=int, default=20, help="per task, to measure each step")
     parser.add_argument(

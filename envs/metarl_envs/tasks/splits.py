@@ -1,8 +1,8 @@
 """Splits: the task distributions of an environment by name.
 
 `train`, `test` and `validation` (held out, interleaved with it) and `gap` (held out in wide blocks)
-share a region, see `distributions`; `extrapolation` lies outside it. Choices are made on `validation`,
-results are reported on the others.
+share a region, see `distributions`; `extrapolation` lies outside it. Choices are made on
+`validation`, results are reported on the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -96,8 +96,8 @@ def semicircle_splits(key: str, radius: float) -> Splits:
 def product_splits(every: Sequence[Splits]) -> Splits:
     """Splits of independent task keys together.
 
-    `train` and `test` combine their own. In `validation`, `gap` and `extrapolation` every one that has
-    such tasks takes them; the others stay within `train` (`validation`) or `test`.
+    `train` and `test` combine their own. In `validation`, `gap` and `extrapolation` every one
+    that has such tasks takes them; the others stay within `train` (`validation`) or `test`.
     """
     if len(every) == 1:
         return every[0]

@@ -107,7 +107,9 @@ class TrialPPO:
                     starts.append(torch.cat(memory))
             return torch.stack(starts, dim=1)
 
-        halves = torch.arange(count, device=data_TN["inputs"].device).tensor_split(min(_SLICES, count))
+        halves = torch.arange(count, device=data_TN["inputs"].device).tensor_split(
+            min(_SLICES, count)
+        )
         memory = torch.cat(on_all_cores(memories, halves), dim=2).flatten(1, 2)
         return {"memory": memory} | {name: cut(values) for name, values in data_TN.items()}
 
