@@ -19,7 +19,9 @@ from metarl.policies.arrays import array_dtype, to_tensor
 from metarl.seeding import Path, action_noise, reset_seeds
 
 S = TypeVar("S")
-_SUCCESS_KEYS = ("success", "is_success")
+# Reported by Meta-World's convention (once in an episode is enough) and by that of the goal-reaching
+# robots of Plappert et al. 2018 (what counts is the last step)
+_SUCCESS_KEYS = {"success": True, "is_success": False}
 
 
 class SampledEnv(Protocol):
@@ -199,10 +201,12 @@ class Recorder:
         if "diverged" in info:
             self._diverged |= np.asarray(info["diverged"], bool).reshape(self._shape) & running
             running &= ~self._diverged
-        for key in _SUCCESS_KEYS:
+        for key, once_is_enough in _SUCCESS_KEYS.items():
             if key in info:
-                success = np.asarray(info[key]).reshape(self._shape).astype(bool) & running
-                self._success = success if self._success is None else self._success | success
+                now = np.asarray(info[key]).reshape(self._shape).astype(bool)
+                before = np.zeros(self._shape, bool) if self._success is None else self._success
+                kept = before if once_is_enough else before & ~running
+                self._success = kept | (now & running)
 
     def finish(self, last_obs: np.ndarray, taken: int) -> Rollouts:
         """The rollouts, after the `taken` steps of the longest episode."""

@@ -141,7 +141,7 @@ def test_arm_reach():
         distance = np.linalg.norm(obs[:, 14:] - goal, axis=1)
         cost = 0.1 * np.square(2 * action).sum(axis=1)
         np.testing.assert_allclose(reward, -distance - cost)
-        assert np.array_equal(info["success"], distance < 0.05)
+        assert np.array_equal(info["is_success"], distance < 0.05)
     # the seven-joint arm of Pusher-v5: same links, same motors
     pusher = gymnasium.make("Pusher-v5").unwrapped.model
     assert np.array_equal(env.model.body_mass[1:], pusher.body_mass[1 : env.model.nbody])

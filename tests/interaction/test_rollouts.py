@@ -1,6 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from small_runs import SmallRun
 from threadpoolctl import threadpool_info
 
 import metarl_envs.tasks.batches as task_batches
@@ -264,3 +267,26 @@ def test_extras_are_recorded_and_log_probs_may_be_missing(tiny_document):
     both = Rollouts.concatenate_episodes([rollouts, rollouts])
     assert both.extras["latents"].shape == (3, 8, H, 2) and both.log_probs_MEH is None
     assert rollouts.task_slice(slice(1, 2)).extras["latents"].shape == (1, 4, H, 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "counts"), [("success", np.any), ("is_success", lambda f, axis: f[-1])]
+)
+def test_success_once_or_at_the_end(key, counts, monkeypatch):
+    """`success` counts once reported, as in Meta-World; `is_success` in the last step."""
+    run = SmallRun("maml", "metarl/ReacherGoal-v0", h=10)
+    flags = np.random.default_rng(0).random((10, run.env.num_envs)) < 0.3
+    steps = iter(flags)
+    monkeypatch.setattr(run.env.goal, "info", lambda robot: {key: next(steps)})
+    rollouts = run.collect(run.begin())
+    assert rollouts.success_ME.flatten().tolist() == counts(flags, axis=0).tolist()
+
+
+def test_success_in_the_last_step_is_that_of_the_episodes_own_end(monkeypatch):
+    run = SmallRun("maml", "metarl/HopperVel-v0", h=100)
+    times = itertools.count()
+    count = run.env.num_envs
+    monkeypatch.setattr(run.env.goal, "info", lambda _: {"is_success": [next(times) < 20] * count})
+    rollouts = run.collect(run.begin())
+    assert rollouts.success_ME.tolist() == (rollouts.lengths_ME <= 20).tolist()
+    assert rollouts.success_ME.any() and not rollouts.success_ME.all()

@@ -70,6 +70,10 @@ class Goal(TaskPart):
     def reward(self, robot: Quantities) -> np.ndarray:
         """Reward of every simulation, without the robot's costs: shape (N,)."""
 
+    def info(self, robot: Quantities) -> dict[str, np.ndarray]:
+        """What `info` reports after a step, one row per simulation; such as "is_success"."""
+        return {}
+
 
 class KeylessGoal(Goal):
     """A goal that is the same in all tasks, so that it has no key; tasks differ by other parts."""
@@ -228,12 +232,20 @@ class Reach(KeyedGoal):
         space: the space of points.
         nominal: the nominal point.
         splits: its distributions.
+        success_distance: m; nearer than this, `info["is_success"]` is true.
     """
 
     needs = ("tip",)
 
-    def __init__(self, space: spaces.Box, nominal: TaskValue, splits: Splits) -> None:
+    def __init__(
+        self, space: spaces.Box, nominal: TaskValue, splits: Splits, success_distance: float
+    ) -> None:
+        if not success_distance > 0:
+            raise EnvironmentConfigError(
+                f"success_distance must be positive, got {success_distance}"
+            )
         super().__init__("goal", space, nominal, splits)
+        self._success_distance = success_distance
 
     def distance(self, robot: Quantities) -> np.ndarray:
         """Distance of the tip from the point in m, shape (N,); a goal in the plane has no z."""
@@ -242,6 +254,9 @@ class Reach(KeyedGoal):
 
     def reward(self, robot: Quantities) -> np.ndarray:
         return -self.distance(robot)
+
+    def info(self, robot: Quantities) -> dict[str, np.ndarray]:
+        return {"is_success": self.distance(robot) < self._success_distance}
 
 
 def pearl_velocities() -> dict[str, np.ndarray]:

@@ -14,16 +14,17 @@ from metarl_envs.tasks.splits import box_splits
 _VELOCITY_NOISE = 0.005  # rad/s
 _CENTRE = np.array([0.5, -0.2, 0.0])  # m, of the box of targets, within reach of the arm
 _HALF_SIZE = np.array([0.2, 0.3, 0.2])  # m
-_SUCCESS_M = 0.05
+_SUCCESS_DISTANCE = 0.05  # m
 
 
-def _goal(margin: float) -> Reach:
+def _goal(margin: float, success_distance: float = _SUCCESS_DISTANCE) -> Reach:
     if not 0 < margin <= 0.5:
         raise EnvironmentConfigError(f"goal_margin must be in (0, 0.5], got {margin}")
     low, high = _CENTRE - _HALF_SIZE, _CENTRE + _HALF_SIZE
     outer = {"goal": low - margin}, {"goal": high + margin}
     space = spaces.Box(-2.0, 2.0, (3,), np.float64)
-    return Reach(space, _CENTRE.tolist(), box_splits({"goal": low}, {"goal": high}, outer))
+    splits = box_splits({"goal": low}, {"goal": high}, outer)
+    return Reach(space, _CENTRE.tolist(), splits, success_distance)
 
 
 class Arm(MujocoTaskEnv):
@@ -31,7 +32,7 @@ class Arm(MujocoTaskEnv):
 
     Arm, actuators and joint limits as in `Pusher-v5` (5 simulator steps of 0.01 s), without table
     top, object and goal. The observation is joint angles, joint velocities and the tip's position:
-    17 numbers. `info["success"]`: the tip is within 5 cm of a point to reach. Quantities: tip.
+    17 numbers. Quantities: tip.
 
     Args:
         num_envs: number of simulations.
@@ -86,22 +87,25 @@ class Arm(MujocoTaskEnv):
         cost = self._ctrl_cost_weight * np.vecdot(control, control)
         return self.goal.reward(self) - cost, None
 
-    def _info(self) -> dict[str, np.ndarray]:
-        if not isinstance(self.goal, Reach):
-            return {}
-        return {"success": self.goal.distance(self) < _SUCCESS_M}
 
-
-def arm_reach(num_envs: int = 1, *, goal_margin: float = 0.1, **kwargs: Any) -> Arm:
+def arm_reach(
+    num_envs: int = 1,
+    *,
+    goal_margin: float = 0.1,
+    success_distance: float = _SUCCESS_DISTANCE,
+    **kwargs: Any,
+) -> Arm:
     """Bring the tip of the arm to a hidden point: r = -||tip - goal|| - 0.1 sum(a^2).
 
     Ours: no paper defines it. Tasks: `{"goal": [x, y, z]}` in m. `train` and `test` interleave over
     a box in front of the arm, 0.4 x 0.6 x 0.4 m; `extrapolation` is a shell around it,
-    `goal_margin` thick.
+    `goal_margin` thick. `info["is_success"]`: the tip is near the point; an episode succeeds if it is so
+    in the last step.
 
     Args:
         num_envs: number of simulations.
         goal_margin: m.
+        success_distance: m, what counts as near.
         **kwargs: arguments of `Arm`.
     """
-    return Arm(num_envs, goal=_goal(goal_margin), **kwargs)
+    return Arm(num_envs, goal=_goal(goal_margin, success_distance), **kwargs)

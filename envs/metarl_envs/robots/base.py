@@ -167,7 +167,9 @@ class MujocoTaskEnv(TaskVectorEnv):
         diverged = self.simulations.step(applied, rows, self.frame_skip)
         self._velocity = (self._moved_point() - before) / self.dt
         rewards, terminated = self._outcome(control)
-        return Transition(self._observe(), rewards, terminated, self._info(), diverged=diverged)
+        return Transition(
+            self._observe(), rewards, terminated, self.goal.info(self), diverged=diverged
+        )
 
     def draw(self, row: int, render_mode: str) -> np.ndarray | None:
         """A frame of one simulation."""
@@ -202,10 +204,6 @@ class MujocoTaskEnv(TaskVectorEnv):
 
         None for flags where no episode ends by itself.
         """
-
-    def _info(self) -> dict[str, np.ndarray]:
-        """What `info` reports after a step, one row per simulation; such as "success"."""
-        return {}
 
     # Named quantities (`parts.goals.Quantities`): a robot overrides those that it has
 

@@ -13,14 +13,15 @@ from metarl_envs.tasks.splits import disc_splits
 _REACH = 0.2  # m, the arm's own reach in Reacher-v5's goal law
 _JOINT_NOISE = 0.1  # rad
 _VELOCITY_NOISE = 0.005  # rad/s
+_SUCCESS_DISTANCE = 0.05  # m
 
 
-def _goal(radius: float) -> Reach:
+def _goal(radius: float, success_distance: float = _SUCCESS_DISTANCE) -> Reach:
     """A point of the disc; `extrapolation` is the ring between it and the arm's reach."""
     if not 0 < radius <= _REACH:
         raise EnvironmentConfigError(f"goal_radius must be in (0, {_REACH}], got {radius}")
     space = spaces.Box(-_REACH, _REACH, (2,), np.float64)
-    return Reach(space, [0.1, -0.1], disc_splits("goal", radius, _REACH))
+    return Reach(space, [0.1, -0.1], disc_splits("goal", radius, _REACH), success_distance)
 
 
 class Reacher(MujocoTaskEnv):
@@ -83,18 +84,26 @@ class Reacher(MujocoTaskEnv):
         return self.goal.reward(self) - cost, None
 
 
-def reacher_goal(num_envs: int = 1, *, goal_radius: float = _REACH, **kwargs: Any) -> Reacher:
+def reacher_goal(
+    num_envs: int = 1,
+    *,
+    goal_radius: float = _REACH,
+    success_distance: float = _SUCCESS_DISTANCE,
+    **kwargs: Any,
+) -> Reacher:
     """Bring the fingertip to a hidden point: r = -||fingertip - goal|| - sum(a^2).
 
     Reward as in `Reacher-v5`. No published meta-RL definition exists for this arm.
 
     Tasks: `{"goal": [x, y]}` in m. Splits: `train` and `test` interleave by angle over the disc
     of radius `goal_radius` (uniform by area, as in Reacher-v5); `extrapolation` is the ring
-    between it and the arm's reach, where there is one.
+    between it and the arm's reach, where there is one. `info["is_success"]`: the fingertip is near the
+    point; an episode succeeds if it is so in the last step.
 
     Args:
         num_envs: number of simulations.
         goal_radius: m, at most 0.2.
+        success_distance: m, what counts as near.
         **kwargs: arguments of `Reacher`.
     """
-    return Reacher(num_envs, goal=_goal(goal_radius), **kwargs)
+    return Reacher(num_envs, goal=_goal(goal_radius, success_distance), **kwargs)
