@@ -19,8 +19,8 @@ from metarl.policies.arrays import array_dtype, to_tensor
 from metarl.seeding import Path, action_noise, reset_seeds
 
 S = TypeVar("S")
-# Reported by Meta-World's convention (once in an episode is enough) and by that of the goal-reaching
-# robots of Plappert et al. 2018 (what counts is the last step)
+# Reported by Meta-World's convention (once in an episode is enough) and by that of the
+# goal-reaching robots of Plappert et al. 2018 (what counts is the last step)
 _SUCCESS_KEYS = {"success": True, "is_success": False}
 
 

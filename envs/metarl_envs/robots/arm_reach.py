@@ -99,8 +99,8 @@ def arm_reach(
 
     Ours: no paper defines it. Tasks: `{"goal": [x, y, z]}` in m. `train` and `test` interleave over
     a box in front of the arm, 0.4 x 0.6 x 0.4 m; `extrapolation` is a shell around it,
-    `goal_margin` thick. `info["is_success"]`: the tip is near the point; an episode succeeds if it is so
-    in the last step.
+    `goal_margin` thick. `info["is_success"]`: the tip is near the point; an episode succeeds if
+    it is so in the last step.
 
     Args:
         num_envs: number of simulations.

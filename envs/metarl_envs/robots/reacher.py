@@ -97,8 +97,8 @@ def reacher_goal(
 
     Tasks: `{"goal": [x, y]}` in m. Splits: `train` and `test` interleave by angle over the disc
     of radius `goal_radius` (uniform by area, as in Reacher-v5); `extrapolation` is the ring
-    between it and the arm's reach, where there is one. `info["is_success"]`: the fingertip is near the
-    point; an episode succeeds if it is so in the last step.
+    between it and the arm's reach, where there is one. `info["is_success"]`: the fingertip is
+    near the point; an episode succeeds if it is so in the last step.
 
     Args:
         num_envs: number of simulations.
