@@ -12,6 +12,7 @@ from metarl.errors import CheckpointError, ConfigError, EnvironmentFitError, Use
 from metarl.evaluation import EvaluationResult, evaluate
 from metarl.experiment.building import load
 from metarl.experiment.config import ExperimentConfig, load_config
+from metarl.experiment.zoo import zoo_names
 from metarl.training import train
 
 __version__ = "0.1.0"
@@ -29,4 +30,5 @@ __all__ = [
     "load",
     "load_config",
     "train",
+    "zoo_names",
 ]

@@ -17,7 +17,7 @@ from metarl.reports.table import adaptation_table
 def main() -> None:
     """Parse, load, evaluate, report."""
     parser = argparse.ArgumentParser(description="Evaluate adaptation on held-out tasks.")
-    parser.add_argument("path", type=Path, help="run folder or checkpoint folder")
+    parser.add_argument("path", type=Path, help="run folder, checkpoint folder or zoo:ENV/METHOD")
     parser.add_argument("--env", help="another environment id than the one trained on")
     parser.add_argument(
         "--split", default="test", help="test, gap, extrapolation, validation or train"

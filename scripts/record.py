@@ -18,7 +18,7 @@ from metarl.reports.video import record
 def main() -> None:
     """Parse, load, adapt, film."""
     parser = argparse.ArgumentParser(description="Film a policy before and after adaptation.")
-    parser.add_argument("path", type=Path, help="run folder or checkpoint folder")
+    parser.add_argument("path", type=Path, help="run folder, checkpoint folder or zoo:ENV/METHOD")
     parser.add_argument("--task", required=True, help='JSON, such as {"target_velocity": 2.0}')
     parser.add_argument("--output", type=Path, required=True, help="an .mp4 or .gif file")
     parser.add_argument("--adaptation-steps", type=int, default=1)

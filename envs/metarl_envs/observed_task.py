@@ -42,6 +42,11 @@ class ObservedTask:
         """Seconds spent in a physics engine so far."""
         return self._env.physics_s
 
+    @property
+    def task_splits(self) -> tuple[str, ...]:
+        """Those of the environment."""
+        return self._env.task_splits
+
     def task_distribution(self, split: str) -> TaskDistribution:
         """That of the environment."""
         return self._env.task_distribution(split)

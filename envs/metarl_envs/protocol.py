@@ -54,6 +54,11 @@ class TaskEnv(Protocol):
         """Seconds spent in a physics engine so far, 0 where there is none."""
         ...
 
+    @property
+    def task_splits(self) -> tuple[str, ...]:
+        """Names of the task distributions that there are."""
+        ...
+
     def task_distribution(self, split: str) -> TaskDistribution:
         """The distribution named `split`."""
         ...

@@ -138,11 +138,15 @@ class EvaluationResult:
 
     def save_json(self, path: str | Path) -> None:
         """Write `to_json`, whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.writing")
-        temporary.write_text(json.dumps(self.to_json()))
-        os.replace(temporary, path)
+        write_whole(Path(path), json.dumps(self.to_json()).encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
 
 
 def _flat(step: StepSummary) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
 from metarl.experiment.checkpoint import Checkpoint, read_checkpoint, restore
 from metarl.experiment.config import ExperimentConfig
+from metarl.experiment.zoo import resolve
 from metarl.interaction.allocator import keep_freed_memory
 from metarl.learners import LEARNERS
 from metarl.learners.base import MetaLearner, Setting, TrainedOn
@@ -34,13 +35,13 @@ def load(path: str | Path, device: str = "cpu") -> MetaLearner:
     """The meta-learner of a checkpoint folder, or of the newest checkpoint of a run folder.
 
     Args:
-        path: the folder.
+        path: the folder; or "zoo:ENV/METHOD", a pretrained one, see `metarl.zoo_names`.
         device: where its tensors go, "cpu" or "cuda".
 
     Raises:
         CheckpointError: if there is no whole checkpoint.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(resolve(path))
     return from_checkpoint(checkpoint, checkpoint.config.model_copy(update={"device": device}))
 
 

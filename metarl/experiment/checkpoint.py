@@ -134,7 +134,8 @@ def restore(learner: MetaLearner, checkpoint: Checkpoint) -> None:
         )
     # Written in the order of names; the learner's own order defines its parameter vector
     learner.load_meta_parameters({name: checkpoint.weights[name] for name in expected})
-    learner.load_training_state(checkpoint.training)
+    if checkpoint.training:  # pretrained ones come without
+        learner.load_training_state(checkpoint.training)
 
 
 def restore_buffers(learner: MetaLearner, checkpoint: Checkpoint) -> None:

@@ -100,8 +100,7 @@ class OuterObjectiveLearner(GradientBasedLearner):
         return self.outer.state()
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        if state:
-            self.outer.load_state(state)
+        self.outer.load_state(state)
 
 
 class ThroughAdaptation(OuterObjectiveLearner):

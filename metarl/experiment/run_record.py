@@ -1,0 +1,110 @@
+"""What a training came to, as one small file: cost and the returns of its evaluations.
+
+Shapes: K stands for the K+1 adaptation steps, M tasks, E episodes.
+"""
+
+import csv
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metarl.environments.make import make_env
+from metarl.errors import CheckpointError
+from metarl.evaluation.evaluator import evaluate
+from metarl.evaluation.result import EvaluationResult, write_whole
+from metarl.experiment.building import from_checkpoint
+from metarl.experiment.checkpoint import read_checkpoint
+
+REPORTED_SPLITS = ("test", "gap", "extrapolation")
+_DIGITS = 6  # significant, of returns
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One training.
+
+    Attributes:
+        config: the resolved config.
+        env_steps: environment steps that training took.
+        seconds: wall time of training, its evaluations left out.
+        versions: of the packages, Python and the platform.
+        evaluations: by split: tasks, "returns" (K+1, M, E; None where an episode diverged),
+            "success" or None, "episodes_behind" (K+1,), whether "held_out".
+    """
+
+    config: dict[str, Any]
+    env_steps: int
+    seconds: float
+    versions: dict[str, str]
+    evaluations: dict[str, dict[str, Any]]
+
+    def scores(self, split: str) -> np.ndarray:
+        """Returns on a split, NaN where an episode diverged: shape (K+1, M, E)."""
+        return np.array(self.evaluations[split]["returns"], float)
+
+    def save(self, path: Path) -> None:
+        """Write compressed JSON, whole or not at all; equal records give equal bytes."""
+        document = json.dumps(asdict(self), separators=(",", ":"))
+        write_whole(path, gzip.compress(document.encode(), mtime=0))
+
+    @staticmethod
+    def read(path: Path) -> "RunRecord":
+        """What `save` wrote.
+
+        Raises:
+            CheckpointError: if the file is none of its kind.
+        """
+        try:
+            return RunRecord(**json.loads(gzip.decompress(path.read_bytes())))
+        except (OSError, EOFError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path} is no record of a run: {error}") from None
+
+
+def record_run(run_dir: Path, splits: Sequence[str] | None = None) -> RunRecord:
+    """Evaluate a finished run as its config says, on other splits too.
+
+    Args:
+        run_dir: the run folder.
+        splits: where to evaluate; by default those of `REPORTED_SPLITS` that the environment has.
+    """
+    checkpoint = read_checkpoint(run_dir)
+    config, learner = checkpoint.config, from_checkpoint(checkpoint, checkpoint.config)
+    if splits is None:
+        env = make_env(config.env, 1, config.horizon)
+        splits = [name for name in REPORTED_SPLITS if name in env.task_splits]
+        env.close()
+    settings = config.evaluation.model_dump(exclude={"every", "split"})
+    evaluations = {
+        split: _plain(evaluate(learner, config.env.id, split=split, **settings)) for split in splits
+    }
+    steps, seconds = training_cost(run_dir)
+    versions = checkpoint.metadata["versions"]
+    return RunRecord(config.model_dump(mode="json"), steps, seconds, versions, evaluations)
+
+
+def training_cost(run_dir: Path) -> tuple[int, float]:
+    """Environment steps and seconds of a run's training."""
+    with (run_dir / "progress.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    totals = [0.0, *(float(row["time/env_steps"]) for row in rows)]
+    speeds = [float(row["time/env_steps_per_s"]) for row in rows]
+    return int(totals[-1]), float(np.sum(np.diff(totals) / np.asarray(speeds)))
+
+
+def _plain(result: EvaluationResult) -> dict[str, Any]:
+    document = result.to_json()
+    kept = {name: document[name] for name in ("tasks", "held_out", "seed", "success")}
+    rounded = np.array([f"{value:.{_DIGITS}g}" for value in result.scores.flat], float)
+    returns = rounded.reshape(result.scores.shape).astype(object)
+    returns[np.isnan(result.scores)] = None
+    return {
+        **kept,
+        "returns": returns.tolist(),
+        "episodes_behind": result.episodes_behind.tolist(),
+        "env_steps_behind": result.env_steps_behind.mean(1).tolist(),
+    }

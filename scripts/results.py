@@ -1,0 +1,173 @@
+"""Write the results page from the records of runs and the published figures beside them.
+
+python scripts/results.py                # results/ENV/METHOD-seedN.json.gz -> docs/results.md
+
+No figure of the page is typed: `compare.py --results results/ENV` makes the records, and
+results/published.yaml says what others report, with its source.
+"""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from metarl.command_line import run
+from metarl.evaluation.result import MOST_DIVERGED
+from metarl.evaluation.statistics import estimate
+from metarl.experiment.run_record import RunRecord
+
+_ROOT = Path(__file__).parents[1]
+_PEER_STEPS_PER_S = 12_200  # the fastest PyTorch peer, HalfCheetah on two cores
+_SPLITS = ("test", "gap", "extrapolation")
+Runs = dict[str, list[RunRecord]]  # by method, in the order of seeds
+
+
+def main() -> None:
+    """Parse, read, write."""
+    parser = argparse.ArgumentParser(description="Write the results page.")
+    parser.add_argument("--results", type=Path, default=_ROOT / "results")
+    parser.add_argument("--page", type=Path, default=_ROOT / "docs/results.md")
+    arguments = parser.parse_args()
+    published = OmegaConf.to_container(OmegaConf.load(arguments.results / "published.yaml"))
+    assert isinstance(published, dict)
+    pictures = arguments.page.with_suffix("")
+    pictures.mkdir(parents=True, exist_ok=True)
+    sections = [_INTRODUCTION]
+    for folder in sorted(path for path in arguments.results.iterdir() if path.is_dir()):
+        runs = _read(folder)
+        _draw(runs, folder.name, pictures / f"{folder.name}.png")
+        sections.append(_section(folder.name, runs, published.get(folder.name, {}), pictures.name))
+    arguments.page.write_text("\n\n".join(sections) + "\n")
+
+
+_INTRODUCTION = f"""# Results
+
+Written by `python scripts/results.py` from the records in `results/`; every record comes from
+`python scripts/compare.py configs/ENV/METHOD.yaml --seeds ... --run-dir runs/ENV --results
+results/ENV`.
+
+Interquartile means of the return over seeds, tasks and episodes, with 95 % intervals over new seeds
+and new tasks ([how](statistics.md)): after 0 to K adaptation steps, or in episode 1, 2, ... of a
+trial for learners with memory. One seed: the interval is over tasks alone. `test` tasks are fresh
+draws of the training distribution that training never saw, `gap` lies in wide blocks left out of
+it, `extrapolation` outside its range. Environment steps are those taken in training; minutes are of
+training on two cores, and beside them what the same steps take at {_PEER_STEPS_PER_S:,} steps/s,
+the fastest PyTorch peer measured on two cores (HalfCheetah). Published figures are quoted with
+their protocol; they are means over seeds."""
+
+
+def _read(folder: Path) -> Runs:
+    runs: Runs = defaultdict(list)
+    for path in sorted(folder.glob("*-seed*.json.gz"), key=_method_and_seed):
+        runs[_method_and_seed(path)[0]].append(RunRecord.read(path))
+    return runs
+
+
+def _method_and_seed(path: Path) -> tuple[str, int]:
+    method, seed = path.name.removesuffix(".json.gz").rsplit("-seed", 1)
+    return method, int(seed)
+
+
+def _section(name: str, runs: Runs, published: Mapping[str, Any], pictures: str) -> str:
+    config = next(iter(runs.values()))[0].config
+    lines = [f"## {config['env']['id']}, `configs/{name}`", ""]
+    lines += [f"{published['protocol'].strip()}", ""] if "protocol" in published else []
+    splits = [s for s in _SPLITS if s in next(iter(runs.values()))[0].evaluations]
+    most = max(len(record.scores(splits[0])) for records in runs.values() for record in records)
+    steps = " | ".join(str(step) for step in range(most))
+    lines += [
+        f"| method | split | seeds | env steps | min (peer) | {steps} |",
+        "|---" * (5 + most) + "|",
+    ]
+    for method, records in runs.items():
+        for split in splits:
+            lines.append(_row(method, split, records, most))
+    lines.append("")
+    if any(_success(records, splits[0]) is not None for records in runs.values()):
+        lines += _success_table(runs, splits)
+    if "figures" in published:
+        lines += ["Published: " + "; ".join(published["figures"]) + ".", ""]
+    return "\n".join([*lines, f"![{name}]({pictures}/{name}.png)"])
+
+
+def _row(method: str, split: str, records: Sequence[RunRecord], columns: int) -> str:
+    scores_SKME = np.stack([record.scores(split) for record in records])
+    cells = [""] * columns
+    for step in range(scores_SKME.shape[1]):
+        value, (low, high) = estimate(scores_SKME[:, step])
+        lost = np.isnan(scores_SKME[:, step]).mean()
+        cells[step] = f"{value:.4g} [{low:.4g}, {high:.4g}]"
+        if lost > 0:
+            cells[step] = f"{cells[step]}, {100 * lost:.1f} % diverged"
+        if lost > MOST_DIVERGED:
+            cells[step] = f"none, {100 * lost:.0f} % diverged"
+    if split == "test":
+        seeds = ", ".join(str(record.config["seed"]) for record in records)
+        steps = np.mean([record.env_steps for record in records])
+        minutes = np.mean([record.seconds for record in records]) / 60
+        peer = steps / _PEER_STEPS_PER_S / 60
+        cost = [method, split, seeds, f"{steps / 1e6:.1f} M", f"{minutes:.0f} ({peer:.0f})"]
+    else:
+        cost = ["", split, "", "", ""]
+    return "| " + " | ".join([*cost, *cells]) + " |"
+
+
+def _success(records: Sequence[RunRecord], split: str) -> np.ndarray | None:
+    """Share of successful episodes of every seed: shape (S, K+1)."""
+    reported = [record.evaluations[split]["success"] for record in records]
+    if any(success is None for success in reported):
+        return None
+    return np.array(reported, float).mean(axis=(2, 3))
+
+
+def _success_table(runs: Runs, splits: Sequence[str]) -> list[str]:
+    lines = [
+        "Success, % of episodes, by seed:",
+        "",
+        "| method | split | after each step |",
+        "|---|---|---|",
+    ]
+    for method, records in runs.items():
+        for split in splits:
+            rates_SK = _success(records, split)
+            if rates_SK is not None:
+                seeds = "; ".join(", ".join(f"{100 * r:.0f}" for r in rates) for rates in rates_SK)
+                lines.append(f"| {method} | {split} | {seeds} |")
+    return [*lines, ""]
+
+
+def _draw(runs: Runs, name: str, path: Path) -> None:
+    """Adaptation curves on test tasks, and performance profiles after the last step."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 3.4), layout="constrained")
+    curves, profiles = figure.subplots(1, 2)
+    for index, (method, records) in enumerate(runs.items()):
+        scores_SKME = np.stack([record.scores("test") for record in records])
+        estimates = [estimate(scores_SKME[:, step]) for step in range(scores_SKME.shape[1])]
+        steps, color = np.arange(len(estimates)), f"C{index % 10}"
+        low, high = zip(*(e.interval for e in estimates), strict=True)
+        curves.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
+        curves.plot(steps, [e.value for e in estimates], marker="o", color=color, label=method)
+        means = np.sort(np.nanmean(scores_SKME[:, -1], axis=2).ravel())
+        shares = 1.0 - np.arange(len(means)) / len(means)
+        profiles.step(means, shares, where="post", color=color)
+    curves.set_xlabel("adaptation steps, or episode of the trial - 1")
+    curves.set_ylabel("return, IQM and 95 % interval")
+    profiles.set_xlabel("return after the last step")
+    profiles.set_ylabel("share of seeds and tasks above")
+    curves.xaxis.get_major_locator().set_params(integer=True)
+    curves.legend(frameon=False, fontsize=8)
+    figure.suptitle(f"{name}, test tasks", fontsize=10)
+    for axes in (curves, profiles):
+        axes.spines[["top", "right"]].set_visible(False)
+    # no creation date, so that equal records give equal bytes
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    run(main)
