@@ -117,8 +117,10 @@ class LinearBaseline:
         eye = torch.eye(gram_MFF.shape[-1], dtype=torch.float64, device=gram_MFF.device)
         reg = self.reg
         for _ in range(_MAX_ATTEMPTS):
-            weights, info = torch.linalg.solve_ex(gram_MFF + reg * eye, moment_MF)
-            if not info.any() and torch.isfinite(weights).all():
+            # not by LU: MKL's batched one hangs for several large matrices on two threads
+            factor_MFF, info_M = torch.linalg.cholesky_ex(gram_MFF + reg * eye)
+            weights = torch.cholesky_solve(moment_MF.unsqueeze(-1), factor_MFF).squeeze(-1)
+            if not info_M.any() and torch.isfinite(weights).all():
                 break
             reg *= 10.0
         return torch.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0)

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+
+import pytest
 import torch
 
 from metarl.estimators.value_baselines import (
@@ -138,3 +142,16 @@ def test_mlp_baseline_is_fitted_and_per_task():
     torch.testing.assert_close(
         alone.values(obs[:1]), baseline.values(obs)[:1], atol=1e-3, rtol=1e-3
     )
+
+
+@pytest.mark.slow
+def test_large_fits_end_with_several_threads():
+    """MKL's batched LU of 756 x 756 matrices hangs on two threads."""
+    program = (
+        "import torch; from metarl.estimators.value_baselines import LinearBaseline;"
+        "torch.set_num_threads(2); generator = torch.Generator().manual_seed(0);"
+        "obs = torch.randn(3, 4, 250, 376, generator=generator);"
+        "valid = torch.ones(3, 4, 250, dtype=torch.bool);"
+        "LinearBaseline().fit(obs, obs.sum(-1), valid)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
