@@ -101,7 +101,7 @@ class Bench:
         phases = itertools.count(1)
 
         def gather(state: object) -> Rollouts:
-            return self._collect(state, (1, Purpose.BENCHMARK, turn, next(phases)))
+            return self.collect(state, (1, Purpose.BENCHMARK, turn, next(phases)))
 
         meta_batch = self.workload.meta_batch
         work = Iteration(turn, self._tasks, range(meta_batch), meta_batch, gather, Alone())
@@ -112,9 +112,9 @@ class Bench:
 
         def adapt() -> None:
             state = self.learner.begin(self.workload.meta_batch, self.workload.episodes)
-            support = self._collect(state, (2, Purpose.BENCHMARK, turn, 0))
+            support = self.collect(state, (2, Purpose.BENCHMARK, turn, 0))
             state = self.learner.adapt(state, support)
-            self._collect(state, (2, Purpose.BENCHMARK, turn, 1))
+            self.collect(state, (2, Purpose.BENCHMARK, turn, 1))
 
         return self._timed(adapt)
 
@@ -160,7 +160,8 @@ class Bench:
         limit = self._limit
         return Turn(self._steps, seconds, self._sampling_s, limit.engine_s, limit.alone_s)
 
-    def _collect(self, state: object, path: StreamPath) -> Rollouts:
+    def collect(self, state: object, path: StreamPath) -> Rollouts:
+        """Rollouts of all tasks from a state, with the random numbers of a path."""
         keys = list(range(self.workload.meta_batch))
         start, extra_s = time.perf_counter(), self._limit.extra_s
         rollouts = collect(self._env, self.learner, state, path, keys, self.workload.horizon)
