@@ -56,9 +56,9 @@ class ValueBaseline(Protocol):
 class LinearBaseline:
     """Ridge regression of returns on `linear_features`, one solution per task.
 
-    w = argmin ||Phi w - G||^2 + reg ||w||^2 + shrinkage sum_f ||Phi_f||^2 w_f^2 over the valid steps,
-    the last sum over the features of observations. A few episodes of a robot that falls are no
-    basis for a plain fit, and none at all with about as many valid steps as features: it would
+    w = argmin ||Phi w - G||^2 + reg ||w||^2 + shrinkage sum_f ||Phi_f||^2 w_f^2 over the valid
+    steps, the last sum over the features of observations. A few episodes of a robot that falls are
+    no basis for a plain fit, and none at all with about as many valid steps as features: it would
     reproduce the returns it is given and leave noise as advantages. All features where they predict
     the other half of the episodes better, those of time alone elsewhere. A single episode has no
     other half and gets no baseline. Before the first fit every prediction is zero.
