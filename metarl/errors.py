@@ -1,8 +1,18 @@
-"""Errors that a user can cause: subclasses of `ValueError`, each message one clear sentence."""
+"""Errors that a user can cause: subclasses of `ValueError`, each message one clear sentence.
+
+`TrainingStopped` is no error, and a `KeyboardInterrupt`.
+"""
 
 from metarl_envs.errors import UserError, did_you_mean
 
-__all__ = ["CheckpointError", "ConfigError", "EnvironmentFitError", "UserError", "did_you_mean"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "EnvironmentFitError",
+    "TrainingStopped",
+    "UserError",
+    "did_you_mean",
+]
 
 
 class ConfigError(UserError):
@@ -11,6 +21,19 @@ class ConfigError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint is missing, damaged, or does not fit what it is loaded into."""
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """A signal ended the training.
+
+    Args:
+        message: one sentence, how to go on.
+        number: of the signal.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 class EnvironmentFitError(UserError):

@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 
 from metarl.command_line import run
 from metarl.evaluation.statistics import estimate
-from metarl.experiment.checkpoint import read_checkpoint
+from metarl.experiment.checkpoint import file_hash, read_checkpoint, seal
 from metarl.experiment.run_record import RunRecord
-from metarl.experiment.zoo import FOLDER, weights_hash
+from metarl.experiment.zoo import FOLDER
 
-_COPIED = ("weights.safetensors", "config.yaml", "tasks.json", "metadata.json")
+_COPIED = ("weights.safetensors", "config.yaml", "tasks.json")
 
 
 def main() -> None:
@@ -47,6 +47,7 @@ def publish(run_dir: Path, record: RunRecord, name: str) -> Path:
     for file in _COPIED:
         shutil.copyfile(checkpoint.path / file, folder / file)
     save_file({}, folder / "training.safetensors")
+    seal(folder, checkpoint.metadata | {"has_buffers": False})
     config = checkpoint.config
     card = {
         "name": name,
@@ -59,7 +60,7 @@ def publish(run_dir: Path, record: RunRecord, name: str) -> Path:
         "evaluation": config.evaluation.model_dump(exclude={"every", "split"}),
         "results": {split: _figures(record, split) for split in record.evaluations},
         "versions": record.versions,
-        "weights_sha256": weights_hash(folder),
+        "weights_sha256": file_hash(folder / "weights.safetensors"),
     }
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     return folder

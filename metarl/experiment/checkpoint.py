@@ -1,14 +1,18 @@
 """Checkpoints: folders of plain files, written whole or not at all, loaded without unpickling.
 
+Files and folders reach the disk before a checkpoint gets its name. Its metadata, written last,
+holds the hash of every other file, compared when it is read.
+
 iteration_000060/
     weights.safetensors     meta-parameters
     training.safetensors    what resuming needs beyond them (optimiser moments)
     buffers.safetensors     experience that resuming needs, if any; in the newest checkpoint only
     config.yaml             the resolved config
     tasks.json              the held-out tasks of the evaluation
-    metadata.json           iteration, sizes, seed, versions
+    metadata.json           iteration, sizes, seed, versions, hashes, number of this format
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -30,8 +34,10 @@ from metarl.learners.base import MetaLearner
 from metarl.params import Params
 
 _PACKAGES = ("metarl-robotics", "torch", "mujoco", "gymnasium", "numpy", "stable-baselines3")
-_BUFFERS = "buffers.safetensors"
-_FILES = ("weights.safetensors", "training.safetensors", "config.yaml", "metadata.json")
+_PREFIX, _BUFFERS = "iteration_", "buffers.safetensors"
+_METADATA = "metadata.json"
+_FILES = ("weights.safetensors", "training.safetensors", "config.yaml", _METADATA)
+_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ def save_checkpoint(
     tasks: Mapping[str, Any],
 ) -> Path:
     """Write `folder/iteration_NNNNNN`, under a temporary name first; returns its path."""
-    final = folder / f"iteration_{iteration:06d}"
+    final = folder / f"{_PREFIX}{iteration:06d}"
     temporary = folder / f".writing_{iteration:06d}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -75,13 +81,43 @@ def save_checkpoint(
         _save_tensors(temporary / _BUFFERS, buffers)
     (temporary / "config.yaml").write_text(to_yaml(config))
     (temporary / "tasks.json").write_text(json.dumps(tasks))
-    (temporary / "metadata.json").write_text(json.dumps(metadata, indent=2))
+    seal(temporary, metadata)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
-    for older in folder.glob(f"iteration_*/{_BUFFERS}"):
+    _to_disk(folder)
+    for older in folder.glob(f"{_PREFIX}*/{_BUFFERS}"):
         if older.parent != final:
             older.unlink()
     return final
+
+
+def seal(folder: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a checkpoint's metadata, with the hashes of all files, and all to the disk."""
+    files = sorted(path for path in folder.iterdir() if path.name != _METADATA)
+    hashes = {path.name: file_hash(path) for path in files}
+    document = {**metadata, "format": _FORMAT, "sha256": hashes}
+    (folder / _METADATA).write_text(json.dumps(document, indent=2))
+    for path in (*files, folder / _METADATA, folder):
+        _to_disk(path)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_older(folder: Path, keep: int) -> None:
+    """Leave the newest checkpoints of a folder."""
+    for old in _newest_first(folder)[keep:]:
+        shutil.rmtree(old)
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -94,17 +130,53 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint folder, or the newest one of a run folder.
 
     Raises:
-        CheckpointError: if there is none, or a file of it is missing or damaged.
+        CheckpointError: if there is none, a file of it is missing or damaged, or it was written by
+            a later version. It names the checkpoint before, if there is one.
     """
-    folder = _newest(Path(path))
+    folder, *before = _candidates(Path(path))
+    try:
+        return _read(folder)
+    except CheckpointError as error:
+        hint = f"; the one before is {before[0]}" if before else ""
+        raise CheckpointError(f"{error}{hint}") from None
+
+
+def newest_whole(run_dir: Path) -> Checkpoint | None:
+    """The newest checkpoint of a run folder that can be read; None if it has none at all.
+
+    Raises:
+        CheckpointError: if there are some, and none can be read.
+    """
+    mistake = None
+    for folder in _newest_first(run_dir / "checkpoints"):
+        try:
+            return _read(folder)
+        except CheckpointError as error:
+            mistake = mistake or error
+    if mistake is not None:
+        raise mistake
+    return None
+
+
+def _read(folder: Path) -> Checkpoint:
     for name in _FILES:
         if not (folder / name).is_file():
             raise CheckpointError(f"checkpoint {folder} is incomplete: {name} is missing")
     try:
+        metadata = json.loads((folder / _METADATA).read_text())
+        if metadata.get("format", _FORMAT) > _FORMAT:
+            raise CheckpointError(
+                f"checkpoint {folder} has format {metadata['format']}, written by a later version "
+                f"of metarl; this one reads formats up to {_FORMAT}"
+            )
+        for name, expected in metadata.get("sha256", {}).items():
+            path = folder / name
+            # buffers move on to the next checkpoint
+            if (path.is_file() or name != _BUFFERS) and file_hash(path) != expected:
+                raise ValueError(f"{name} is not what was written")
         config = load_config(folder / "config.yaml")
         weights = load_file(folder / "weights.safetensors")
         training = load_file(folder / "training.safetensors")
-        metadata = json.loads((folder / "metadata.json").read_text())
         spec = {key: _plain(value) for key, value in metadata["spec"].items()}
         checkpoint = Checkpoint(
             folder, config, weights, training, Spec(**spec), int(metadata["iteration"]), metadata
@@ -166,12 +238,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _newest(path: Path) -> Path:
+def _candidates(path: Path) -> list[Path]:
+    """The checkpoint that a path names, and those before it."""
     if not path.is_dir():
         raise CheckpointError(f"no run or checkpoint folder at {path}")
-    if (path / "metadata.json").is_file() or path.name.startswith("iteration_"):
-        return path
-    checkpoints = sorted((path / "checkpoints").glob("iteration_*"))
+    if (path / _METADATA).is_file() or path.name.startswith(_PREFIX):
+        return [path]
+    checkpoints = _newest_first(path / "checkpoints")
     if not checkpoints:
         raise CheckpointError(f"no checkpoint in {path}")
-    return checkpoints[-1]
+    return checkpoints
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{_PREFIX}*"), reverse=True)

@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
     BaseModel,
     Field,
+    PositiveFloat,
     PositiveInt,
     SerializeAsAny,
     ValidationError,
@@ -41,10 +42,14 @@ class EvaluationConfig(ConfigModel):
 
 
 class CheckpointConfig(ConfigModel):
-    """Checkpoints, written every so many iterations and at the end."""
+    """Checkpoints, written every so many iterations or minutes and at the end."""
 
     every: int = Field(50, ge=0)
-    """Iterations between checkpoints; 0 writes one at the end only."""
+    """Iterations between checkpoints; 0 for none by count."""
+    minutes: PositiveFloat | None = 5.0
+    """Time between checkpoints, which bounds what a kill can cost; null for none by time."""
+    keep: PositiveInt = 3
+    """How many of the newest stay."""
 
 
 class TasksConfig(ConfigModel):

@@ -5,12 +5,12 @@ zoo/half_cheetah_vel/rl2/
     card.json     environment, learner, seed, cost, command, results, hash of the weights
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from metarl.errors import CheckpointError, did_you_mean
+from metarl.experiment.checkpoint import file_hash
 
 FOLDER = Path(__file__).parents[1] / "zoo"
 _PREFIX = "zoo:"
@@ -46,11 +46,6 @@ def resolve(path: str | Path) -> Path:
         return Path(path)
     name = str(path).removeprefix(_PREFIX)
     card = read_card(name)
-    if weights_hash(FOLDER / name) != card["weights_sha256"]:
+    if file_hash(FOLDER / name / "weights.safetensors") != card["weights_sha256"]:
         raise CheckpointError(f"the weights of zoo:{name} are not those of its card")
     return FOLDER / name
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 of a checkpoint folder's weights, in hex."""
-    return hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()

@@ -37,7 +37,7 @@ class RunLog:
         rows = _rows_before(folder / _CSV, start_iteration)
         writer = CSVOutputFormat(str(folder / _CSV))
         for row in rows:
-            writer.write(dict(row), {key: () for key in row})
+            writer.write(row, {key: () for key in row})
         outputs = [writer, TensorBoardOutputFormat(str(folder)), _ConsoleLines(console)]
         self._logger = Logger(str(folder), outputs)
 
@@ -86,8 +86,21 @@ def _step(key: str) -> int:
     return int(key.rpartition("_")[2])
 
 
-def _rows_before(path: Path, iteration: int) -> list[dict[str, str]]:
+def _rows_before(path: Path, iteration: int) -> list[dict[str, float | int | str]]:
+    """Rows of earlier iterations, as they were before they were written."""
     if not path.is_file() or iteration == 0:
         return []
     with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if int(float(row["iteration"])) < iteration]
+        # a kill may leave half a row, which has no number yet or not all of its columns
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    kept = [row for row in rows if row["iteration"] and int(row["iteration"]) < iteration]
+    return [{key: _parsed(value) for key, value in row.items()} for row in kept]
+
+
+def _parsed(text: str) -> float | int | str:
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

@@ -10,7 +10,6 @@
 Shapes: M tasks, E episodes.
 """
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -22,15 +21,10 @@ from torch import Tensor
 
 from metarl.environments.fit import spec_of_spaces
 from metarl.environments.make import make_env
-from metarl.errors import CheckpointError, ConfigError
+from metarl.errors import ConfigError, TrainingStopped
 from metarl.evaluation import EvaluationResult, evaluate, evaluation_tasks
 from metarl.experiment.building import build_learner, from_checkpoint
-from metarl.experiment.checkpoint import (
-    Checkpoint,
-    read_checkpoint,
-    restore_buffers,
-    save_checkpoint,
-)
+from metarl.experiment.checkpoint import remove_older, restore_buffers, save_checkpoint
 from metarl.experiment.config import ExperimentConfig, to_yaml
 from metarl.experiment.world import Alone
 from metarl.interaction.rollouts import Rollouts
@@ -41,13 +35,13 @@ from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
 from metarl.seeding import Purpose
 from metarl.training.progress import describe, make_progress, time_split
+from metarl.training.run_folder import is_unused, make_folder, only_writer, resumed_checkpoint
 from metarl.training.run_log import RunLog
+from metarl.training.stopping import StopRequest, listening
 from metarl.training.task_sources import make_task_source
 from metarl_envs.engine.simulations import physics_threads
 from metarl_envs.tasks.batches import repeat, to_json
 
-# Keys that may change when a run is resumed: none of them alters the iterations already made
-_RESUMABLE = {"iterations", "evaluation", "checkpoint", "num_threads", "device"}
 _CONSOLE_LINES = 20  # per run
 
 
@@ -65,11 +59,15 @@ def train(
     Args:
         config: the experiment.
         run_dir: folder for the config, metrics, checkpoints, evaluation and plot.
-        resume: go on from the newest checkpoint in `run_dir`.
+        resume: go on from the newest whole checkpoint in `run_dir`; from the start if it has none.
         console: where to print; by default the standard output.
+
+    SIGINT, SIGTERM and SIGHUP end the training after the iteration under way, with a checkpoint; a
+    second one at once.
 
     Raises:
         UserError: if the config, environment or run folder is not usable.
+        TrainingStopped: after such a signal.
     """
     with (
         physics_threads(config.num_threads),
@@ -90,7 +88,7 @@ class _Trainer:
     ) -> None:
         self.config, self.run_dir, self.console = config, run_dir, console
         checkpoint = resumed_checkpoint(config, run_dir) if resume else None
-        if checkpoint is None and run_dir.exists() and any(run_dir.iterdir()):
+        if not resume and not is_unused(run_dir):
             raise ConfigError(f"run folder {run_dir} is not empty: resume it or name another one")
         self.env = make_env(config.env, config.meta_batch * config.episodes, config.horizon)
         spec = spec_of_spaces(self.env.single_observation_space, self.env.single_action_space)
@@ -107,12 +105,27 @@ class _Trainer:
             self.learner = from_checkpoint(checkpoint, config)
             restore_buffers(self.learner, checkpoint)
             self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(to_yaml(config))
-        self.log = RunLog(run_dir, self.start, console)
         self._saved_at = self.start if checkpoint is not None else -1
+        self._saved_time = time.monotonic()
 
     def run(self) -> EvaluationResult:
+        make_folder(self.run_dir)
+        with only_writer(self.run_dir):
+            (self.run_dir / "config.yaml").write_text(to_yaml(self.config))
+            self.log = RunLog(self.run_dir, self.start, self.console)
+            try:
+                with listening(self._tell) as stop:
+                    self._train(stop)
+                    return self._finish()
+            finally:
+                self.log.close()
+
+    def _tell(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True, highlight=False)
+
+    def _train(self, stop: StopRequest) -> None:
+        if self.start == self.config.iterations:
+            self._tell(f"all {self.start} iterations are done")
         every = max(1, self.config.iterations // _CONSOLE_LINES)
         last = self.config.iterations - 1
         with make_progress(self.console) as progress:
@@ -125,10 +138,22 @@ class _Trainer:
                 show = evaluated or iteration % every == 0 or iteration == last
                 self.log.write(iteration, metrics, show)
                 progress.update(bar, advance=1, description=describe(metrics))
-                if _due(iteration, self.config.checkpoint.every):
+                if self._checkpoint_due(iteration) or stop.signal is not None:
                     self._save(iteration + 1)
+                if stop.signal is not None and iteration < last:
+                    raise TrainingStopped(
+                        f"stopped after {iteration + 1} of {last + 1} iterations; "
+                        f"go on with --resume --run-dir {self.run_dir}",
+                        stop.signal,
+                    )
         self._save(self.config.iterations)
-        return self._finish()
+
+    def _checkpoint_due(self, iteration: int) -> bool:
+        settings = self.config.checkpoint
+        if _due(iteration, settings.every):
+            return True
+        seconds = time.monotonic() - self._saved_time
+        return settings.minutes is not None and seconds > 60 * settings.minutes
 
     def _iterate(self, iteration: int) -> Metrics:
         start, clock = time.perf_counter(), Clock()
@@ -181,7 +206,8 @@ class _Trainer:
         trained = self.learner.trained_on
         assert trained is not None
         self.learner.trained_on = trained._replace(checkpoint=str(folder))
-        self._saved_at = iteration
+        remove_older(folder.parent, self.config.checkpoint.keep)
+        self._saved_at, self._saved_time = iteration, time.monotonic()
 
     def _finish(self) -> EvaluationResult:
         result = self.evaluate()
@@ -194,29 +220,7 @@ class _Trainer:
         return result
 
     def close(self) -> None:
-        self.log.close()
         self.env.close()
-
-
-def resumed_checkpoint(config: ExperimentConfig, run_dir: Path) -> Checkpoint:
-    """The checkpoint from which a run goes on.
-
-    Raises:
-        CheckpointError: if there is none, or it was made by another experiment.
-    """
-    checkpoint = read_checkpoint(run_dir)
-    old, new = (c.model_dump(exclude=_RESUMABLE) for c in (checkpoint.config, config))
-    for key in new:
-        if old[key] != new[key]:
-            raise CheckpointError(
-                f"{checkpoint.path} was made with another '{key}': "
-                f"{json.dumps(old[key], default=str)}, not {json.dumps(new[key], default=str)}"
-            )
-    if checkpoint.iteration > config.iterations:
-        raise CheckpointError(
-            f"{checkpoint.path} is past the {config.iterations} iterations asked for"
-        )
-    return checkpoint
 
 
 def _outcomes(rollouts: Rollouts) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import metarl
-from metarl.experiment.checkpoint import read_checkpoint
+from metarl.experiment.checkpoint import newest_whole, read_checkpoint, seal
 from metarl.params import flatten
 
 
@@ -59,6 +59,7 @@ def test_weights_of_another_network_are_refused(checkpoint):
     config = (checkpoint / "config.yaml").read_text()
     assert "- 8" in config
     (checkpoint / "config.yaml").write_text(config.replace("- 8", "- 9"))
+    seal(checkpoint, json.loads((checkpoint / "metadata.json").read_text()))
     with pytest.raises(metarl.CheckpointError, match="does not fit its config"):
         metarl.load(checkpoint)
 
@@ -74,3 +75,32 @@ def test_unfinished_checkpoint_is_not_seen(tiny_run, tmp_path):
     run = shutil.copytree(tiny_run, tmp_path / "run")
     (run / "checkpoints/.writing_000009").mkdir()
     assert read_checkpoint(run).iteration == 3
+
+
+def test_a_changed_file_is_noticed(checkpoint):
+    path = checkpoint / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(metarl.CheckpointError, match=r"damaged: weights.safetensors is not what"):
+        metarl.load(checkpoint)
+
+
+def test_a_damaged_newest_checkpoint_names_the_one_before(tiny_run, tmp_path):
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    (run / "checkpoints/iteration_000003/weights.safetensors").write_bytes(b"x")
+    with pytest.raises(metarl.CheckpointError, match=r"the one before is .*iteration_000002"):
+        metarl.load(run)
+    assert newest_whole(run).iteration == 2
+    shutil.rmtree(run / "checkpoints/iteration_000002")
+    with pytest.raises(metarl.CheckpointError, match="damaged"):
+        newest_whole(run)
+    shutil.rmtree(run / "checkpoints")
+    assert newest_whole(run) is None
+
+
+def test_a_later_format_is_named(checkpoint):
+    metadata = json.loads((checkpoint / "metadata.json").read_text())
+    (checkpoint / "metadata.json").write_text(json.dumps({**metadata, "format": 99}))
+    with pytest.raises(metarl.CheckpointError, match="has format 99, written by a later version"):
+        metarl.load(checkpoint)

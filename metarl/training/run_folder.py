@@ -1,0 +1,88 @@
+"""The run folder: one training at a time writes to it, and a run goes on from what it holds."""
+
+import fcntl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from metarl.errors import CheckpointError, ConfigError
+from metarl.experiment.checkpoint import Checkpoint, newest_whole
+from metarl.experiment.config import ExperimentConfig
+
+# Keys that may change when a run is resumed: none of them alters the iterations already made
+_RESUMABLE = {"iterations", "evaluation", "checkpoint", "num_threads", "device"}
+_LOCK = ".lock"
+
+
+def make_folder(run_dir: Path) -> None:
+    """Make the run folder, unless it is there.
+
+    Raises:
+        ConfigError: if it cannot be made.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"run folder {run_dir} cannot be made: {error.strerror}") from None
+
+
+@contextmanager
+def only_writer(run_dir: Path) -> Iterator[None]:
+    """Hold the run folder, which must exist, against other trainings.
+
+    Raises:
+        ConfigError: if another one holds it, or it cannot be written to.
+    """
+    try:
+        lock = (run_dir / _LOCK).open("w")
+    except OSError as error:
+        raise ConfigError(f"run folder {run_dir} cannot be written to: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another training writes to run folder {run_dir}") from None
+        yield
+
+
+def is_unused(run_dir: Path) -> bool:
+    """Whether there is nothing in the folder, or no folder."""
+    return not run_dir.exists() or not any(p.name != _LOCK for p in run_dir.iterdir())
+
+
+def resumed_checkpoint(config: ExperimentConfig, run_dir: Path) -> Checkpoint | None:
+    """The checkpoint from which a run goes on: the newest that is whole; None if it has none.
+
+    Raises:
+        CheckpointError: if none can be read, or it was made by another experiment.
+    """
+    checkpoint = newest_whole(run_dir)
+    if checkpoint is None:
+        return None
+    old, new = (c.model_dump(mode="json", exclude=_RESUMABLE) for c in (checkpoint.config, config))
+    difference = _first_difference(old, new)
+    if difference is not None:
+        key, was, asked = difference
+        raise CheckpointError(
+            f"{checkpoint.path} was made with another config: {key} was {was}, not {asked}"
+        )
+    if checkpoint.iteration > config.iterations:
+        raise CheckpointError(
+            f"{checkpoint.path} is past the {config.iterations} iterations asked for"
+        )
+    return checkpoint
+
+
+def _first_difference(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> tuple[str, Any, Any] | None:
+    """Key and both values of the first key that differs."""
+    for key in {**old, **new}:
+        was, asked = old.get(key), new.get(key)
+        if was == asked:
+            continue
+        if isinstance(was, Mapping) and isinstance(asked, Mapping):
+            return _first_difference(was, asked, f"{prefix}{key}.")
+        return f"{prefix}{key}", was, asked
+    return None
