@@ -17,11 +17,18 @@ import numpy as np
 from rich.console import Console
 
 import metarl
+from metarl import ExperimentConfig
 from metarl.command_line import run
-from metarl.evaluation.statistics import estimate, interquartile_mean, paired_difference
+from metarl.environments.make import make_env
+from metarl.errors import ConfigError
+from metarl.evaluation.result import MOST_DIVERGED
+from metarl.evaluation.statistics import interquartile_mean, paired_difference
+from metarl.experiment.config import first_difference, parse_config
+from metarl.experiment.run_figures import common_splits, figure, seeds_scores
 from metarl.experiment.run_record import RunRecord, record_run
 
-_MANY_SEEDS = 5
+_MANY_SEEDS, _DIGITS = 5, 4
+_NO_MATTER = frozenset({"checkpoint", "num_threads", "device"})  # to what a run comes to
 
 
 def main() -> None:
@@ -34,31 +41,63 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", help="default: all that results are reported on")
     parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="for all")
     arguments = parser.parse_args()
-    records = {
-        path.stem: [_record(path, seed, arguments) for seed in arguments.seeds]
+    names = [path.stem for path in arguments.configs]
+    for what, values in (("configs of one name", names), ("seeds", arguments.seeds)):
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{what} occur twice in {', '.join(map(str, values))}")
+    configs = {
+        path.stem: [
+            metarl.load_config(path, [*arguments.set, f"seed={seed}"]) for seed in arguments.seeds
+        ]
         for path in arguments.configs
     }
-    for split in next(iter(records.values()))[0].evaluations:
+    for same in configs.values():
+        _check_splits(same[0], arguments.splits or ())
+    records = {
+        name: [_record(name, config, arguments) for config in same]
+        for name, same in configs.items()
+    }
+    for split in common_splits(record for same in records.values() for record in same):
         print(f"\n{split}\n")
         _print_table(records, split)
         print()
         _print_differences(records, split)
 
 
-def _record(path: Path, seed: int, arguments: argparse.Namespace) -> RunRecord:
-    """What a config and seed came to; trained and evaluated unless that is already known."""
-    name = f"{path.stem}-seed{seed}"
+def _check_splits(config: ExperimentConfig, splits: Sequence[str]) -> None:
+    env = make_env(config.env, 1, config.horizon)
+    missing = [split for split in splits if split not in env.task_splits]
+    env.close()
+    if missing:
+        allowed = ", ".join(env.task_splits)
+        raise ConfigError(f"{config.env.id} has no split {missing[0]!r}; it has: {allowed}")
+
+
+def _record(name: str, config: ExperimentConfig, arguments: argparse.Namespace) -> RunRecord:
+    """What a config came to; trained and evaluated unless that is already known."""
+    name = f"{name}-seed{config.seed}"
     file = (arguments.results or arguments.run_dir / "results") / f"{name}.json.gz"
     if file.is_file():
-        return RunRecord.read(file)
+        record = RunRecord.read(file)
+        _check_same(file, parse_config(record.config), config)
+        if set(arguments.splits or ()) <= set(record.evaluations):
+            return record
     folder = arguments.run_dir / name
-    if not (folder / "evaluation.json").is_file():
-        config = metarl.load_config(path, [*arguments.set, f"seed={seed}"])
-        resume = (folder / "checkpoints").is_dir()
-        metarl.train(config, folder, resume=resume, console=Console(stderr=True))
+    if (folder / "evaluation.json").is_file():
+        _check_same(folder, metarl.load_config(folder / "config.yaml"), config)
+    else:
+        metarl.train(config, folder, resume=True, console=Console(stderr=True))
     record = record_run(folder, arguments.splits)
     record.save(file)
     return record
+
+
+def _check_same(path: Path, old: ExperimentConfig, new: ExperimentConfig) -> None:
+    difference = first_difference(old, new, _NO_MATTER)
+    if difference is not None:
+        raise ConfigError(
+            f"{path} is of another config: {difference}; move it away, or name other folders"
+        )
 
 
 def _print_table(records: dict[str, list[RunRecord]], split: str) -> None:
@@ -71,36 +110,38 @@ def _print_table(records: dict[str, list[RunRecord]], split: str) -> None:
 
 
 def _row(name: str, runs: Sequence[RunRecord], split: str) -> list[str]:
-    scores_SKME = np.stack([record.scores(split) for record in runs])
+    scores_SKME = seeds_scores(name, runs, split)
     cells = [seeds_cell(scores_SKME[:, step]) for step in range(scores_SKME.shape[1])]
     steps = np.mean([record.env_steps for record in runs])
     minutes = np.mean([record.seconds for record in runs]) / 60
     return [name, str(len(runs)), f"{steps / 1e6:.1f} M", f"{minutes:.1f}", *cells]
 
 
-def seeds_cell(returns_SME: np.ndarray) -> str:
+def seeds_cell(scores_SME: np.ndarray) -> str:
     """Interquartile mean after one step, its interval, and few seeds' own values."""
-    value, (low, high) = estimate(returns_SME)
-    cell = f"{value:.1f} [{low:.1f}, {high:.1f}]"
-    if len(returns_SME) >= _MANY_SEEDS:
+    cell = figure(scores_SME, _DIGITS)
+    if not 1 < len(scores_SME) < _MANY_SEEDS:
         return cell
-    own = (interquartile_mean(returns_ME) for returns_ME in returns_SME)
-    return f"{cell} ({', '.join(f'{value:.1f}' for value in own)})"
+    own = (interquartile_mean(scores_ME) for scores_ME in scores_SME)
+    return f"{cell} ({', '.join(f'{value:.{_DIGITS}g}' for value in own)})"
 
 
 def _print_differences(records: dict[str, list[RunRecord]], split: str) -> None:
     """Mean differences to the first method on the same tasks, seed by seed and task by task."""
     (first_name, first_runs), *others = records.items()
-    first = np.stack([record.scores(split) for record in first_runs])
+    first = seeds_scores(first_name, first_runs, split)
     for name, runs in others:
-        if runs[0].evaluations[split]["tasks"] != first_runs[0].evaluations[split]["tasks"]:
+        pairs = zip(first_runs, runs, strict=True)
+        if any(a.evaluations[split]["tasks"] != b.evaluations[split]["tasks"] for a, b in pairs):
             print(f"{name} was measured on other tasks than {first_name}: no differences")
             continue
-        scores = np.stack([record.scores(split) for record in runs])
+        scores = seeds_scores(name, runs, split)
         cells = []
         for step in range(min(first.shape[1], scores.shape[1])):
+            lost = max(np.isnan(part[:, step]).mean() for part in (first, scores))
             value, (low, high) = paired_difference(first[:, step], scores[:, step])
-            cells.append(f"{value:+.1f} [{low:+.1f}, {high:+.1f}]")
+            known = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+            cells.append("none" if lost > MOST_DIVERGED else known)
         print(f"| {name} - {first_name} | " + " | ".join(cells) + " |")
 
 

@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from metarl.command_line import run
-from metarl.evaluation.result import MOST_DIVERGED
+from metarl.errors import ConfigError
 from metarl.evaluation.statistics import estimate
+from metarl.experiment.run_figures import common_splits, figure, seeds_scores
 from metarl.experiment.run_record import RunRecord
 
 _ROOT = Path(__file__).parents[1]
 _PEER_STEPS_PER_S = 12_200  # the fastest PyTorch peer, HalfCheetah on two cores
-_SPLITS = ("test", "gap", "extrapolation")
 Runs = dict[str, list[RunRecord]]  # by method, in the order of seeds
 
 
@@ -32,13 +34,16 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=_ROOT / "results")
     parser.add_argument("--page", type=Path, default=_ROOT / "docs/results.md")
     arguments = parser.parse_args()
-    published = OmegaConf.to_container(OmegaConf.load(arguments.results / "published.yaml"))
-    assert isinstance(published, dict)
+    if not arguments.results.is_dir():
+        raise ConfigError(f"no folder of records at {arguments.results}")
+    published = _published(arguments.results / "published.yaml")
     pictures = arguments.page.with_suffix("")
+    every = {folder: _read(folder) for folder in sorted(arguments.results.iterdir())}
     pictures.mkdir(parents=True, exist_ok=True)
     sections = [_INTRODUCTION]
-    for folder in sorted(path for path in arguments.results.iterdir() if path.is_dir()):
-        runs = _read(folder)
+    for folder, runs in every.items():
+        if not runs:
+            continue
         _draw(runs, folder.name, pictures / f"{folder.name}.png")
         sections.append(_section(folder.name, runs, published.get(folder.name, {}), pictures.name))
     arguments.page.write_text("\n\n".join(sections) + "\n")
@@ -53,22 +58,37 @@ results/ENV`.
 Interquartile means of the return over seeds, tasks and episodes, with 95 % intervals over new seeds
 and new tasks ([how](statistics.md)): after 0 to K adaptation steps, or in episode 1, 2, ... of a
 trial for learners with memory. One seed: the interval is over tasks alone. `test` tasks are fresh
-draws of the training distribution that training never saw, `gap` lies in wide blocks left out of
-it, `extrapolation` outside its range. Environment steps are those taken in training; minutes are of
+draws of the training distribution that training never saw (where an environment has two tasks or a
+list of the literature: those), `gap` lies in wide blocks left out of it, `extrapolation` outside
+its range. Environment steps are those taken in training; minutes are of
 training on two cores, and beside them what the same steps take at {_PEER_STEPS_PER_S:,} steps/s,
 the fastest PyTorch peer measured on two cores (HalfCheetah). Published figures are quoted with
 their protocol; they are means over seeds."""
 
 
+def _published(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        document = OmegaConf.to_container(OmegaConf.load(path))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} must hold an entry per environment")
+    return {str(name): entry for name, entry in document.items()}
+
+
 def _read(folder: Path) -> Runs:
     runs: Runs = defaultdict(list)
-    for path in sorted(folder.glob("*-seed*.json.gz"), key=_method_and_seed):
+    for path in sorted(folder.glob("*.json.gz"), key=_method_and_seed):
         runs[_method_and_seed(path)[0]].append(RunRecord.read(path))
     return runs
 
 
 def _method_and_seed(path: Path) -> tuple[str, int]:
-    method, seed = path.name.removesuffix(".json.gz").rsplit("-seed", 1)
+    method, _, seed = path.name.removesuffix(".json.gz").rpartition("-seed")
+    if not seed.isdigit():
+        raise ConfigError(f"{path} must be named METHOD-seedN.json.gz")
     return method, int(seed)
 
 
@@ -76,7 +96,7 @@ def _section(name: str, runs: Runs, published: Mapping[str, Any], pictures: str)
     config = next(iter(runs.values()))[0].config
     lines = [f"## {config['env']['id']}, `configs/{name}`", ""]
     lines += [f"{published['protocol'].strip()}", ""] if "protocol" in published else []
-    splits = [s for s in _SPLITS if s in next(iter(runs.values()))[0].evaluations]
+    splits = common_splits(record for records in runs.values() for record in records)
     most = max(len(record.scores(splits[0])) for records in runs.values() for record in records)
     steps = " | ".join(str(step) for step in range(most))
     lines += [
@@ -95,17 +115,11 @@ def _section(name: str, runs: Runs, published: Mapping[str, Any], pictures: str)
 
 
 def _row(method: str, split: str, records: Sequence[RunRecord], columns: int) -> str:
-    scores_SKME = np.stack([record.scores(split) for record in records])
+    scores_SKME = seeds_scores(method, records, split)
     cells = [""] * columns
     for step in range(scores_SKME.shape[1]):
-        value, (low, high) = estimate(scores_SKME[:, step])
-        lost = np.isnan(scores_SKME[:, step]).mean()
-        cells[step] = f"{value:.4g} [{low:.4g}, {high:.4g}]"
-        if lost > 0:
-            cells[step] = f"{cells[step]}, {100 * lost:.1f} % diverged"
-        if lost > MOST_DIVERGED:
-            cells[step] = f"none, {100 * lost:.0f} % diverged"
-    if split == "test":
+        cells[step] = figure(scores_SKME[:, step], digits=4)
+    if split == next(iter(records[0].evaluations)):
         seeds = ", ".join(str(record.config["seed"]) for record in records)
         steps = np.mean([record.env_steps for record in records])
         minutes = np.mean([record.seconds for record in records]) / 60
@@ -141,19 +155,22 @@ def _success_table(runs: Runs, splits: Sequence[str]) -> list[str]:
 
 
 def _draw(runs: Runs, name: str, path: Path) -> None:
-    """Adaptation curves on test tasks, and performance profiles after the last step."""
+    """Adaptation curves on the first split, and performance profiles after the last step."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.0, 3.4), layout="constrained")
-    curves, profiles = figure.subplots(1, 2)
+    canvas = Figure(figsize=(9.0, 3.4), layout="constrained")
+    curves, profiles = canvas.subplots(1, 2)
+    split = common_splits(record for records in runs.values() for record in records)[0]
     for index, (method, records) in enumerate(runs.items()):
-        scores_SKME = np.stack([record.scores("test") for record in records])
+        scores_SKME = seeds_scores(method, records, split)
         estimates = [estimate(scores_SKME[:, step]) for step in range(scores_SKME.shape[1])]
         steps, color = np.arange(len(estimates)), f"C{index % 10}"
         low, high = zip(*(e.interval for e in estimates), strict=True)
         curves.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0)
         curves.plot(steps, [e.value for e in estimates], marker="o", color=color, label=method)
-        means = np.sort(np.nanmean(scores_SKME[:, -1], axis=2).ravel())
+        last_T = scores_SKME[:, -1].reshape(-1, scores_SKME.shape[-1])
+        scored_T = last_T[~np.isnan(last_T).all(axis=1)]
+        means = np.sort(np.nanmean(scored_T, axis=1))
         shares = 1.0 - np.arange(len(means)) / len(means)
         profiles.step(means, shares, where="post", color=color)
     curves.set_xlabel("adaptation steps, or episode of the trial - 1")
@@ -162,11 +179,11 @@ def _draw(runs: Runs, name: str, path: Path) -> None:
     profiles.set_ylabel("share of seeds and tasks above")
     curves.xaxis.get_major_locator().set_params(integer=True)
     curves.legend(frameon=False, fontsize=8)
-    figure.suptitle(f"{name}, test tasks", fontsize=10)
+    canvas.suptitle(f"{name}, {split} tasks", fontsize=10)
     for axes in (curves, profiles):
         axes.spines[["top", "right"]].set_visible(False)
     # no creation date, so that equal records give equal bytes
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    canvas.savefig(path, dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":

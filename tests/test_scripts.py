@@ -34,7 +34,7 @@ def test_train_then_evaluate(tmp_path):
     done = run("evaluate.py", folder, "--num-tasks", 3, "--episodes", 2, "--json", out)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(out.read_text())["returns"]) == 4 and out.with_suffix(".png").is_file()
-    done = run("train.py", POINT, *TINY, "iterations=3", "--run-dir", folder, "--resume")
+    done = run("train.py", "--resume", "--run-dir", folder, "iterations=3")
     assert done.returncode == 0, done.stderr
 
 
@@ -48,6 +48,7 @@ def test_train_then_evaluate(tmp_path):
         ("train.py", [POINT, "env.id=metarl/PointNav-v0"], "unknown environment"),
         ("train.py", [POINT, "tasks.kind=fixed", "tasks.num=5"], "tasks.num = 5 must be at least"),
         ("train.py", [POINT, "--resume"], "--resume needs --run-dir"),
+        ("train.py", [], "name a config, or --resume --run-dir RUN_DIR"),
         ("evaluate.py", ["nowhere"], "no run or checkpoint folder at nowhere"),
         ("../benchmarks/__main__.py", ["--env", "metarl/Nothing-v0"], "unknown environment"),
     ],

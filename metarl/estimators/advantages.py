@@ -90,16 +90,19 @@ class Samples:
         steps = {name: getattr(self, name).flatten(1, 2) for name in _PER_STEP}
         return replace(self, **{n: in_order(v, order_MN).unsqueeze(1) for n, v in steps.items()})
 
-    def every(self, stride: float) -> "Samples":
-        """Steps 0, `stride`, 2 `stride`, ... of each episode, rounded down, from stride 1 upwards.
+    def some(self, share: float) -> "Samples":
+        """A share of each task's steps as one long episode, weights rescaled to the same sum.
 
-        Weights are rescaled to the same sum.
+        Always the same ones, in the same places for all tasks, drawn so that no step of an episode
+        is preferred. Only for objectives that are sums over steps.
         """
-        if stride == 1.0:
+        if share >= 1.0:
             return self
-        horizon = self.weights_MEH.shape[2]
-        steps = [int(index * stride) for index in range(math.ceil(horizon / stride))]
-        kept = replace(self, **{n: getattr(self, n)[:, :, steps] for n in _PER_STEP})
+        count = self.weights_MEH[0].numel()
+        drawn = torch.randperm(count, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+        kept_N = drawn[: math.ceil(share * count)].sort().values.to(self.weights_MEH.device)
+        steps = {name: getattr(self, name).flatten(1, 2)[:, None, kept_N] for name in _PER_STEP}
+        kept = replace(self, **steps)
         total = self.weights_MEH.sum((1, 2), keepdim=True)
         kept_total = kept.weights_MEH.sum((1, 2), keepdim=True).clamp(min=1e-12)
         return replace(kept, weights_MEH=kept.weights_MEH * (total / kept_total))

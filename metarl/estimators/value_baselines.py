@@ -56,16 +56,16 @@ class ValueBaseline(Protocol):
 class LinearBaseline:
     """Ridge regression of returns on `linear_features`, one solution per task.
 
-    w = argmin ||Phi w - G||^2 + reg ||w||^2 + shrinkage sum_f ||Phi_f||^2 w_f^2 over the valid
-    steps, the last sum over the features of observations. A few episodes of a robot that falls are
-    no basis for a plain fit, and none at all with about as many valid steps as features: it would
-    reproduce the returns it is given and leave noise as advantages. All features where they predict
-    the other half of the episodes better, those of time alone elsewhere. A single episode has no
-    other half and gets no baseline. Before the first fit every prediction is zero.
+    w = argmin ||Phi w - G||^2 + reg ||w||^2 + shrinkage sum_f ||Phi_f - mean Phi_f||^2 w_f^2 over
+    the valid steps, the last sum over the features of observations. A few episodes of a robot that
+    falls are no basis for a plain fit, and none at all with about as many valid steps as features:
+    it would reproduce the returns it is given and leave noise as advantages. All features where
+    they predict the other half of the episodes better, those of time alone elsewhere. A single
+    episode has no other half and gets no baseline. Before the first fit every prediction is zero.
 
     Args:
         reg: for ill-conditioned features.
-        shrinkage: relative to each feature's own sum of squares; docs/baselines.md has the choice.
+        shrinkage: relative to each feature's own variation; docs/baselines.md has the choice.
 
     Attributes:
         weights_MF: solutions, or None.
@@ -120,9 +120,11 @@ class LinearBaseline:
 
     def _solve(self, gram_MFF: Tensor, moment_MF: Tensor) -> Tensor:
         eye = torch.eye(gram_MFF.shape[-1], dtype=torch.float64, device=gram_MFF.device)
-        squares_MF = gram_MFF.diagonal(dim1=1, dim2=2).clone()
+        # the last feature is one: its row holds the sums of the others, and the number of steps
+        means_MF = gram_MFF[:, :, -1] / gram_MFF[:, -1:, -1].clamp(min=1.0)
+        squares_MF = gram_MFF.diagonal(dim1=1, dim2=2) - gram_MFF[:, :, -1] * means_MF
         squares_MF[:, -_TIME_FEATURES:] = 0.0
-        gram_MFF = gram_MFF + torch.diag_embed(self.shrinkage * squares_MF)
+        gram_MFF = gram_MFF + torch.diag_embed(self.shrinkage * squares_MF.clamp(min=0.0))
         reg = self.reg
         for _ in range(_MAX_ATTEMPTS):
             # not by LU: MKL's batched one hangs for several large matrices on two threads

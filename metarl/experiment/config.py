@@ -119,6 +119,29 @@ class ExperimentConfig(ConfigModel):
         return self
 
 
+# Keys that may change when a run is resumed: none of them alters the iterations already made
+_RESUMABLE = frozenset({"iterations", "evaluation", "checkpoint", "num_threads", "device"})
+
+
+def first_difference(
+    old: ExperimentConfig, new: ExperimentConfig, but_for: frozenset[str] = _RESUMABLE
+) -> str | None:
+    """In words, the first key that differs; by default of those that resuming cannot change."""
+    before, after = (c.model_dump(mode="json", exclude=set(but_for)) for c in (old, new))
+    return _difference(before, after, "")
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> str | None:
+    for key in {**old, **new}:
+        was, asked = old.get(key), new.get(key)
+        if was == asked:
+            continue
+        if isinstance(was, Mapping) and isinstance(asked, Mapping):
+            return _difference(was, asked, f"{prefix}{key}.")
+        return f"{prefix}{key} was {was}, not {asked}"
+    return None
+
+
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Read a YAML file, apply `key.sub=value` overrides, check everything.
 

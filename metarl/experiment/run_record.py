@@ -6,6 +6,7 @@ Shapes: K stands for the K+1 adaptation steps, M tasks, E episodes.
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class RunRecord:
         """
         try:
             return RunRecord(**json.loads(gzip.decompress(path.read_bytes())))
-        except (OSError, EOFError, ValueError, TypeError) as error:
+        except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
             raise CheckpointError(f"{path} is no record of a run: {error}") from None
 
 
@@ -88,12 +89,20 @@ def record_run(run_dir: Path, splits: Sequence[str] | None = None) -> RunRecord:
 
 
 def training_cost(run_dir: Path) -> tuple[int, float]:
-    """Environment steps and seconds of a run's training."""
-    with (run_dir / "progress.csv").open(newline="") as file:
+    """Environment steps and seconds of a run's training.
+
+    Raises:
+        CheckpointError: if it has no `progress.csv`.
+    """
+    path = run_dir / "progress.csv"
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing: what the run cost is not known")
+    with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    totals = [0.0, *(float(row["time/env_steps"]) for row in rows)]
-    speeds = [float(row["time/env_steps_per_s"]) for row in rows]
-    return int(totals[-1]), float(np.sum(np.diff(totals) / np.asarray(speeds)))
+    steps = np.diff([0.0, *(float(row["time/env_steps"]) for row in rows)])
+    speeds = np.array([float(row["time/env_steps_per_s"]) for row in rows])
+    moved = speeds > 0  # an iteration may need no experience
+    return int(steps.sum()), float((steps[moved] / speeds[moved]).sum())
 
 
 def _plain(result: EvaluationResult) -> dict[str, Any]:

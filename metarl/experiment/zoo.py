@@ -30,9 +30,13 @@ def read_card(name: str) -> dict[str, Any]:
     names = zoo_names()
     if name not in names:
         raise CheckpointError(
-            f"the zoo has no {name!r}{did_you_mean(name, names)}; it has: {', '.join(names)}"
+            f"the zoo has no {name!r}{did_you_mean(name, names)}; "
+            f"it has: {', '.join(names) or 'nothing'}"
         )
-    card: dict[str, Any] = json.loads((FOLDER / name / "card.json").read_text())
+    try:
+        card: dict[str, Any] = json.loads((FOLDER / name / "card.json").read_text())
+    except ValueError as error:
+        raise CheckpointError(f"the card of zoo:{name} is damaged: {error}") from None
     return card
 
 
@@ -46,6 +50,7 @@ def resolve(path: str | Path) -> Path:
         return Path(path)
     name = str(path).removeprefix(_PREFIX)
     card = read_card(name)
-    if file_hash(FOLDER / name / "weights.safetensors") != card["weights_sha256"]:
+    weights = FOLDER / name / "weights.safetensors"
+    if not weights.is_file() or file_hash(weights) != card.get("weights_sha256"):
         raise CheckpointError(f"the weights of zoo:{name} are not those of its card")
     return FOLDER / name

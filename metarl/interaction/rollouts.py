@@ -72,8 +72,8 @@ class Rollouts:
         terminated_ME: bool, True where the episode ended by itself, False where it was cut off.
         diverged_ME: bool, True where the simulation diverged.
         last_obs_MEO: the observation after the last step.
-        success_ME: bool, whether any step reported `success`, or the last one `is_success`; None if
-            the environment never reports either.
+        success_ME: bool, whether any step reported `success`, or the last one `is_success`; never
+            where the simulation diverged; None if the environment never reports either.
         log_probs_MEH: log-probabilities of the actions at the parameters that sampled them, or
             None where the learner has none.
         extras: what the actor recorded beside its actions, leading axes M, E, H.

@@ -226,7 +226,7 @@ class Recorder:
             terminated_ME=tensor(self._terminated),
             diverged_ME=tensor(self._diverged),
             last_obs_MEO=tensor(last_obs_MEO),
-            success_ME=None if self._success is None else tensor(self._success),
+            success_ME=None if self._success is None else tensor(self._success & ~self._diverged),
             log_probs_MEH=None if self._log_probs is None else tensor(self._log_probs),
             extras={name: tensor(values) for name, values in self._extras.items()},
         )

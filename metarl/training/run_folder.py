@@ -1,17 +1,14 @@
 """The run folder: one training at a time writes to it, and a run goes on from what it holds."""
 
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from metarl.errors import CheckpointError, ConfigError
 from metarl.experiment.checkpoint import Checkpoint, newest_whole
-from metarl.experiment.config import ExperimentConfig
+from metarl.experiment.config import ExperimentConfig, first_difference
 
-# Keys that may change when a run is resumed: none of them alters the iterations already made
-_RESUMABLE = {"iterations", "evaluation", "checkpoint", "num_threads", "device"}
 _LOCK = ".lock"
 
 
@@ -60,29 +57,11 @@ def resumed_checkpoint(config: ExperimentConfig, run_dir: Path) -> Checkpoint | 
     checkpoint = newest_whole(run_dir)
     if checkpoint is None:
         return None
-    old, new = (c.model_dump(mode="json", exclude=_RESUMABLE) for c in (checkpoint.config, config))
-    difference = _first_difference(old, new)
+    difference = first_difference(checkpoint.config, config)
     if difference is not None:
-        key, was, asked = difference
-        raise CheckpointError(
-            f"{checkpoint.path} was made with another config: {key} was {was}, not {asked}"
-        )
+        raise CheckpointError(f"{checkpoint.path} was made with another config: {difference}")
     if checkpoint.iteration > config.iterations:
         raise CheckpointError(
             f"{checkpoint.path} is past the {config.iterations} iterations asked for"
         )
     return checkpoint
-
-
-def _first_difference(
-    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
-) -> tuple[str, Any, Any] | None:
-    """Key and both values of the first key that differs."""
-    for key in {**old, **new}:
-        was, asked = old.get(key), new.get(key)
-        if was == asked:
-            continue
-        if isinstance(was, Mapping) and isinstance(asked, Mapping):
-            return _first_difference(was, asked, f"{prefix}{key}.")
-        return f"{prefix}{key}", was, asked
-    return None

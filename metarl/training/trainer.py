@@ -143,7 +143,7 @@ class _Trainer:
                 if stop.signal is not None and iteration < last:
                     raise TrainingStopped(
                         f"stopped after {iteration + 1} of {last + 1} iterations; "
-                        f"go on with --resume --run-dir {self.run_dir}",
+                        f"go on with: python scripts/train.py --resume --run-dir {self.run_dir}",
                         stop.signal,
                     )
         self._save(self.config.iterations)

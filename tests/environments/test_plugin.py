@@ -226,3 +226,11 @@ def test_worker_killed_from_outside_is_noticed():
 def test_environments_that_cannot_serve_are_refused(env_id, plugin, message):
     with pytest.raises(EnvironmentConfigError, match=message):
         make(env_id, **{"num_workers": 1, **plugin})
+
+
+def test_success_is_reported_under_the_name_that_the_environment_gives_it():
+    env = make("plugged:Point-v0")
+    env.reset(seed=0)
+    info = env.step(np.zeros((4, 1)))[4]
+    assert "is_success" in info and "success" not in info
+    env.close()

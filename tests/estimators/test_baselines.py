@@ -48,7 +48,7 @@ def test_equals_the_ridge_closed_form_per_task(float64):
     features = linear_features(obs, torch.arange(H)).flatten(1, 2)
     for task in range(M):
         phi = features[task]
-        squares = phi.square().sum(0)
+        squares = (phi - phi.mean(0)).square().sum(0)
         squares[-4:] = 0.0  # time is not shrunk
         gram = phi.T @ phi + torch.diag(0.1 + 0.2 * squares)
         expected = torch.linalg.solve(gram, phi.T @ returns[task].reshape(-1))
@@ -157,3 +157,15 @@ def test_large_fits_end_with_several_threads():
         "LinearBaseline().fit(obs, obs.sum(-1), valid)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_shrinkage_does_not_depend_on_a_features_zero(float64):
+    g = torch.Generator().manual_seed(0)
+    obs = 0.05 * torch.randn(1, 10, 100, 1, generator=g)
+    valid, left = torch.ones(1, 10, 100, dtype=torch.bool), []
+    for mean in (0.0, 1.4):
+        baseline = LinearBaseline()
+        returns = obs[..., 0]
+        baseline.fit(obs + mean, returns, valid)
+        left.append(float((baseline.values(obs + mean) - returns).var() / returns.var()))
+    assert max(left) < 0.02

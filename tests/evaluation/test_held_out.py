@@ -9,7 +9,9 @@ from conftest import TINY
 from rich.console import Console
 
 import metarl
+from metarl.environments.config import EnvConfig
 from metarl.environments.fit import spec_of_spaces
+from metarl.environments.make import make_env
 from metarl.experiment.building import build_learner
 from metarl.experiment.config import parse_config
 from metarl.reports.plot import plot_adaptation
@@ -77,6 +79,14 @@ def test_the_gap_is_a_fifth_in_wide_blocks(size):
     assert near["held_out"] < 0.01 and near["gap"] > 0.02
 
 
+def test_a_list_of_the_literature_leaves_no_part_of_the_range_out():
+    env = make_env(EnvConfig(id="metarl/HalfCheetahVel-v0", kwargs={"task_list": "pearl"}), 1, 10)
+    assert set(env.task_splits) == {"train", "test", "extrapolation"}
+    for split in ("test", "extrapolation"):
+        train = env.task_distribution("train").sample(100, 0)
+        assert not env.task_distribution(split).contains(train).any()
+
+
 def test_values_without_effect_hold_nothing_out():
     matters = {"x": np.array([False, True])}
     part = UniformTasks({"x": [0.0, 0.0]}, {"x": [1.0, 1.0]}, part="held_out", matters=matters)
@@ -95,6 +105,7 @@ class TestLostEpisodes:
     @pytest.mark.parametrize("after", [0, 6])
     def test_all_of_them(self, after, tmp_path):
         result = metarl.train(self.config(after), tmp_path / "run")
+        assert not result.success.any()  # `is_success` before the end counts for nothing
         assert result.diverged.all() and np.isnan([s.mean for s in result.summary]).all()
         console = Console(record=True, width=120)
         console.print(adaptation_table(result))

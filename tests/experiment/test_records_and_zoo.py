@@ -1,8 +1,10 @@
 """Records of runs, the results page and the zoo."""
 
+import gzip
 import importlib
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import metarl
 from metarl.errors import CheckpointError
 from metarl.evaluation.statistics import estimate
 from metarl.experiment import zoo
+from metarl.experiment.run_figures import figure
 from metarl.experiment.run_record import RunRecord, record_run
 from metarl.params import flatten
 
@@ -46,9 +49,11 @@ def test_a_record_holds_what_evaluations_give(record, tiny_run, tmp_path):
 
 
 def test_no_record(tmp_path):
-    (tmp_path / "x.json.gz").write_text("nothing")
-    with pytest.raises(CheckpointError, match="is no record of a run"):
-        RunRecord.read(tmp_path / "x.json.gz")
+    whole = gzip.compress(b"{}" * 1000)
+    for content in (b"nothing", whole[:20] + b"x" * 20 + whole[40:], gzip.compress(b"{}")):
+        (tmp_path / "x.json.gz").write_bytes(content)
+        with pytest.raises(CheckpointError, match="is no record of a run"):
+            RunRecord.read(tmp_path / "x.json.gz")
 
 
 def test_the_page_says_what_the_records_say(record, script, tmp_path, monkeypatch):
@@ -96,6 +101,63 @@ class TestZoo:
         weights.write_bytes(weights.read_bytes()[:-1] + b"x")
         with pytest.raises(CheckpointError, match="are not those of its card"):
             metarl.load("zoo:point/maml")
+
+    @pytest.mark.parametrize("name", ["/tmp/other", "point", "..", "../x/y", "a/b/c", ""])
+    def test_a_name_reaches_nothing_outside_the_zoo(self, published, record, tiny_run, name):
+        before = sorted(published.parents[1].rglob("*"))
+        publish = sys.modules["publish"].publish
+        with pytest.raises(metarl.ConfigError, match="must be ENV/METHOD"):
+            publish(tiny_run, record, name)
+        assert sorted(published.parents[1].rglob("*")) == before
+
+    def test_the_record_of_another_run_is_refused(self, published, record, tiny_run):
+        other = replace(record, config={**record.config, "seed": 7})
+        with pytest.raises(metarl.ConfigError, match="seed was 0, not 7"):
+            sys.modules["publish"].publish(tiny_run, other, "point/maml")
+        assert metarl.zoo_names() == ["point/maml"]
+
+
+def compare(script, monkeypatch, tmp_path, *arguments):
+    """`compare.py` on the config of the tiny run."""
+    values = ["compare.py", tmp_path / "tiny.yaml", "--run-dir", tmp_path / "runs", *arguments]
+    monkeypatch.setattr(sys, "argv", list(map(str, values)))
+    script("compare").main()
+
+
+@pytest.fixture
+def compared(script, monkeypatch, tmp_path, tiny_run):
+    (tmp_path / "tiny.yaml").write_text((tiny_run / "config.yaml").read_text())
+    compare(script, monkeypatch, tmp_path, "--seeds", "0")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "0", "--set", "horizon=5"], "of another config: horizon was 10, not 5"),
+        (["--seeds", "0", "--set", "iterations=9"], "iterations was 3, not 9"),
+        (["--seeds", "0", "0"], "seeds occur twice"),
+        (["--seeds", "1", "--splits", "nosuch"], "has no split 'nosuch'; it has: train"),
+    ],
+)
+def test_a_comparison_never_mixes_experiments(compared, script, monkeypatch, arguments, message):
+    with pytest.raises(metarl.ConfigError, match=message):
+        compare(script, monkeypatch, compared, *arguments)
+    assert [p.name for p in (compared / "runs/results").iterdir()] == ["tiny-seed0.json.gz"]
+
+
+def test_a_comparison_evaluates_the_splits_that_are_missing(compared, script, monkeypatch, capsys):
+    compare(script, monkeypatch, compared, "--seeds", "0", "--splits", "validation")
+    assert "\nvalidation\n" in capsys.readouterr().out
+
+
+def test_lost_episodes_are_told_in_every_table():
+    scores = np.zeros((1, 10, 10))
+    scores[0, 0, :5] = np.nan
+    assert figure(scores, 4) == "0 [0, 0], 5.0 % diverged"
+    scores[0, 0:2] = np.nan
+    assert figure(scores, 4) == "none, 20 % diverged"
+    assert figure(np.ones((1, 1, 3)), 4) == "1"
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def test_curvature_states_are_valid_ones_and_all_where_there_are_fewer():
 def test_about_as_many_states_are_kept_as_are_asked_for(share):
     run, _, rollouts = experience()
     samples = run.learner.samples(rollouts[1])
-    kept = samples.every(1 / share)
+    kept = samples.some(share)
     valid, left = (int((s.weights_MEH > 0).sum()) for s in (samples, kept))
     assert left == pytest.approx(share * valid, rel=0.1)
     torch.testing.assert_close(kept.weights_MEH.sum((1, 2)), samples.weights_MEH.sum((1, 2)))
@@ -85,3 +85,15 @@ def test_what_is_not_learned_from_is_not_collected():
         run = SmallRun(name)
         run.iterate()
         assert len(run.seen) == phases
+
+
+@pytest.mark.parametrize(("episodes", "h"), [(600, 4), (3, 800)])
+def test_no_step_of_an_episode_is_preferred(episodes, h):
+    """Every k-th step of an episode of four would be its first."""
+    run = SmallRun("maml", num_tasks=2, episodes=episodes, h=h)
+    samples = run.learner.samples(run.collect(run.begin()))
+    times = torch.arange(h).expand(2, episodes, h).float()
+    marked = replace(samples, advantages_MEH=times).some(0.1)
+    kept = marked.advantages_MEH[marked.weights_MEH > 0]
+    assert len(kept) == pytest.approx(0.1 * 2 * episodes * h, rel=0.01)
+    assert kept.mean() == pytest.approx((h - 1) / 2, rel=0.1)

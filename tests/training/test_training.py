@@ -114,7 +114,7 @@ def test_resume_with_another_config_is_refused(tiny_document, tiny_run):
     with pytest.raises(metarl.CheckpointError, match="made with another config: seed was 0, not 5"):
         metarl.train(config, tiny_run, resume=True)
     other = parse_config({**tiny_document, "env": {"id": "metarl/HalfCheetahVel-v0"}})
-    with pytest.raises(metarl.CheckpointError, match="env.id was metarl/PointNavigation-v0"):
+    with pytest.raises(metarl.CheckpointError, match=r"env\.id was metarl/Point"):
         metarl.train(other, tiny_run, resume=True)
     shorter = parse_config({**tiny_document, "iterations": 1})
     with pytest.raises(metarl.CheckpointError, match="past the 1 iterations"):

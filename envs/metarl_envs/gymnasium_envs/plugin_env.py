@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError, require_positive
 from metarl_envs.gymnasium_envs.definition import PluginDefinition
-from metarl_envs.gymnasium_envs.workers import InProcess, WorkerPool
+from metarl_envs.gymnasium_envs.workers import SUCCESS_KEYS, InProcess, WorkerPool
 from metarl_envs.protocol import Rows, Transition
 from metarl_envs.task_env import TaskVectorEnv
 from metarl_envs.tasks.batches import Tasks
@@ -87,7 +87,7 @@ class PluginEnv(TaskVectorEnv):
 
     def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
         self._pool.call("reset", rows, [int(g.integers(2**31)) for g in generators])
-        for name in ("success", "terminated", "truncated"):
+        for name in (*SUCCESS_KEYS, "terminated", "truncated"):
             self._views[name][rows] = 0
 
     def _observe(self) -> np.ndarray:
@@ -98,7 +98,7 @@ class PluginEnv(TaskVectorEnv):
         if rows is None or rows.size:
             self._pool.call("step", rows)
         views = self._views
-        info = {"success": views["success"] > 0} if views["reports_success"].any() else {}
+        info = {name: views[name] > 1 for name in SUCCESS_KEYS if views[name].any()}
         return Transition(
             self._observe(),
             views["rewards"].copy(),

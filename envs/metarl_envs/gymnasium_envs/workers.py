@@ -19,7 +19,8 @@ from gymnasium.vector.utils import CloudpickleWrapper
 from metarl_envs.errors import UserError
 from metarl_envs.gymnasium_envs.definition import PluginDefinition, SubEnv
 
-_FLAGS = ("terminated", "truncated", "success", "reports_success")
+SUCCESS_KEYS = ("success", "is_success")  # 0 where not reported, 1 for no, 2 for yes
+_FLAGS = ("terminated", "truncated", *SUCCESS_KEYS)
 _JOIN_S = 5.0
 
 
@@ -235,6 +236,6 @@ def _run(command: str, env: SubEnv, views: Mapping[str, np.ndarray], row: int, i
     obs, reward, terminated, truncated, info = env.step(env.to_action(action))
     views["obs"][row], views["rewards"][row] = obs, reward
     views["terminated"][row], views["truncated"][row] = terminated, truncated
-    for name in ("success", "is_success"):
+    for name in SUCCESS_KEYS:
         if name in info:
-            views["success"][row], views["reports_success"][row] = bool(info[name]), True
+            views[name][row] = 1 + bool(info[name])

@@ -141,7 +141,7 @@ class TargetVelocity(KeyedGoal):
     Args:
         velocity_range: `train` and `test` interleave over it; `extrapolation` is the range above,
             half as wide.
-        fixed: lists that replace `train` and `test`, by split, or None.
+        fixed: lists that replace the parts of the range, by split, or None.
         constant: added to the reward.
     """
 
@@ -163,8 +163,10 @@ class TargetVelocity(KeyedGoal):
         key, top = "target_velocity", min(_MAX_VELOCITY, high + 0.5 * (high - low))
         outer = ({key: low}, {key: top}) if top > high else None
         splits = box_splits({key: low}, {key: high}, outer)
-        for split, velocities in (fixed or {}).items():
-            splits[split] = ListTasks({key: velocities})
+        if fixed is not None:  # no part of the range is left out of a list
+            beyond = {name: splits[name] for name in ("extrapolation",) if name in splits}
+            lists = {name: ListTasks({key: values}) for name, values in fixed.items()}
+            splits = {**lists, **beyond}
         space = spaces.Box(-_MAX_VELOCITY, _MAX_VELOCITY, (), np.float64)
         super().__init__(key, space, min(max(1.0, low), high), splits)
 

@@ -250,10 +250,10 @@ class MetaObjective:
         return task_chunks(self._num_tasks, self._config.task_chunk, states)
 
     def _thinned(self, samples: Samples, states: int | None) -> Samples:
-        """Evenly spaced steps, so that about `states` valid ones of all processes remain."""
+        """Some of the steps, so that about `states` valid ones of all processes remain."""
         valid_M1 = (samples.weights_MEH > 0).sum((1, 2)).unsqueeze(-1)
         total = int(self._world.sum_over_tasks(valid_M1))
-        return samples.every(max(1.0, total / (states or max(1, total))))
+        return samples.some((states or total) / max(1, total))
 
     def _chunk_curvature(
         self, chunk: slice, supports: Sequence[Samples], query: Samples
