@@ -56,7 +56,7 @@ Written by `python scripts/results.py` from the records in `results/`; every rec
 results/ENV`.
 
 Interquartile means of the return over seeds, tasks and episodes, with 95 % intervals over new seeds
-and new tasks ([how](statistics.md)): after 0 to K adaptation steps, or in episode 1, 2, ... of a
+and new tasks ([how](statistics.md)), and the mean, which is what others publish: after 0 to K adaptation steps, or in episode 1, 2, ... of a
 trial for learners with memory. One seed: the interval is over tasks alone. `test` tasks are fresh
 draws of the training distribution that training never saw (where an environment has two tasks or a
 list of the literature: those), `gap` lies in wide blocks left out of it, `extrapolation` outside
@@ -119,6 +119,8 @@ def _row(method: str, split: str, records: Sequence[RunRecord], columns: int) ->
     cells = [""] * columns
     for step in range(scores_SKME.shape[1]):
         cells[step] = figure(scores_SKME[:, step], digits=4)
+        if not cells[step].startswith("none"):
+            cells[step] += f"; mean {np.nanmean(scores_SKME[:, step]):.4g}"
     if split == next(iter(records[0].evaluations)):
         seeds = ", ".join(str(record.config["seed"]) for record in records)
         steps = np.mean([record.env_steps for record in records])
