@@ -56,13 +56,14 @@ Written by `python scripts/results.py` from the records in `results/`; every rec
 results/ENV`.
 
 Interquartile means of the return over seeds, tasks and episodes, with 95 % intervals over new seeds
-and new tasks ([how](statistics.md)), and the mean, which is what others publish: after 0 to K adaptation steps, or in episode 1, 2, ... of a
-trial for learners with memory. One seed: the interval is over tasks alone. `test` tasks are fresh
-draws of the training distribution that training never saw (where an environment has two tasks or a
-list of the literature: those), `gap` lies in wide blocks left out of it, `extrapolation` outside
-its range. Environment steps are those taken in training; minutes are of
-training on two cores, and beside them what the same steps take at {_PEER_STEPS_PER_S:,} steps/s,
-the fastest PyTorch peer measured on two cores (HalfCheetah). Published figures are quoted with
+and new tasks ([how](statistics.md)), and the mean, which is what others publish: after 0 to K
+adaptation steps, or in episode 1, 2, ... of a trial for learners with memory. One seed: the
+interval is over tasks alone. `test` tasks are fresh draws of the training distribution that
+training never saw (where an environment has two tasks or a list of the literature: those), `gap`
+lies in wide blocks left out of it, `extrapolation` outside its range. Environment steps are those
+taken in training; minutes are of training on two cores, and beside them what the same steps take at
+{_PEER_STEPS_PER_S:,} steps/s, the fastest PyTorch peer measured on two cores (HalfCheetah).
+Published figures are quoted with
 their protocol; they are means over seeds."""
 
 
