@@ -176,7 +176,7 @@ def test_checkpoints_of_another_method_are_refused(name, tmp_path):
     run = SmallRun(name)
     save_checkpoint(tmp_path / "checkpoints", run.learner, run.config, 1, 0, {})
     config = SmallRun("maml" if name != "maml" else "promp").config
-    with pytest.raises(CheckpointError, match="made with another 'learner'"):
+    with pytest.raises(CheckpointError, match=r"made with another config: learner\.name was"):
         resumed_checkpoint(config, tmp_path)
 
 
