@@ -19,7 +19,7 @@ from metarl.errors import CheckpointError
 from metarl.experiment.building import from_checkpoint
 from metarl.experiment.checkpoint import read_checkpoint, save_checkpoint
 from metarl.learners import LEARNERS
-from metarl.training.trainer import resumed_checkpoint
+from metarl.training.run_folder import resumed_checkpoint
 
 NEVER_LEARN = {"random_init"}
 HOPPER = "metarl/HopperRandParams-v0"
