@@ -77,6 +77,7 @@ class DrawnPoint(Point):
     def render(self):
         frame = np.zeros((64, 64, 3), np.uint8)
         frame[:, int(np.clip(32 + 20 * self.x, 0, 63))] = 255
+        frame[self.steps % 64] = 128  # one that stands still shows the time
         return frame
 
 

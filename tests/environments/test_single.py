@@ -59,8 +59,7 @@ def test_any_trained_policy_can_be_filmed(document, tmp_path):
     task = {key: values[0] for key, values in _held_out(run).items()}
     returns = record(metarl.load(run), task, tmp_path / "clip.gif", episodes=3)
     assert set(returns) == {0, 1} and np.isfinite(list(returns.values())).all()
-    # a GIF joins equal pictures
-    assert 2 <= len(list(iio.get_reader(tmp_path / "clip.gif"))) <= 20
+    assert len(list(iio.get_reader(tmp_path / "clip.gif"))) > 2
 
 
 def _held_out(run):

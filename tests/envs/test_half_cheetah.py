@@ -30,8 +30,9 @@ def test_velocity_range_is_configurable():
     env = gymnasium.make_vec(ID, velocity_range=(0.0, 2.0))
     for split in ("train", "test"):
         values = env.task_distribution(split).sample(2000, 0)["target_velocity"]
-        assert 0.0 <= values.min() < 0.05 and 1.95 < values.max() <= 2.0
-        assert abs(values.mean() - 1.0) < 0.05
+        # the last cell that is held out ends at 93 % of the range
+        assert 0.0 <= values.min() < 0.05 and 1.85 < values.max() <= 2.0
+        assert abs(values.mean() - 1.0) < 0.1
     beyond = env.task_distribution("extrapolation").sample(500, 0)["target_velocity"]
     assert beyond.min() > 2.0 and beyond.max() <= 3.0
     with pytest.raises(EnvironmentConfigError, match="velocity_range"):
