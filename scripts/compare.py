@@ -24,7 +24,7 @@ from metarl.errors import ConfigError
 from metarl.evaluation.result import MOST_DIVERGED
 from metarl.evaluation.statistics import interquartile_mean, paired_difference
 from metarl.experiment.config import first_difference, parse_config
-from metarl.experiment.run_figures import common_splits, figure, seeds_scores
+from metarl.experiment.run_figures import common_splits, figure, mean_cost, seeds_scores
 from metarl.experiment.run_record import RunRecord, record_run
 
 _MANY_SEEDS, _DIGITS = 5, 4
@@ -51,8 +51,9 @@ def main() -> None:
         ]
         for path in arguments.configs
     }
-    for same in configs.values():
-        _check_splits(same[0], arguments.splits or ())
+    if arguments.splits:
+        for same in configs.values():
+            _check_splits(same[0], arguments.splits)
     records = {
         name: [_record(name, config, arguments) for config in same]
         for name, same in configs.items()
@@ -112,8 +113,7 @@ def _print_table(records: dict[str, list[RunRecord]], split: str) -> None:
 def _row(name: str, runs: Sequence[RunRecord], split: str) -> list[str]:
     scores_SKME = seeds_scores(name, runs, split)
     cells = [seeds_cell(scores_SKME[:, step]) for step in range(scores_SKME.shape[1])]
-    steps = np.mean([record.env_steps for record in runs])
-    minutes = np.mean([record.seconds for record in runs]) / 60
+    steps, minutes = mean_cost(runs)
     return [name, str(len(runs)), f"{steps / 1e6:.1f} M", f"{minutes:.1f}", *cells]
 
 

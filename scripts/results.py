@@ -20,7 +20,7 @@ from yaml import YAMLError
 from metarl.command_line import run
 from metarl.errors import ConfigError
 from metarl.evaluation.statistics import estimate
-from metarl.experiment.run_figures import common_splits, figure, seeds_scores
+from metarl.experiment.run_figures import common_splits, figure, mean_cost, seeds_scores
 from metarl.experiment.run_record import RunRecord
 
 _ROOT = Path(__file__).parents[1]
@@ -44,8 +44,9 @@ def main() -> None:
     for folder, runs in every.items():
         if not runs:
             continue
-        _draw(runs, folder.name, pictures / f"{folder.name}.png")
-        sections.append(_section(folder.name, runs, published.get(folder.name, {}), pictures.name))
+        name, splits = folder.name, common_splits(r for records in runs.values() for r in records)
+        _draw(runs, name, splits[0], pictures / f"{name}.png")
+        sections.append(_section(name, runs, splits, published.get(name, {}), pictures.name))
     arguments.page.write_text("\n\n".join(sections) + "\n")
 
 
@@ -63,8 +64,7 @@ training never saw (where an environment has two tasks or a list of the literatu
 lies in wide blocks left out of it, `extrapolation` outside its range. Environment steps are those
 taken in training; minutes are of training on two cores, and beside them what the same steps take at
 {_PEER_STEPS_PER_S:,} steps/s, the fastest PyTorch peer measured on two cores (HalfCheetah).
-Published figures are quoted with
-their protocol; they are means over seeds."""
+Published figures are quoted with their protocol; they are means over seeds."""
 
 
 def _published(path: Path) -> dict[str, Any]:
@@ -93,11 +93,12 @@ def _method_and_seed(path: Path) -> tuple[str, int]:
     return method, int(seed)
 
 
-def _section(name: str, runs: Runs, published: Mapping[str, Any], pictures: str) -> str:
+def _section(
+    name: str, runs: Runs, splits: Sequence[str], published: Mapping[str, Any], pictures: str
+) -> str:
     config = next(iter(runs.values()))[0].config
     lines = [f"## {config['env']['id']}, `configs/{name}`", ""]
     lines += [f"{published['protocol'].strip()}", ""] if "protocol" in published else []
-    splits = common_splits(record for records in runs.values() for record in records)
     most = max(len(record.scores(splits[0])) for records in runs.values() for record in records)
     steps = " | ".join(str(step) for step in range(most))
     lines += [
@@ -108,8 +109,7 @@ def _section(name: str, runs: Runs, published: Mapping[str, Any], pictures: str)
         for split in splits:
             lines.append(_row(method, split, records, most))
     lines.append("")
-    if any(_success(records, splits[0]) is not None for records in runs.values()):
-        lines += _success_table(runs, splits)
+    lines += _success_table(runs, splits)
     if "figures" in published:
         lines += ["Published: " + "; ".join(published["figures"]) + ".", ""]
     return "\n".join([*lines, f"![{name}]({pictures}/{name}.png)"])
@@ -124,8 +124,7 @@ def _row(method: str, split: str, records: Sequence[RunRecord], columns: int) ->
             cells[step] += f"; mean {np.nanmean(scores_SKME[:, step]):.4g}"
     if split == next(iter(records[0].evaluations)):
         seeds = ", ".join(str(record.config["seed"]) for record in records)
-        steps = np.mean([record.env_steps for record in records])
-        minutes = np.mean([record.seconds for record in records]) / 60
+        steps, minutes = mean_cost(records)
         peer = steps / _PEER_STEPS_PER_S / 60
         cost = [method, split, seeds, f"{steps / 1e6:.1f} M", f"{minutes:.0f} ({peer:.0f})"]
     else:
@@ -142,28 +141,23 @@ def _success(records: Sequence[RunRecord], split: str) -> np.ndarray | None:
 
 
 def _success_table(runs: Runs, splits: Sequence[str]) -> list[str]:
-    lines = [
-        "Success, % of episodes, by seed:",
-        "",
-        "| method | split | after each step |",
-        "|---|---|---|",
-    ]
+    rows = []
     for method, records in runs.items():
         for split in splits:
             rates_SK = _success(records, split)
             if rates_SK is not None:
                 seeds = "; ".join(", ".join(f"{100 * r:.0f}" for r in rates) for rates in rates_SK)
-                lines.append(f"| {method} | {split} | {seeds} |")
-    return [*lines, ""]
+                rows.append(f"| {method} | {split} | {seeds} |")
+    heading = ["Success, % of episodes, by seed:", "", "| method | split | after each step |"]
+    return [*heading, "|---|---|---|", *rows, ""] if rows else []
 
 
-def _draw(runs: Runs, name: str, path: Path) -> None:
-    """Adaptation curves on the first split, and performance profiles after the last step."""
+def _draw(runs: Runs, name: str, split: str, path: Path) -> None:
+    """Adaptation curves on a split, and performance profiles after the last step."""
     from matplotlib.figure import Figure
 
     canvas = Figure(figsize=(9.0, 3.4), layout="constrained")
     curves, profiles = canvas.subplots(1, 2)
-    split = common_splits(record for records in runs.values() for record in records)[0]
     for index, (method, records) in enumerate(runs.items()):
         scores_SKME = seeds_scores(method, records, split)
         estimates = [estimate(scores_SKME[:, step]) for step in range(scores_SKME.shape[1])]

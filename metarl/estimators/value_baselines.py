@@ -198,12 +198,10 @@ class MLPBaseline:
         for i, j in itertools.pairwise(sizes):
             bound = math.sqrt(6.0 / (i + j))
             unit = torch.rand(i, j, generator=generator, device="cpu")
+            drawn = bound * (2.0 * unit.to(inputs_MNF) - 1.0)
             weight, bias = (
                 value.repeat(len(inputs_MNF), 1, 1).requires_grad_()
-                for value in (
-                    bound * (2.0 * unit.to(inputs_MNF) - 1.0),
-                    inputs_MNF.new_zeros(1, j),
-                )
+                for value in (drawn, inputs_MNF.new_zeros(1, j))
             )
             layers.append((weight, bias))
         return layers

@@ -128,7 +128,7 @@ class EvaluationResult:
             "held_out": self.held_out,
             "seed": self.seed,
             "tasks": to_json(self.tasks),
-            "returns": _plain(self.scores),
+            "returns": nested_lists(self.scores),
             "success": None if self.success is None else self.success.tolist(),
             "diverged": int(self.diverged.sum()),
             "summary": [_flat(step) for step in self.summary],
@@ -168,8 +168,8 @@ def _flat(step: StepSummary) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
-def _plain(values: np.ndarray) -> list[Any]:
-    """Nested lists, None for NaN: JSON has none."""
+def nested_lists(values: np.ndarray) -> list[Any]:
+    """The values as lists, None for NaN: JSON has none."""
     cells = values.astype(object)
     cells[np.isnan(values)] = None
     plain: list[Any] = cells.tolist()

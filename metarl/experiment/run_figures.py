@@ -29,6 +29,12 @@ def seeds_scores(method: str, records: Sequence[RunRecord], split: str) -> np.nd
     return np.stack(scores)
 
 
+def mean_cost(records: Sequence[RunRecord]) -> tuple[float, float]:
+    """Environment steps and minutes of training, means over seeds."""
+    steps = np.mean([record.env_steps for record in records])
+    return float(steps), float(np.mean([record.seconds for record in records])) / 60
+
+
 def common_splits(records: Iterable[RunRecord]) -> list[str]:
     """Splits that all records have, in the order of the first.
 

@@ -17,9 +17,10 @@ import numpy as np
 from metarl.environments.make import make_env
 from metarl.errors import CheckpointError
 from metarl.evaluation.evaluator import evaluate
-from metarl.evaluation.result import EvaluationResult, write_whole
+from metarl.evaluation.result import EvaluationResult, nested_lists, write_whole
 from metarl.experiment.building import from_checkpoint
 from metarl.experiment.checkpoint import read_checkpoint
+from metarl_envs.tasks.batches import to_json
 
 REPORTED_SPLITS = ("test", "gap", "extrapolation")
 _DIGITS = 6  # significant, of returns
@@ -106,14 +107,13 @@ def training_cost(run_dir: Path) -> tuple[int, float]:
 
 
 def _plain(result: EvaluationResult) -> dict[str, Any]:
-    document = result.to_json()
-    kept = {name: document[name] for name in ("tasks", "held_out", "seed", "success")}
     rounded = np.array([f"{value:.{_DIGITS}g}" for value in result.scores.flat], float)
-    returns = rounded.reshape(result.scores.shape).astype(object)
-    returns[np.isnan(result.scores)] = None
     return {
-        **kept,
-        "returns": returns.tolist(),
+        "tasks": to_json(result.tasks),
+        "held_out": result.held_out,
+        "seed": result.seed,
+        "success": None if result.success is None else result.success.tolist(),
+        "returns": nested_lists(rounded.reshape(result.scores.shape)),
         "episodes_behind": result.episodes_behind.tolist(),
         "env_steps_behind": result.env_steps_behind.mean(1).tolist(),
     }
