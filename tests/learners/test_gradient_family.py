@@ -26,10 +26,17 @@ from metarl.policies.policy import CONTEXT, ContextPolicy, MLPPolicyConfig, make
 M, E, H, O, A = 3, 4, 5, 3, 2  # noqa: E741
 
 
-def check_gradient_and_curvature(objective):
-    point = flatten(objective.theta)
+def check_gradient(objective, point=None):
+    """The gradient at a point, by default at theta itself, against finite differences."""
+    at = None if point is None else unflatten(point, objective.theta)
+    point = flatten(objective.theta) if point is None else point
     expected = finite_differences(lambda v: evaluate_at(objective, v)[0], point)
-    torch.testing.assert_close(objective.gradient(), expected, atol=1e-8, rtol=1e-6)
+    torch.testing.assert_close(objective.gradient(at), expected, atol=1e-8, rtol=1e-6)
+
+
+def check_gradient_and_curvature(objective):
+    check_gradient(objective)
+    point = flatten(objective.theta)
     vector = torch.randn(len(point), generator=torch.Generator().manual_seed(1))
     epsilon = 1e-4
     values = [
@@ -134,26 +141,19 @@ def test_cavia_adapts_the_context_only(float64, steps):
 def test_terms_on_support_rollouts(float64, steps, terms):
     base = neural_objective(steps)
     objective = changed_objective(base.theta, base.inner, tile(base.theta, M), steps, terms)
-    point = flatten(base.theta) + 0.01
-    expected = finite_differences(lambda v: evaluate_at(objective, v)[0], point)
-    gradient = objective.gradient(unflatten(point, base.theta))
-    torch.testing.assert_close(gradient, expected, atol=1e-8, rtol=1e-6)
+    check_gradient(objective, flatten(base.theta) + 0.01)
 
 
 def test_entropy_bonus(float64):
     base = neural_objective()
     start = tile(base.theta, M)
     objective = changed_objective(base.theta, base.inner, start, 1, entropy_bonus=0.2)
-    expected = finite_differences(lambda v: evaluate_at(objective, v)[0], flatten(base.theta))
-    torch.testing.assert_close(objective.gradient(), expected, atol=1e-8, rtol=1e-6)
+    check_gradient(objective)
 
 
 def test_gradient_away_from_the_sampling_parameters_adapts_again(float64):
     objective = neural_objective(2)
-    point = flatten(objective.theta) + 0.02
-    expected = finite_differences(lambda v: evaluate_at(objective, v)[0], point)
-    gradient = objective.gradient(unflatten(point, objective.theta))
-    torch.testing.assert_close(gradient, expected, atol=1e-8, rtol=1e-6)
+    check_gradient(objective, flatten(objective.theta) + 0.02)
 
 
 # ProMP

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import TINY
 
 import metarl
 from metarl.experiment.checkpoint import newest_whole
@@ -24,12 +25,8 @@ ITERATIONS = 12
 @pytest.fixture(scope="module")
 def document():
     return {
-        "env": {"id": "metarl/PointNavigation-v0", "kwargs": {"action_scale": 10.0}},
+        **TINY,
         "learner": {"name": "promp", "inner": {"step_sizes": [0.5]}},
-        "policy": {"hidden_sizes": [8]},
-        "meta_batch": 3,
-        "episodes": 4,
-        "horizon": 10,
         "iterations": ITERATIONS,
         "evaluation": {"num_tasks": 3, "episodes": 2, "adaptation_steps": 1, "every": 4},
         "checkpoint": {"every": 1, "keep": 2},
