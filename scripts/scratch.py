@@ -19,6 +19,7 @@ from stable_baselines3.common.monitor import Monitor
 import metarl
 from metarl.command_line import run
 from metarl.environments.make import make_single
+from metarl.errors import CheckpointError
 from metarl.learners.base import TrainedOn
 from metarl_envs.tasks.batches import take
 
@@ -30,10 +31,13 @@ def main() -> None:
     parser.add_argument("--num-tasks", type=int, default=5)
     parser.add_argument("--budgets", nargs="+", type=int, default=[1, 100], help="multiples")
     arguments = parser.parse_args()
+    evaluation = arguments.path / "evaluation.json"
+    if not evaluation.is_file():
+        raise CheckpointError(f"{arguments.path} is no finished run: it has no evaluation.json")
     learner = metarl.load(arguments.path)
     trained = learner.trained_on
     assert trained is not None
-    document = json.loads((arguments.path / "evaluation.json").read_text())
+    document = json.loads(evaluation.read_text())
     tasks = {key: np.asarray(values) for key, values in document["tasks"].items()}
     behind = [step["env_steps"] for step in document["summary"]]
     # of one adaptation step; an evaluation without any has nothing to compare with
@@ -44,9 +48,11 @@ def main() -> None:
             single = {key: value[0] for key, value in take(tasks, [index]).items()}
             returns.append(_from_scratch(trained, single, budget * steps))
         print(f"{budget * steps:>9,} steps from scratch: mean return {np.mean(returns):.1f}")
-    adapted = np.mean(np.asarray(document["returns"])[:, : arguments.num_tasks], axis=(1, 2))
-    for step, value in enumerate(adapted):
-        print(f"{behind[step]:>9,.0f} steps of adaptation:  mean return {value:.1f}")
+    for step, returns_ME in enumerate(document["returns"]):
+        known = np.asarray(returns_ME[: arguments.num_tasks], float)  # NaN where one diverged
+        lost = f" ({np.isnan(known).mean():.0%} diverged)" if np.isnan(known).any() else ""
+        value = f"mean return {np.nanmean(known):.1f}{lost}"
+        print(f"{behind[step]:>9,.0f} steps of adaptation:  {value}")
 
 
 def _from_scratch(trained: TrainedOn, task: dict[str, Any], steps: int) -> float:

@@ -49,6 +49,12 @@ def test_train_then_evaluate(tmp_path):
         ("train.py", [POINT, "tasks.kind=fixed", "tasks.num=5"], "tasks.num = 5 must be at least"),
         ("train.py", [POINT, "--resume"], "--resume needs --run-dir"),
         ("train.py", [], "name a config, or --resume --run-dir RUN_DIR"),
+        (
+            "train.py",
+            ["--resume", "--run-dir", "metarl/zoo/point_navigation/maml_trpo"],
+            "is a checkpoint, not the folder of a run",
+        ),
+        ("scratch.py", ["metarl/zoo/point_navigation/maml_trpo"], "it has no evaluation.json"),
         ("evaluate.py", ["nowhere"], "no run or checkpoint folder at nowhere"),
         ("../benchmarks/__main__.py", ["--env", "metarl/Nothing-v0"], "unknown environment"),
     ],

@@ -1,6 +1,7 @@
 """Errors that a user can cause, each a `ValueError` whose message is one sentence."""
 
 import difflib
+import numbers
 from collections.abc import Iterable
 
 
@@ -26,8 +27,8 @@ def require_positive(name: str, value: float) -> None:
     Raises:
         EnvironmentConfigError: with its name and value.
     """
-    if not value > 0:
-        raise EnvironmentConfigError(f"{name} must be positive, got {value}")
+    if not isinstance(value, numbers.Real) or not value > 0:
+        raise EnvironmentConfigError(f"{name} must be positive, got {value!r}")
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -9,6 +9,10 @@ from gymnasium import spaces
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import TaskDistribution
 
+# An episode succeeds if its info says so once (Meta-World's name), or at its last step (Fetch's)
+ONCE, AT_THE_END = "success", "is_success"
+SUCCESS_KEYS = (ONCE, AT_THE_END)
+
 Rows = np.ndarray | None  # indices of sub-environments; None means all of them
 
 

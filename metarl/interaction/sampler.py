@@ -17,11 +17,9 @@ from metarl.learners.base import MetaLearner
 from metarl.policies.actors import ActionStep, Percept
 from metarl.policies.arrays import array_dtype, to_tensor
 from metarl.seeding import Path, action_noise, reset_seeds
+from metarl_envs.protocol import ONCE, SUCCESS_KEYS
 
 S = TypeVar("S")
-# Reported by Meta-World's convention (once in an episode is enough) and by that of the
-# goal-reaching robots of Plappert et al. 2018 (what counts is the last step)
-_SUCCESS_KEYS = {"success": True, "is_success": False}
 
 
 class SampledEnv(Protocol):
@@ -201,11 +199,11 @@ class Recorder:
         if "diverged" in info:
             self._diverged |= np.asarray(info["diverged"], bool).reshape(self._shape) & running
             running &= ~self._diverged
-        for key, once_is_enough in _SUCCESS_KEYS.items():
+        for key in SUCCESS_KEYS:
             if key in info:
                 now = np.asarray(info[key]).reshape(self._shape).astype(bool)
                 before = np.zeros(self._shape, bool) if self._success is None else self._success
-                kept = before if once_is_enough else before & ~running
+                kept = before if key == ONCE else before & ~running
                 self._success = kept | (now & running)
 
     def finish(self, last_obs: np.ndarray, taken: int) -> Rollouts:

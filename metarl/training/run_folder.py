@@ -16,8 +16,10 @@ def make_folder(run_dir: Path) -> None:
     """Make the run folder, unless it is there.
 
     Raises:
-        ConfigError: if it cannot be made.
+        ConfigError: if it cannot be made, or is a checkpoint.
     """
+    if (run_dir / "metadata.json").is_file():
+        raise ConfigError(f"{run_dir} is a checkpoint, not the folder of a run")
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -49,6 +49,12 @@ def test_bad_tasks_are_refused_and_change_nothing(env_id, change):
     assert env.tasks is before
 
 
+@pytest.mark.parametrize("value", [0, -1, "a"])
+def test_success_distance_is_positive(value):
+    with pytest.raises(EnvironmentConfigError, match="success_distance must be positive"):
+        make("metarl/ReacherGoal-v0", success_distance=value)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_non_finite_action_is_refused_before_anything_moves(env_id, value):
     env, reference = make(env_id), make(env_id)

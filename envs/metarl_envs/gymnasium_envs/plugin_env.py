@@ -8,8 +8,8 @@ from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError, require_positive
 from metarl_envs.gymnasium_envs.definition import PluginDefinition
-from metarl_envs.gymnasium_envs.workers import SUCCESS_KEYS, InProcess, WorkerPool
-from metarl_envs.protocol import Rows, Transition
+from metarl_envs.gymnasium_envs.workers import InProcess, WorkerPool
+from metarl_envs.protocol import SUCCESS_KEYS, Rows, Transition
 from metarl_envs.task_env import TaskVectorEnv
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import TaskDistribution

@@ -18,8 +18,9 @@ from gymnasium.vector.utils import CloudpickleWrapper
 
 from metarl_envs.errors import UserError
 from metarl_envs.gymnasium_envs.definition import PluginDefinition, SubEnv
+from metarl_envs.protocol import SUCCESS_KEYS
 
-SUCCESS_KEYS = ("success", "is_success")  # 0 where not reported, 1 for no, 2 for yes
+# of success: 0 where not reported, 1 for no, 2 for yes
 _FLAGS = ("terminated", "truncated", *SUCCESS_KEYS)
 _JOIN_S = 5.0
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from gymnasium import spaces
 
-from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.errors import EnvironmentConfigError, require_positive
 from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import ListTasks
@@ -242,10 +242,7 @@ class Reach(KeyedGoal):
     def __init__(
         self, space: spaces.Box, nominal: TaskValue, splits: Splits, success_distance: float
     ) -> None:
-        if not success_distance > 0:
-            raise EnvironmentConfigError(
-                f"success_distance must be positive, got {success_distance}"
-            )
+        require_positive("success_distance", success_distance)
         super().__init__("goal", space, nominal, splits)
         self._success_distance = success_distance
 
