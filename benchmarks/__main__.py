@@ -25,7 +25,7 @@ from benchmarks.peers import NUM_ENVS, speeds
 from benchmarks.workloads import peak_rss_mib
 from metarl.command_line import run
 from metarl.errors import ConfigError
-from metarl.experiment.checkpoint import versions
+from metarl.experiment.checkpoint_writing import versions
 
 _CHEETAH = "metarl/HalfCheetahVel-v0"
 _SIZES = ((40, 20, 200), (20, 20, 100))

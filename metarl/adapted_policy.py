@@ -73,8 +73,8 @@ class AdaptedPolicy(Generic[S]):
             the next call.
 
         Raises:
-            ConfigError: if a reward is needed and not given, or `state` is that of another number
-                of observations.
+            ConfigError: if an observation or reward is not finite or of the wrong size, a reward
+                is needed and not given, or `state` is that of another number of observations.
         """
         learner = self.learner
         seen = self._percept(obs, state, episode_start, reward)
@@ -94,6 +94,17 @@ class AdaptedPolicy(Generic[S]):
         after = LoopState(actor.state, actions_MEA)
         return (actions if np.ndim(obs) > 1 else actions[0]), after
 
+    def _checked(self, obs: np.ndarray) -> np.ndarray:
+        """Observations as rows (N, O), of the right size and finite."""
+        size, rows_NO = self.learner.spec.obs_size, np.atleast_2d(np.asarray(obs))
+        if rows_NO.ndim != 2 or rows_NO.shape[1] != size or not len(rows_NO):
+            raise ConfigError(
+                f"observations have shape {np.shape(obs)}, expected ({size},) or (N, {size})"
+            )
+        if rows_NO.dtype.kind not in "fiub" or not np.isfinite(rows_NO).all():
+            raise ConfigError("an observation is not finite: no action follows from it")
+        return rows_NO
+
     def _percept(
         self,
         obs: np.ndarray,
@@ -103,7 +114,7 @@ class AdaptedPolicy(Generic[S]):
     ) -> Percept:
         """What the actor is told; as in training, nothing comes before an episode's first step."""
         dtype = array_dtype(self.learner.dtype)
-        obs_MEO = np.asarray(np.atleast_2d(obs)[None], dtype)
+        obs_MEO = self._checked(obs).astype(dtype)[None]
         shape = obs_MEO.shape[:2]
         first_ME = np.zeros(shape, bool) | (
             state is None if episode_start is None else episode_start
@@ -117,7 +128,10 @@ class AdaptedPolicy(Generic[S]):
             actions_MEA = kept.astype(dtype)
         rewards_ME = np.zeros(shape, dtype)
         if reward is not None:
-            rewards_ME += np.where(first_ME, 0.0, np.asarray(reward, dtype).reshape(1, -1))
+            given = np.asarray(reward, dtype).reshape(1, -1)
+            if given.shape[1] not in (1, shape[1]) or not np.isfinite(given).all():
+                raise ConfigError(f"reward must be {shape[1]} finite number(s), got {reward}")
+            rewards_ME += np.where(first_ME, 0.0, given)
         return Percept(obs_MEO, actions_MEA, rewards_ME, first_ME)
 
 

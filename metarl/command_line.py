@@ -1,12 +1,28 @@
-"""What the scripts share: a user's mistake is one sentence on stderr and exit status 2."""
+"""What the scripts share: one sentence on stderr, and the exit status.
 
+2 for a user's mistake, 3 for a fault of the machine, 128 plus its number for a signal.
+"""
+
+import argparse
 import signal
 import sys
 from collections.abc import Callable
 
-from metarl.errors import TrainingStopped, UserError
+from metarl.errors import MachineError, TrainingStopped, UserError
 
+_MACHINE_STATUS = 3
 _SIGNAL_STATUS = 128  # plus the number of the signal, as shells have it
+
+
+def allow_imports(parser: argparse.ArgumentParser) -> None:
+    """The option with which a user trusts the modules that a checkpoint names."""
+    parser.add_argument(
+        "--allow-import",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module that the checkpoint's config may import",
+    )
 
 
 def run(main: Callable[[], None]) -> None:
@@ -16,6 +32,9 @@ def run(main: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except MachineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(_MACHINE_STATUS)
     except TrainingStopped as stop:
         print(stop, file=sys.stderr)
         sys.exit(_SIGNAL_STATUS + stop.number)

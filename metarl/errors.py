@@ -9,6 +9,8 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "EnvironmentFitError",
+    "MachineError",
+    "TrainingError",
     "TrainingStopped",
     "UserError",
     "did_you_mean",
@@ -21,6 +23,14 @@ class ConfigError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint is missing, damaged, or does not fit what it is loaded into."""
+
+
+class TrainingError(UserError):
+    """Training cannot go on as it is: update after update had to be skipped."""
+
+
+class MachineError(RuntimeError):
+    """The machine failed a training: disk or memory. One sentence; scripts exit with status 3."""
 
 
 class TrainingStopped(KeyboardInterrupt):

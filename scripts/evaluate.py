@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 import metarl
-from metarl.command_line import run
+from metarl.command_line import allow_imports, run
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
 
@@ -30,8 +30,9 @@ def main() -> None:
     parser.add_argument("--adaptation-steps", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the result here, and a plot beside it")
+    allow_imports(parser)
     arguments = parser.parse_args()
-    learner = metarl.load(arguments.path)
+    learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
     assert learner.trained_on is not None
     result = metarl.evaluate(
         learner,

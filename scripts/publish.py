@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from metarl.command_line import run
 from metarl.errors import ConfigError
 from metarl.evaluation.statistics import estimate
-from metarl.experiment.checkpoint import Checkpoint, file_hash, read_checkpoint, seal
+from metarl.experiment.checkpoint import Checkpoint, file_hash, read_checkpoint
+from metarl.experiment.checkpoint_writing import seal
 from metarl.experiment.config import first_difference, parse_config
 from metarl.experiment.run_record import RunRecord
 from metarl.experiment.zoo import FOLDER

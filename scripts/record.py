@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import metarl
-from metarl.command_line import run
+from metarl.command_line import allow_imports, run
 from metarl.errors import ConfigError
 from metarl.reports.video import record
 
@@ -24,13 +24,14 @@ def main() -> None:
     parser.add_argument("--adaptation-steps", type=int, default=1)
     parser.add_argument("--episodes", type=int, default=20, help="per adaptation step")
     parser.add_argument("--seed", type=int, default=0)
+    allow_imports(parser)
     arguments = parser.parse_args()
     try:
         task = json.loads(arguments.task)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"--task is not JSON: {error}") from None
     returns = record(
-        metarl.load(arguments.path),
+        metarl.load(arguments.path, trust_imports=arguments.allow_import),
         task,
         arguments.output,
         adaptation_steps=arguments.adaptation_steps,

@@ -17,7 +17,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 import metarl
-from metarl.command_line import run
+from metarl.command_line import allow_imports, run
 from metarl.environments.make import make_single
 from metarl.errors import CheckpointError
 from metarl.learners.base import TrainedOn
@@ -30,11 +30,12 @@ def main() -> None:
     parser.add_argument("path", type=Path, help="a finished run, whose held-out tasks are used")
     parser.add_argument("--num-tasks", type=int, default=5)
     parser.add_argument("--budgets", nargs="+", type=int, default=[1, 100], help="multiples")
+    allow_imports(parser)
     arguments = parser.parse_args()
     evaluation = arguments.path / "evaluation.json"
     if not evaluation.is_file():
         raise CheckpointError(f"{arguments.path} is no finished run: it has no evaluation.json")
-    learner = metarl.load(arguments.path)
+    learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
     trained = learner.trained_on
     assert trained is not None
     document = json.loads(evaluation.read_text())

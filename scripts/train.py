@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 import metarl
-from metarl.command_line import run
+from metarl.command_line import allow_imports, run
+from metarl.experiment.trust import require_trust
 
 
 def main() -> None:
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. learner.name=maml")
     parser.add_argument("--run-dir", type=Path, help="default: runs/ENV-METHOD-seedN-TIME")
     parser.add_argument("--resume", action="store_true", help="go on from RUN_DIR's checkpoint")
+    allow_imports(parser)
     arguments = parser.parse_intermixed_args()
     if arguments.resume and arguments.run_dir is None:
         parser.error("--resume needs --run-dir")
@@ -28,9 +30,12 @@ def main() -> None:
     if arguments.resume and (path is None or "=" in path):
         overrides = [*filter(None, [path]), *overrides]
         path = arguments.run_dir / "config.yaml"
-    if path is None:
+        config = metarl.load_config(path, overrides, interpolate=False)
+        require_trust(config, arguments.run_dir, arguments.allow_import)
+    elif path is None:
         parser.error("name a config, or --resume --run-dir RUN_DIR")
-    config = metarl.load_config(path, overrides)
+    else:
+        config = metarl.load_config(path, overrides)
     run_dir = arguments.run_dir
     if run_dir is None:
         name = f"{Path(path).parent.name}-{Path(path).stem}-seed{config.seed}"

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import gymnasium
 import numpy as np
@@ -123,6 +124,33 @@ class Dying(Point):
         return super().step(action)
 
 
+class Hanging(Point):
+    """Its second step never ends where the goal is positive."""
+
+    def step(self, action):
+        if self.steps == 1 and self.goal > 0:
+            time.sleep(1e6)
+        return super().step(action)
+
+
+class Exiting(Point):
+    """Its process exits in the second step where the goal is positive."""
+
+    def step(self, action):
+        if self.steps == 1 and self.goal > 0:
+            os._exit(7)
+        return super().step(action)
+
+
+class Hungry(Point):
+    """Takes more memory than there is in the second step where the goal is positive."""
+
+    def step(self, action):
+        if self.steps == 1 and self.goal > 0:
+            np.ones(2**50)
+        return super().step(action)
+
+
 class Unbounded(Point):
     action_space = spaces.Box(-np.inf, np.inf, (1,))
 
@@ -193,6 +221,9 @@ for _class in (
         DiscretePoint,
         Failing,
         Dying,
+        Hanging,
+        Exiting,
+        Hungry,
         Unbounded,
         IntegerActions,
         Plain,

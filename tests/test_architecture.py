@@ -49,6 +49,7 @@ LIBRARY_ROOMS = {
     "": 9,
 }
 ENVS_ROOMS = {
+    "memory": 1,
     "errors": 0,
     "tasks": 1,
     "engine": 2,
@@ -218,7 +219,7 @@ def test_files_and_functions_are_short(path):
 
 _OF_NAMEDTUPLES = {"_asdict", "_replace", "_fields"}
 # of environments of other packages, which offer no other way
-_FOREIGN = {"_get_obs", "_partially_observable", "_last_rand_vec"}
+_FOREIGN = {"_exit", "_get_obs", "_partially_observable", "_last_rand_vec"}
 
 
 @pytest.mark.parametrize("path", ALL, ids=IDS)

@@ -17,9 +17,12 @@ from metarl_envs.errors import (
     did_you_mean,
     require_positive,
 )
+from metarl_envs.memory import require_memory
 from metarl_envs.protocol import Rows, Transition
 from metarl_envs.tasks.batches import Tasks, batch_of_one, check_tasks, take
 from metarl_envs.tasks.distributions import TaskDistribution
+
+_BYTES_PER_ENV = 1024  # a generator alone takes half of it
 
 
 class TaskVectorEnv(VectorEnv):
@@ -60,6 +63,7 @@ class TaskVectorEnv(VectorEnv):
         max_episode_steps: int | None,
     ) -> None:
         require_positive("num_envs", num_envs)
+        require_memory(f"{num_envs:,} sub-environments", num_envs * _BYTES_PER_ENV)
         if max_episode_steps is not None:
             require_positive("max_episode_steps", max_episode_steps)
         require_positive("action_scale", action_scale)

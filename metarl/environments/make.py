@@ -115,6 +115,8 @@ def _plug_in(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
             _definition(config, plugin),
             num_workers=plugin.num_workers,
             start_method=plugin.start_method,
+            timeout_s=plugin.timeout_s,
+            restarts=plugin.restarts,
             action_scale=plugin.action_scale,
             max_episode_steps=max_episode_steps,
         )

@@ -20,7 +20,7 @@ from metarl.environments.make import make_env, make_single, registered_horizon
 from metarl.errors import ConfigError
 from metarl.evaluation.result import EvaluationResult
 from metarl.interaction.rollouts import Rollouts
-from metarl.interaction.sampler import Clock, collect
+from metarl.interaction.sampler import Clock, collect, require_rollout_memory
 from metarl.learners.base import MetaLearner
 from metarl.policies.arrays import to_array
 from metarl.seeding import Purpose, content_keys, entropy
@@ -76,6 +76,8 @@ def evaluate(
         )
     with closing(make_env(config, num_tasks * episodes, horizon)) as env:
         require_fit(env_id, env.single_observation_space, env.single_action_space, learner.spec)
+        for count in (episodes, support_episodes or 1):
+            require_rollout_memory(learner, num_tasks, count, horizon)
         tasks = evaluation_tasks(env, split, num_tasks, seed)
         settings = (split, adaptation_steps, seed)
         if support_episodes is None:

@@ -1,5 +1,6 @@
 """Meta-learners from configs and checkpoints."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
 from metarl.experiment.checkpoint import Checkpoint, read_checkpoint, restore
 from metarl.experiment.config import ExperimentConfig
+from metarl.experiment.trust import require_trust
 from metarl.experiment.zoo import resolve
 from metarl.interaction.allocator import keep_freed_memory
 from metarl.learners import LEARNERS
@@ -31,17 +33,22 @@ def build_learner(config: ExperimentConfig, spec: Spec) -> MetaLearner:
     return learner
 
 
-def load(path: str | Path, device: str = "cpu") -> MetaLearner:
+def load(
+    path: str | Path, device: str = "cpu", *, trust_imports: Collection[str] = ()
+) -> MetaLearner:
     """The meta-learner of a checkpoint folder, or of the newest checkpoint of a run folder.
 
     Args:
         path: the folder; or "zoo:ENV/METHOD", a pretrained one, see `metarl.zoo_names`.
         device: where its tensors go, "cpu" or "cuda".
+        trust_imports: modules that its config may import, with those inside them. Such a module has
+            to be named or imported already, unless you trained the run yourself, on this machine.
 
     Raises:
-        CheckpointError: if there is no whole checkpoint.
+        CheckpointError: if there is no whole checkpoint, or it wants to import another module.
     """
     checkpoint = read_checkpoint(resolve(path))
+    require_trust(checkpoint.config, checkpoint.path, trust_imports)
     return from_checkpoint(checkpoint, checkpoint.config.model_copy(update={"device": device}))
 
 

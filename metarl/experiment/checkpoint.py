@@ -14,30 +14,28 @@ iteration_000060/
 
 import hashlib
 import json
-import os
-import platform
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file
 
 from metarl.environments.fit import Spec
-from metarl.errors import CheckpointError, ConfigError
-from metarl.experiment.config import ExperimentConfig, load_config, to_yaml
+from metarl.errors import CheckpointError
+from metarl.experiment.config import ExperimentConfig, load_config
 from metarl.learners.base import MetaLearner
 from metarl.params import Params
 
-_PACKAGES = ("metarl-robotics", "torch", "mujoco", "gymnasium", "numpy", "stable-baselines3")
-_PREFIX, _BUFFERS = "iteration_", "buffers.safetensors"
-_METADATA = "metadata.json"
-_FILES = ("weights.safetensors", "training.safetensors", "config.yaml", _METADATA)
-_FORMAT = 1
+PREFIX, BUFFERS = "iteration_", "buffers.safetensors"
+METADATA = "metadata.json"
+_FILES = ("weights.safetensors", "training.safetensors", "config.yaml", METADATA)
+FORMAT = 1
+# What reading a damaged or hostile file can raise
+_DAMAGE: tuple[type[Exception], ...] = (SafetensorError, ValueError, LookupError, TypeError)
+_DAMAGE += (AttributeError, ArithmeticError, OSError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -53,77 +51,14 @@ class Checkpoint:
     metadata: dict[str, Any]
 
 
-def save_checkpoint(
-    folder: Path,
-    learner: MetaLearner,
-    config: ExperimentConfig,
-    iteration: int,
-    env_steps: int,
-    tasks: Mapping[str, Any],
-) -> Path:
-    """Write `folder/iteration_NNNNNN`, under a temporary name first; returns its path."""
-    final = folder / f"{_PREFIX}{iteration:06d}"
-    temporary = folder / f".writing_{iteration:06d}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    buffers = learner.buffers()
-    metadata = {
-        "iteration": iteration,
-        "env_steps": env_steps,
-        "spec": learner.spec._asdict(),
-        "seed": config.seed,
-        "has_buffers": bool(buffers),
-        "versions": versions(),
-    }
-    _save_tensors(temporary / "weights.safetensors", learner.meta_parameters)
-    _save_tensors(temporary / "training.safetensors", learner.training_state())
-    if buffers:
-        _save_tensors(temporary / _BUFFERS, buffers)
-    (temporary / "config.yaml").write_text(to_yaml(config))
-    (temporary / "tasks.json").write_text(json.dumps(tasks))
-    seal(temporary, metadata)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(temporary, final)
-    _to_disk(folder)
-    for older in folder.glob(f"{_PREFIX}*/{_BUFFERS}"):
-        if older.parent != final:
-            older.unlink()
-    return final
-
-
-def seal(folder: Path, metadata: Mapping[str, Any]) -> None:
-    """Write a checkpoint's metadata, with the hashes of all files, and all to the disk."""
-    files = sorted(path for path in folder.iterdir() if path.name != _METADATA)
-    hashes = {path.name: file_hash(path) for path in files}
-    document = {**metadata, "format": _FORMAT, "sha256": hashes}
-    (folder / _METADATA).write_text(json.dumps(document, indent=2))
-    for path in (*files, folder / _METADATA, folder):
-        _to_disk(path)
+def checkpoint_path(run_dir: Path, iteration: int) -> Path:
+    """Where a run's checkpoint after so many iterations lies."""
+    return run_dir / "checkpoints" / f"{PREFIX}{iteration:06d}"
 
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove_older(folder: Path, keep: int) -> None:
-    """Leave the newest checkpoints of a folder."""
-    for old in _newest_first(folder)[keep:]:
-        shutil.rmtree(old)
-
-
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    # copies: safetensors refuses tensors that share memory
-    copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    save_file(copies, path)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -148,7 +83,7 @@ def newest_whole(run_dir: Path) -> Checkpoint | None:
         CheckpointError: if there are some, and none can be read.
     """
     mistake = None
-    for folder in _newest_first(run_dir / "checkpoints"):
+    for folder in newest_first(run_dir / "checkpoints"):
         try:
             return _read(folder)
         except CheckpointError as error:
@@ -163,38 +98,49 @@ def _read(folder: Path) -> Checkpoint:
         if not (folder / name).is_file():
             raise CheckpointError(f"checkpoint {folder} is incomplete: {name} is missing")
     try:
-        metadata = json.loads((folder / _METADATA).read_text())
-        if metadata.get("format", _FORMAT) > _FORMAT:
+        metadata = json.loads((folder / METADATA).read_text())
+        if metadata.get("format", FORMAT) > FORMAT:
             raise CheckpointError(
                 f"checkpoint {folder} has format {metadata['format']}, written by a later version "
-                f"of metarl; this one reads formats up to {_FORMAT}"
+                f"of metarl; this one reads formats up to {FORMAT}"
             )
         for name, expected in metadata.get("sha256", {}).items():
             path = folder / name
+            if Path(name).name != name or path.is_symlink():
+                raise ValueError(f"{name!r} is no file of this folder")
             # buffers move on to the next checkpoint
-            if (path.is_file() or name != _BUFFERS) and file_hash(path) != expected:
+            if (path.is_file() or name != BUFFERS) and file_hash(path) != expected:
                 raise ValueError(f"{name} is not what was written")
-        config = load_config(folder / "config.yaml")
+        config = load_config(folder / "config.yaml", interpolate=False)
         weights = load_file(folder / "weights.safetensors")
         training = load_file(folder / "training.safetensors")
-        spec = {key: _plain(value) for key, value in metadata["spec"].items()}
-        checkpoint = Checkpoint(
-            folder, config, weights, training, Spec(**spec), int(metadata["iteration"]), metadata
-        )
-    except (SafetensorError, ConfigError, ValueError, KeyError, TypeError, OSError) as error:
+        spec = _checked_spec(metadata["spec"], sum(value.numel() for value in weights.values()))
+        iteration = int(metadata["iteration"])
+        checkpoint = Checkpoint(folder, config, weights, training, spec, iteration, metadata)
+    except _DAMAGE as error:
         raise CheckpointError(f"checkpoint {folder} is damaged: {error}") from None
     return checkpoint
 
 
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _checked_spec(document: Mapping[str, Any], num_weights: int) -> Spec:
+    """The sizes that weights belong to; every input and output takes one weight at least."""
+    fields = dict(document)
+    low, high = (tuple(fields.pop(key)) for key in ("action_low", "action_high"))
+    spec = Spec(action_low=low, action_high=high, **fields)
+    sizes = (int(spec.obs_size), int(spec.num_actions), len(low))
+    bounded = len(low) == len(high) and bool(
+        np.isfinite([low, high]).all() and (np.less_equal(low, high)).all()
+    )
+    if min(sizes[0], sizes[1] + 1, sizes[2]) < 1 or max(sizes) > num_weights or not bounded:
+        raise ValueError(f"no weights can belong to {spec}")
+    return spec
 
 
 def restore(learner: MetaLearner, checkpoint: Checkpoint) -> None:
     """Put a checkpoint's tensors into a learner of the same config.
 
     Raises:
-        CheckpointError: if names or shapes differ.
+        CheckpointError: if names or shapes differ, or a number is not finite.
     """
     expected = {name: tuple(value.shape) for name, value in learner.meta_parameters.items()}
     found = {name: tuple(value.shape) for name, value in checkpoint.weights.items()}
@@ -204,6 +150,9 @@ def restore(learner: MetaLearner, checkpoint: Checkpoint) -> None:
             f"checkpoint {checkpoint.path} does not fit its config: parameter {wrong[0]!r} "
             f"has shape {found.get(wrong[0])}, expected {expected.get(wrong[0])}"
         )
+    for name, value in {**checkpoint.weights, **checkpoint.training}.items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"checkpoint {checkpoint.path}: {name!r} is not finite")
     # Written in the order of names; the learner's own order defines its parameter vector
     learner.load_meta_parameters({name: checkpoint.weights[name] for name in expected})
     if checkpoint.training:  # pretrained ones come without
@@ -218,7 +167,7 @@ def restore_buffers(learner: MetaLearner, checkpoint: Checkpoint) -> None:
     """
     if not checkpoint.metadata.get("has_buffers", False):
         return
-    path = checkpoint.path / _BUFFERS
+    path = checkpoint.path / BUFFERS
     if not path.is_file():
         raise CheckpointError(f"{path} is gone: only the newest checkpoint can be resumed")
     try:
@@ -227,28 +176,18 @@ def restore_buffers(learner: MetaLearner, checkpoint: Checkpoint) -> None:
         raise CheckpointError(f"{path} is damaged: {error}") from None
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
 def _candidates(path: Path) -> list[Path]:
     """The checkpoint that a path names, and those before it."""
     if not path.is_dir():
         raise CheckpointError(f"no run or checkpoint folder at {path}")
-    if (path / _METADATA).is_file() or path.name.startswith(_PREFIX):
+    if (path / METADATA).is_file() or path.name.startswith(PREFIX):
         return [path]
-    checkpoints = _newest_first(path / "checkpoints")
+    checkpoints = newest_first(path / "checkpoints")
     if not checkpoints:
         raise CheckpointError(f"no checkpoint in {path}")
     return checkpoints
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"{_PREFIX}*"), reverse=True)
+def newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in a folder."""
+    return sorted(folder.glob(f"{PREFIX}*"), reverse=True)

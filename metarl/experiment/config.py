@@ -82,6 +82,8 @@ class ExperimentConfig(ConfigModel):
     horizon: PositiveInt
     """Longest episode, in steps."""
     iterations: PositiveInt
+    max_skipped: PositiveInt = 50
+    """Iterations in a row that learn nothing (update skipped) before training stops."""
     seed: int = Field(0, ge=0)
     device: Literal["cpu", "cuda"] = "cpu"
     num_threads: int = Field(0, ge=0)
@@ -119,8 +121,13 @@ class ExperimentConfig(ConfigModel):
         return self
 
 
+# What reading YAML can raise; recursion: nested a thousand times over
+_UNREADABLE = (OmegaConfBaseException, YAMLError, UnicodeDecodeError, OSError, RecursionError)
+
 # Keys that may change when a run is resumed: none of them alters the iterations already made
-_RESUMABLE = frozenset({"iterations", "evaluation", "checkpoint", "num_threads", "device"})
+_RESUMABLE = frozenset(
+    {"iterations", "max_skipped", "evaluation", "checkpoint", "num_threads", "device"}
+)
 
 
 def first_difference(
@@ -142,8 +149,15 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> 
     return None
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), *, interpolate: bool = True
+) -> ExperimentConfig:
     """Read a YAML file, apply `key.sub=value` overrides, check everything.
+
+    Args:
+        path: the file.
+        overrides: such as "learner.inner.steps=2".
+        interpolate: whether `${...}` is resolved; if not, such a value is refused.
 
     Raises:
         ConfigError: if the file is missing or no YAML, or a key or value is not allowed.
@@ -159,10 +173,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
         if not OmegaConf.is_dict(loaded):
             raise ConfigError(f"{path} must hold keys and values")
         merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
-        document = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        document = OmegaConf.to_container(merged, resolve=interpolate)
+    except _UNREADABLE as error:
         raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from None
     assert isinstance(document, dict)
+    if not interpolate and "${" in str(document):
+        raise ConfigError(f"{path} must hold plain values: an interpolation ${{...}} is none")
     return parse_config({str(key): value for key, value in document.items()})
 
 

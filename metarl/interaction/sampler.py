@@ -17,6 +17,7 @@ from metarl.learners.base import MetaLearner
 from metarl.policies.actors import ActionStep, Percept
 from metarl.policies.arrays import array_dtype, to_tensor
 from metarl.seeding import Path, action_noise, reset_seeds
+from metarl_envs.memory import require_memory
 from metarl_envs.protocol import ONCE, SUCCESS_KEYS
 
 S = TypeVar("S")
@@ -111,6 +112,23 @@ def collect(
     clock.env_steps += rollouts.num_steps
     clock.physics_s += env.physics_s - physics_before
     return rollouts
+
+
+def require_rollout_memory(
+    learner: MetaLearner, num_tasks: int, episodes: int, horizon: int
+) -> None:
+    """Refuse rollouts that this machine's memory cannot hold.
+
+    Raises:
+        MemoryNeedError: with the estimate.
+    """
+    spec = learner.spec
+    numbers = spec.obs_size + spec.action_size + learner.noise_size + 3
+    size = np.dtype(array_dtype(learner.dtype)).itemsize
+    require_memory(
+        f"rollouts of {num_tasks:,} tasks x {episodes:,} episodes x {horizon:,} steps",
+        float(num_tasks) * episodes * horizon * numbers * size,
+    )
 
 
 class Recorder:

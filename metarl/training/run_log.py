@@ -17,7 +17,9 @@ from stable_baselines3.common.logger import (
     TensorBoardOutputFormat,
 )
 
-_CSV = "progress.csv"
+from metarl.evaluation.result import write_whole
+
+_CSV, _BACKUP = "progress.csv", ".progress_before.csv"
 _SHOW = "show"
 # metrics shown step by step, and what they are called
 _CURVES = {"train/return_step_": "return", "evaluation/mean_step_": "held-out return"}
@@ -34,10 +36,15 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, start_iteration: int, console: Console) -> None:
-        rows = _rows_before(folder / _CSV, start_iteration)
+        backup = folder / _BACKUP
+        if start_iteration and not backup.is_file() and (folder / _CSV).is_file():
+            # a kill while rows are written anew loses none of them
+            write_whole(backup, (folder / _CSV).read_bytes())
+        rows = _rows_before(backup, start_iteration)
         writer = CSVOutputFormat(str(folder / _CSV))
         for row in rows:
             writer.write(row, {key: () for key in row})
+        backup.unlink(missing_ok=True)
         outputs = [writer, TensorBoardOutputFormat(str(folder)), _ConsoleLines(console)]
         self._logger = Logger(str(folder), outputs)
 

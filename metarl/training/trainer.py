@@ -21,19 +21,22 @@ from torch import Tensor
 
 from metarl.environments.fit import spec_of_spaces
 from metarl.environments.make import make_env
-from metarl.errors import ConfigError, TrainingStopped
+from metarl.errors import ConfigError, MachineError, TrainingError, TrainingStopped
 from metarl.evaluation import EvaluationResult, evaluate, evaluation_tasks
+from metarl.evaluation.result import write_whole
 from metarl.experiment.building import build_learner, from_checkpoint
-from metarl.experiment.checkpoint import remove_older, restore_buffers, save_checkpoint
+from metarl.experiment.checkpoint import restore_buffers
 from metarl.experiment.config import ExperimentConfig, to_yaml
+from metarl.experiment.trust import remember
 from metarl.experiment.world import Alone
 from metarl.interaction.rollouts import Rollouts
-from metarl.interaction.sampler import Clock, collect
+from metarl.interaction.sampler import Clock, collect, require_rollout_memory
 from metarl.interaction.threads import arithmetic_threads, num_cpus
 from metarl.learners.base import Iteration, Metrics
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
 from metarl.seeding import Purpose
+from metarl.training.keeper import CheckpointKeeper
 from metarl.training.progress import describe, make_progress, time_split
 from metarl.training.run_folder import is_unused, make_folder, only_writer, resumed_checkpoint
 from metarl.training.run_log import RunLog
@@ -67,6 +70,7 @@ def train(
 
     Raises:
         UserError: if the config, environment or run folder is not usable.
+        MachineError: if disk or memory fail; checkpoints written before stay whole.
         TrainingStopped: after such a signal.
     """
     with (
@@ -76,6 +80,10 @@ def train(
         trainer = _Trainer(config, Path(run_dir), resume, console or Console())
         try:
             return trainer.run()
+        except (OSError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+                raise  # torch reports its lack of memory so
+            raise MachineError(_machine_fault(error, Path(run_dir))) from None
         finally:
             trainer.close()
 
@@ -105,13 +113,22 @@ class _Trainer:
             self.learner = from_checkpoint(checkpoint, config)
             restore_buffers(self.learner, checkpoint)
             self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
-        self._saved_at = self.start if checkpoint is not None else -1
-        self._saved_time = time.monotonic()
+        for sizes in (
+            (config.meta_batch, config.episodes),
+            (settings.num_tasks, settings.episodes),
+            (settings.num_tasks, settings.support_episodes or 1),
+        ):
+            require_rollout_memory(self.learner, *sizes, config.horizon)
+        saved_at = None if checkpoint is None else self.start
+        tasks = to_json(self.held_out_tasks)
+        self.keeper = CheckpointKeeper(run_dir, config, tasks, saved_at)
+        self._skipped = 0
 
     def run(self) -> EvaluationResult:
         make_folder(self.run_dir)
         with only_writer(self.run_dir):
-            (self.run_dir / "config.yaml").write_text(to_yaml(self.config))
+            write_whole(self.run_dir / "config.yaml", to_yaml(self.config).encode())
+            remember(self.config, self.run_dir)
             self.log = RunLog(self.run_dir, self.start, self.console)
             try:
                 with listening(self._tell) as stop:
@@ -134,26 +151,33 @@ class _Trainer:
                 metrics = self._iterate(iteration)
                 evaluated = _due(iteration, self.config.evaluation.every) and iteration < last
                 if evaluated:
-                    metrics |= _as_metrics(self.evaluate())
+                    metrics |= _as_metrics(self._evaluate(iteration + 1))
                 show = evaluated or iteration % every == 0 or iteration == last
                 self.log.write(iteration, metrics, show)
                 progress.update(bar, advance=1, description=describe(metrics))
-                if self._checkpoint_due(iteration) or stop.signal is not None:
-                    self._save(iteration + 1)
+                if self.keeper.due(iteration) or stop.signal is not None:
+                    self.keeper.save(self.learner, iteration + 1, self.env_steps)
+                self._check_learns(iteration, metrics)
                 if stop.signal is not None and iteration < last:
                     raise TrainingStopped(
                         f"stopped after {iteration + 1} of {last + 1} iterations; "
                         f"go on with: python scripts/train.py --resume --run-dir {self.run_dir}",
                         stop.signal,
                     )
-        self._save(self.config.iterations)
+        self.keeper.save(self.learner, self.config.iterations, self.env_steps)
 
-    def _checkpoint_due(self, iteration: int) -> bool:
-        settings = self.config.checkpoint
-        if _due(iteration, settings.every):
-            return True
-        seconds = time.monotonic() - self._saved_time
-        return settings.minutes is not None and seconds > 60 * settings.minutes
+    def _check_learns(self, iteration: int, metrics: Metrics) -> None:
+        """Stop, with a checkpoint, where update after update had to be skipped."""
+        reason = metrics.get("train/rejected_because")
+        self._skipped = self._skipped + 1 if reason else 0
+        if self._skipped < self.config.max_skipped:
+            return
+        self.keeper.save(self.learner, iteration + 1, self.env_steps)
+        raise TrainingError(
+            f"{self._skipped} updates in a row were skipped (the last one: {reason}), so that the "
+            f"weights in {self.run_dir} are those of iteration {iteration + 1 - self._skipped}; "
+            "take smaller steps or a larger meta-batch, or raise max_skipped"
+        )
 
     def _iterate(self, iteration: int) -> Metrics:
         start, clock = time.perf_counter(), Clock()
@@ -179,9 +203,10 @@ class _Trainer:
         )
         return {**metrics, **own, **split, "time/env_steps": float(self.env_steps)}
 
-    def evaluate(self) -> EvaluationResult:
+    def _evaluate(self, iteration: int) -> EvaluationResult:
+        """Evaluate the weights after so many iterations, and keep them if they are the best."""
         settings = self.config.evaluation
-        return evaluate(
+        result = evaluate(
             self.learner,
             self.config.env.id,
             split=settings.split,
@@ -191,26 +216,11 @@ class _Trainer:
             adaptation_steps=settings.adaptation_steps,
             seed=settings.seed,
         )
-
-    def _save(self, iteration: int) -> None:
-        if iteration == self._saved_at:
-            return
-        folder = save_checkpoint(
-            self.run_dir / "checkpoints",
-            self.learner,
-            self.config,
-            iteration,
-            self.env_steps,
-            to_json(self.held_out_tasks),
-        )
-        trained = self.learner.trained_on
-        assert trained is not None
-        self.learner.trained_on = trained._replace(checkpoint=str(folder))
-        remove_older(folder.parent, self.config.checkpoint.keep)
-        self._saved_at, self._saved_time = iteration, time.monotonic()
+        self.keeper.offer(self.learner, iteration, self.env_steps, result)
+        return result
 
     def _finish(self) -> EvaluationResult:
-        result = self.evaluate()
+        result = self._evaluate(self.config.iterations)
         result.save_json(self.run_dir / "evaluation.json")
         plot_adaptation(result, self.run_dir / "adaptation.png")
         self.console.print(adaptation_table(result))
@@ -251,6 +261,15 @@ def _as_metrics(result: EvaluationResult) -> Metrics:
         for step in result.summary
         for name, value in step.metrics.items()
     }
+
+
+def _machine_fault(error: Exception, run_dir: Path) -> str:
+    what = getattr(error, "strerror", None) or "out of memory"
+    where = getattr(error, "filename", None) or run_dir
+    return (
+        f"{what}: {where}; checkpoints written before are whole, go on with: "
+        f"python scripts/train.py --resume --run-dir {run_dir}"
+    )
 
 
 def _due(iteration: int, every: int) -> bool:

@@ -1,10 +1,5 @@
 """Environments that somebody else wrote: trained on, evaluated, and refused where they must be."""
 
-import multiprocessing
-import os
-import signal
-import time
-
 import gymnasium
 import numpy as np
 import plugged
@@ -16,7 +11,6 @@ from metarl.environments.fit import spec_of_spaces
 from metarl.environments.make import make_env
 from metarl.experiment.config import parse_config
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.gymnasium_envs import WorkerError
 
 TASKS = {"goal": {"low": -1.0, "high": 1.0}}
 
@@ -161,38 +155,6 @@ def test_model_fields_scale_and_set():
     assert model.body_subtreemass[0] > nominal.model.body_subtreemass[0]  # mj_setConst ran
     assert not np.array_equal(model.dof_invweight0, nominal.model.dof_invweight0)
     env.close()
-
-
-def test_exception_in_a_worker_arrives_with_its_traceback():
-    env = make("plugged:Failing-v0", num_workers=2)
-    env.reset(seed=0)
-    with pytest.raises(WorkerError, match=r"worker \d .sub-environments .* failed in 'step'") as e:
-        for _ in range(3):
-            env.step(np.zeros((4, 1)))
-    assert "the gripper fell off" in str(e.value) and "plugged.py" in str(e.value)
-
-
-def test_worker_killed_in_mid_rollout_is_named_within_seconds():
-    env = make("plugged:Dying-v0", num_workers=2)
-    env.set_tasks({"goal": np.array([-0.5, -0.5, -0.5, 0.5])})
-    env.reset(seed=0)
-    start = time.monotonic()
-    with pytest.raises(
-        WorkerError, match=r"worker 1 \(sub-environments 2 to 3\) died with signal SIGKILL"
-    ):
-        for _ in range(3):
-            env.step(np.zeros((4, 1)))
-    assert time.monotonic() - start < 10
-
-
-def test_worker_killed_from_outside_is_noticed():
-    env = make("plugged:Point-v0", num_workers=2)
-    env.reset(seed=0)
-    worker = min(multiprocessing.active_children(), key=lambda process: process.pid)
-    os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(WorkerError, match=r"worker \d .* died with signal SIGKILL"):
-        for _ in range(3):
-            env.step(np.zeros((4, 1)))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import metarl
-from metarl.experiment.checkpoint import newest_whole, read_checkpoint, seal
+from metarl.experiment.checkpoint import newest_whole, read_checkpoint
+from metarl.experiment.checkpoint_writing import seal
 from metarl.params import flatten
 
 

@@ -137,7 +137,7 @@ def compared(script, monkeypatch, tmp_path, tiny_run):
         (["--seeds", "0", "--set", "horizon=5"], "of another config: horizon was 10, not 5"),
         (["--seeds", "0", "--set", "iterations=9"], "iterations was 3, not 9"),
         (["--seeds", "0", "0"], "seeds occur twice"),
-        (["--seeds", "1", "--splits", "nosuch"], "has no split 'nosuch'; it has: train"),
+        (["--seeds", "1", "--splits", "nosuch"], "no task split 'nosuch'"),
     ],
 )
 def test_a_comparison_never_mixes_experiments(compared, script, monkeypatch, arguments, message):

@@ -10,12 +10,14 @@ import numpy as np
 from mujoco.batch import Batch, SimulationError
 
 from metarl_envs.engine.model import model_field, object_id
+from metarl_envs.memory import require_memory
 
 # Engine warnings after which MuJoCo has reset the simulation by itself: bad positions, velocities
 # and accelerations, one after the other
 _FATAL_WARNINGS = slice(
     int(mujoco.mjtWarning.mjWARN_BADQPOS), int(mujoco.mjtWarning.mjWARN_BADQACC) + 1
 )
+_BYTES_PER_SIMULATION = 2**19  # of Gymnasium's robots: 0.6 to 1 MiB (measured)
 _threads: ContextVar[int] = ContextVar("physics_threads", default=0)
 
 
@@ -49,6 +51,7 @@ class NativeSimulations:
     """
 
     def __init__(self, model: mujoco.MjModel, num_envs: int, num_threads: int = 0) -> None:
+        require_memory(f"{num_envs:,} simulations", num_envs * _BYTES_PER_SIMULATION)
         self.model, self.num_envs = model, num_envs
         self.batch = Batch(model, num_envs, num_threads or _threads.get())
         self.qpos, self.qvel = self.bind("qpos"), self.bind("qvel")

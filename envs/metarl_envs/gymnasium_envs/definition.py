@@ -10,6 +10,7 @@ Three ways, all of which end in one function `apply(env, task)`:
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any
 
 import gymnasium
@@ -105,6 +106,11 @@ class SubEnv:
                     f"apply must name a function as 'module:function', got {definition.apply!r}: "
                     f"{error}"
                 ) from None
+            home = getattr(apply, "__module__", "").partition(".")[0]
+            if not isinstance(apply, FunctionType) or home != module.partition(".")[0]:
+                raise EnvironmentConfigError(
+                    f"apply must name a function that {module!r} defines, got {definition.apply!r}"
+                )
         if apply is not None or definition.model_fields:
             return apply
         if not hasattr(self.env.unwrapped, "set_task"):

@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError, require_positive
 from metarl_envs.gymnasium_envs.definition import PluginDefinition
-from metarl_envs.gymnasium_envs.workers import InProcess, WorkerPool
+from metarl_envs.gymnasium_envs.workers import InProcess, PoolSettings, WorkerPool
 from metarl_envs.protocol import SUCCESS_KEYS, Rows, Transition
 from metarl_envs.task_env import TaskVectorEnv
 from metarl_envs.tasks.batches import Tasks
@@ -30,12 +30,15 @@ class PluginEnv(TaskVectorEnv):
         num_workers: W, cut to N; 0 steps everything in this process, which is faster where a
             step costs less than some 20 microseconds.
         start_method: how workers start: "spawn" (safe everywhere), "fork" or "forkserver".
+        timeout_s: longest time that a worker may take for one command; then it counts as hung.
+        restarts: how often a worker that fails in a step is replaced: its episodes then count as
+            diverged, and the others go on.
         action_scale: see `MujocoTaskEnv`; 1 for Discrete actions.
         max_episode_steps: horizon, or None for the environment's own.
 
     Raises:
         EnvironmentConfigError: if the environment cannot serve.
-        WorkerError: if a worker raises or dies.
+        WorkerError: if a worker raises, dies or hangs, and `restarts` are used up.
     """
 
     def __init__(
@@ -45,11 +48,14 @@ class PluginEnv(TaskVectorEnv):
         *,
         num_workers: int = 2,
         start_method: str = "spawn",
+        timeout_s: float = 300.0,
+        restarts: int = 0,
         action_scale: float = 1.0,
         max_episode_steps: int | None = None,
     ) -> None:
         require_positive("num_envs", num_envs)
-        _require_workers(num_workers, start_method)
+        settings = PoolSettings(num_workers, start_method, timeout_s, restarts)
+        _require_workers(settings)
         definition = definition.resolved()
         probe = definition.make()
         try:
@@ -72,9 +78,7 @@ class PluginEnv(TaskVectorEnv):
         )
         if isinstance(actions, spaces.Discrete):
             self.single_action_space = spaces.Discrete(int(actions.n))
-        self._pool = _pool(
-            definition, num_envs, num_workers, (obs_size, len(bounds[0])), start_method
-        )
+        self._pool = _pool(definition, num_envs, settings, (obs_size, len(bounds[0])))
         self._views = self._pool.shared.views()
         self._has_new_task[:] = True
 
@@ -95,8 +99,12 @@ class PluginEnv(TaskVectorEnv):
 
     def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
         self._views["actions"][:] = control
+        lost = None
         if rows is None or rows.size:
-            self._pool.call("step", rows)
+            replaced = list(self._pool.call("step", rows))
+            if replaced:
+                self._has_new_task[replaced] = True
+                lost = np.isin(np.arange(self.num_envs), replaced)
         views = self._views
         info = {name: views[name] > 1 for name in SUCCESS_KEYS if views[name].any()}
         return Transition(
@@ -105,6 +113,7 @@ class PluginEnv(TaskVectorEnv):
             views["terminated"] > 0,
             info,
             views["truncated"] > 0,
+            lost,
         )
 
     def draw(self, row: int, render_mode: str) -> np.ndarray | None:
@@ -126,12 +135,17 @@ class PluginEnv(TaskVectorEnv):
             self._pool.close()
 
 
-def _require_workers(num_workers: int, start_method: str) -> None:
-    if num_workers < 0:
-        raise EnvironmentConfigError(f"num_workers must not be negative, got {num_workers}")
-    if start_method not in _START_METHODS:
+def _require_workers(settings: PoolSettings) -> None:
+    require_positive("timeout_s", settings.timeout_s)
+    for name in ("num_workers", "restarts"):
+        if getattr(settings, name) < 0:
+            raise EnvironmentConfigError(
+                f"{name} must not be negative, got {getattr(settings, name)}"
+            )
+    if settings.start_method not in _START_METHODS:
         raise EnvironmentConfigError(
-            f"start_method must be one of {', '.join(_START_METHODS)}, got {start_method!r}"
+            f"start_method must be one of {', '.join(_START_METHODS)}, "
+            f"got {settings.start_method!r}"
         )
 
 
@@ -143,17 +157,12 @@ def _bounds(actions: spaces.Box | spaces.Discrete) -> tuple[np.ndarray, np.ndarr
 
 
 def _pool(
-    definition: PluginDefinition,
-    num_envs: int,
-    num_workers: int,
-    sizes: tuple[int, int],
-    start_method: str,
+    definition: PluginDefinition, num_envs: int, settings: PoolSettings, sizes: tuple[int, int]
 ) -> InProcess | WorkerPool:
     """The sub-environments; `sizes` are those of observations and actions."""
-    if num_workers == 0:
+    if settings.num_workers == 0:
         return InProcess(definition, num_envs, *sizes)
-    workers = min(num_workers, num_envs)
-    return WorkerPool(definition, num_envs, workers, *sizes, start_method)
+    return WorkerPool(definition, num_envs, settings, *sizes)
 
 
 def _centre(space: spaces.Dict) -> dict[str, Any]:

@@ -2,55 +2,47 @@
 
 One message per worker and call; observations, actions, rewards and flags never travel through a
 pipe. A worker that raises sends its traceback; one that dies is noticed through its sentinel, at
-once and whatever it was doing.
+once and whatever it was doing; one that hangs is noticed when its time is up.
 """
 
 import multiprocessing
 import signal
-import traceback
-from collections.abc import Mapping, Sequence
+import time
+import warnings
+from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from metarl_envs.errors import UserError
-from metarl_envs.gymnasium_envs.definition import PluginDefinition, SubEnv
-from metarl_envs.protocol import SUCCESS_KEYS
+from metarl_envs.gymnasium_envs.definition import PluginDefinition
+from metarl_envs.gymnasium_envs.shared_arrays import SharedArrays
+from metarl_envs.gymnasium_envs.worker import run, work
 
-# of success: 0 where not reported, 1 for no, 2 for yes
-_FLAGS = ("terminated", "truncated", *SUCCESS_KEYS)
 _JOIN_S = 5.0
+_START_S = 60.0  # a new process imports much; it may take that long, whatever a step may take
 
 
 class WorkerError(UserError):
-    """A worker process raised or died; the message names it and what it was doing."""
+    """A worker process raised, died or hung; names it, what it was doing, and on which task."""
 
 
-class SharedArrays:
-    """The arrays that all processes see, one row per sub-environment."""
+class PoolSettings(NamedTuple):
+    """How sub-environments are shared out.
 
-    def __init__(
-        self, context: BaseContext, num_envs: int, obs_size: int, action_size: int
-    ) -> None:
-        self.num_envs, self.obs_size, self.action_size = num_envs, obs_size, action_size
-        self._obs = context.RawArray("d", num_envs * obs_size)
-        self._actions = context.RawArray("d", num_envs * action_size)
-        self._rewards = context.RawArray("d", num_envs)
-        self._flags = context.RawArray("b", num_envs * len(_FLAGS))
+    Attributes:
+        num_workers: W; 0 for none, all in this process.
+        start_method: "spawn", "fork" or "forkserver".
+        timeout_s: longest time that a worker may take for one command.
+        restarts: how often a worker that fails in a step is replaced; its episodes are lost.
+    """
 
-    def views(self) -> "dict[str, np.ndarray]":
-        """NumPy views by name."""
-        n = self.num_envs
-        flags = np.frombuffer(self._flags, np.int8).reshape(len(_FLAGS), n)
-        return {
-            "obs": np.frombuffer(self._obs).reshape(n, self.obs_size),
-            "actions": np.frombuffer(self._actions).reshape(n, self.action_size),
-            "rewards": np.frombuffer(self._rewards),
-            **dict(zip(_FLAGS, flags, strict=True)),
-        }
+    num_workers: int
+    start_method: str
+    timeout_s: float
+    restarts: int
 
 
 class InProcess:
@@ -67,11 +59,14 @@ class InProcess:
         self._views = self.shared.views()
         self._envs = [definition.make() for _ in range(num_envs)]
 
-    def call(self, command: str, rows: np.ndarray | None, payload: Sequence[Any] = ()) -> None:
-        """Run a command in the sub-environments concerned."""
+    def call(
+        self, command: str, rows: np.ndarray | None, payload: Sequence[Any] = ()
+    ) -> Sequence[int]:
+        """Run a command in the sub-environments concerned; none of them is ever lost."""
         for position, row in enumerate(range(len(self._envs)) if rows is None else rows):
             item = payload[position] if len(payload) else None
-            _run(command, self._envs[row], self._views, row, item)
+            run(command, self._envs[row], self._views, row, item)
+        return ()
 
     def draw(self, row: int) -> np.ndarray | None:
         """A frame of one sub-environment, in the mode it was made with."""
@@ -91,42 +86,45 @@ class WorkerPool:
     Args:
         definition: how to make a sub-environment.
         num_envs: N.
-        num_workers: W, at most N.
+        settings: see there; at most N workers.
         obs_size: O.
         action_size: A (1 for discrete actions).
-        start_method: "spawn", "fork" or "forkserver".
     """
 
     def __init__(
         self,
         definition: PluginDefinition,
         num_envs: int,
-        num_workers: int,
+        settings: PoolSettings,
         obs_size: int,
         action_size: int,
-        start_method: str,
     ) -> None:
-        context = multiprocessing.get_context(start_method)
-        self.shared = SharedArrays(context, num_envs, obs_size, action_size)
-        blocks = np.array_split(np.arange(num_envs), num_workers)
+        self._settings, self._restarts = settings, settings.restarts
+        self._context: Any = multiprocessing.get_context(settings.start_method)
+        self.shared = SharedArrays(self._context, num_envs, obs_size, action_size)
+        blocks = np.array_split(np.arange(num_envs), min(settings.num_workers, num_envs))
         self._blocks = [(int(block[0]), int(block[-1]) + 1) for block in blocks]
-        make: Any = definition.make
-        self._connections: list[Connection] = []
-        self._processes: list[Any] = []
-        for first, last in self._blocks:
-            ours, theirs = context.Pipe()
-            process = context.Process(  # type: ignore[attr-defined]
-                target=_work,
-                args=(CloudpickleWrapper(make), first, last, self.shared, theirs),
-                daemon=True,
-            )
-            process.start()
-            theirs.close()
-            self._connections.append(ours)
-            self._processes.append(process)
-        self._await(range(num_workers), "start")
+        self._make: Any = definition.make
+        self._tasks: list[Any] = [None] * num_envs
+        workers = [self._start(index) for index in range(len(self._blocks))]
+        self._connections: list[Connection] = [connection for connection, _ in workers]
+        self._processes: list[Any] = [process for _, process in workers]
+        self._await(range(len(workers)), "start")
 
-    def call(self, command: str, rows: np.ndarray | None, payload: Sequence[Any] = ()) -> None:
+    def _start(self, index: int) -> tuple[Connection, Any]:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=work,
+            args=(CloudpickleWrapper(self._make), *self._blocks[index], self.shared, theirs),
+            daemon=True,
+        )
+        process.start()
+        theirs.close()
+        return ours, process
+
+    def call(
+        self, command: str, rows: np.ndarray | None, payload: Sequence[Any] = ()
+    ) -> Sequence[int]:
         """Run a command in every worker concerned, and wait for all of them.
 
         Args:
@@ -134,9 +132,16 @@ class WorkerPool:
             rows: sub-environments, ascending; None for all.
             payload: one item per row ("reset": seeds, "set_task": tasks).
 
+        Returns:
+            Sub-environments whose worker failed in a step and was replaced: they need their tasks
+            and a reset.
+
         Raises:
-            WorkerError: if a worker raised or died.
+            WorkerError: if a worker raised, died or hung, and no restarts are left.
         """
+        if command == "set_task":
+            for position, row in enumerate(range(len(self._tasks)) if rows is None else rows):
+                self._tasks[row] = payload[position]
         busy = []
         for index, (first, last) in enumerate(self._blocks):
             if rows is None:
@@ -149,42 +154,61 @@ class WorkerPool:
             try:
                 self._connections[index].send(message)
             except (BrokenPipeError, ConnectionResetError):
-                self._fail(index, command, "")
+                pass  # its sentinel tells
             busy.append(index)
-        self._await(busy, command)
+        return self._await(busy, command)
 
-    def _await(self, workers: Sequence[int], command: str) -> None:
-        pending = set(workers)
+    def _await(self, workers: Sequence[int], command: str) -> list[int]:
+        """Wait for the workers' answers; returns the rows of those that had to be replaced."""
+        pending, lost = set(workers), list[int]()
+        seconds = max(self._settings.timeout_s, _START_S if command == "start" else 0.0)
+        deadline = time.monotonic() + seconds
         while pending:
             waiting: dict[Any, int] = {self._connections[i]: i for i in pending}
             waiting |= {self._processes[i].sentinel: i for i in pending}
-            for ready in wait(list(waiting)):
-                index = waiting[ready]
-                if index not in pending:
-                    continue
-                try:
-                    failure = (
-                        self._connections[index].recv()
-                        if self._connections[index].poll()
-                        else ""  # only the sentinel fired
-                    )
-                except (EOFError, ConnectionResetError):
-                    failure = ""
+            ready = wait(list(waiting), max(0.0, deadline - time.monotonic()))
+            for index in {waiting[one] for one in ready} if ready else set(pending):
+                failure = self._answer(index, command, hung=not ready)
                 if failure is not None:
-                    self._fail(index, command, failure)
+                    lost += self._replace(index, command, failure)
                 pending.discard(index)
+        return lost
 
-    def _fail(self, index: int, command: str, failure: str) -> None:
-        process, (first, last) = self._processes[index], self._blocks[index]
-        where = f"worker {index} (sub-environments {first} to {last - 1})"
-        if failure:
-            self.close()
-            raise WorkerError(f"{where} failed in '{command}':\n{failure.rstrip()}")
-        process.join(_JOIN_S)
-        code = process.exitcode
+    def _answer(self, index: int, command: str, hung: bool) -> str | None:
+        """None if a worker has done its work; else what became of it."""
+        if hung:
+            return f"did not finish '{command}' within {self._settings.timeout_s:g} s"
+        try:
+            if self._connections[index].poll():
+                failure = self._connections[index].recv()
+                return None if failure is None else f"failed in '{command}':\n{failure.rstrip()}"
+        except (EOFError, ConnectionResetError):
+            pass
+        self._processes[index].join(_JOIN_S)
+        code = self._processes[index].exitcode
         how = f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
-        self.close()
-        raise WorkerError(f"{where} died with {how} during '{command}'")
+        return f"died with {how} during '{command}'"
+
+    def _replace(self, index: int, command: str, failure: str) -> range:
+        """Start a worker anew, if that is still allowed; returns the rows that it loses."""
+        first, last = self._blocks[index]
+        busy = np.flatnonzero(self.shared.views()["busy"][first:last])
+        where = f"worker {index} (sub-environments {first} to {last - 1})"
+        if busy.size:
+            row = first + int(busy[0])
+            where += f" in sub-environment {row}, task {self._tasks[row]},"
+        if command != "step" or not self._restarts:
+            self.close()
+            raise WorkerError(f"{where} {failure}")
+        self._restarts -= 1
+        warnings.warn(f"{where} {failure}\nIt is replaced, its episodes are lost", stacklevel=2)
+        self._processes[index].kill()
+        self._processes[index].join(_JOIN_S)
+        self._connections[index].close()
+        self.shared.views()["busy"][first:last] = 0
+        self._connections[index], self._processes[index] = self._start(index)
+        self._await([index], "start")
+        return range(first, last)
 
     def close(self) -> None:
         """Stop all workers; safe to call twice."""
@@ -201,42 +225,3 @@ class WorkerPool:
         for connection in self._connections:
             connection.close()
         self._connections, self._processes, self._blocks = [], [], []
-
-
-def _work(make: Any, first: int, last: int, shared: SharedArrays, pipe: Connection) -> None:
-    """The loop of one worker: answers None for success, a traceback for failure."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    try:
-        envs = [make.fn() for _ in range(first, last)]
-        views = shared.views()
-        pipe.send(None)
-        while (message := pipe.recv()) is not None:
-            command, rows, payload = message
-            rows = range(first, last) if rows is None else rows
-            for position, row in enumerate(rows):
-                item = payload[position] if len(payload) else None
-                _run(command, envs[row - first], views, row, item)
-            pipe.send(None)
-    except (EOFError, KeyboardInterrupt):
-        pass
-    except BaseException:
-        try:
-            pipe.send(traceback.format_exc())
-        except (BrokenPipeError, OSError):
-            pass
-
-
-def _run(command: str, env: SubEnv, views: Mapping[str, np.ndarray], row: int, item: Any) -> None:
-    if command == "set_task":
-        env.set_task(item)
-        return
-    if command == "reset":
-        views["obs"][row] = env.reset(item)
-        return
-    action = views["actions"][row]
-    obs, reward, terminated, truncated, info = env.step(env.to_action(action))
-    views["obs"][row], views["rewards"][row] = obs, reward
-    views["terminated"][row], views["truncated"][row] = terminated, truncated
-    for name in SUCCESS_KEYS:
-        if name in info:
-            views[name][row] = 1 + bool(info[name])

@@ -80,6 +80,7 @@ class TrialPPO:
             "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
             "train/skipped_updates": float((~finite).sum()),
             "train/kl": kls[-1],
+            "train/rejected_because": "" if finite.any() else "non-finite gradient",
         }
 
     def pieces(self, data_TN: dict[str, Tensor]) -> dict[str, Tensor]:

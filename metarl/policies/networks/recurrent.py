@@ -14,6 +14,7 @@ from metarl.environments.fit import Spec
 from metarl.policies.actors import RecurrentChooser
 from metarl.policies.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl.policies.policy import ActionNoiseConfig
+from metarl_envs.memory import require_memory
 
 
 class RecurrentPolicyConfig(ActionNoiseConfig):
@@ -35,6 +36,8 @@ class RecurrentNetwork(nn.Module):
     ) -> None:
         super().__init__()
         inputs = spec.obs_size + (spec.num_actions or spec.action_size) + 2
+        numbers = 3 * (inputs + hidden_size) * hidden_size
+        require_memory(f"networks of memory size {hidden_size}", 4 * numbers)
         cell: Any = nn.GRU if kind == "gru" else nn.LSTM
         self.memory = cell(inputs, hidden_size)
         self.head = nn.Linear(hidden_size, spec.noise_size)

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from metarl.params import Params
 from metarl.policies.networks import tanh_products as products
+from metarl_envs.memory import require_memory
 
 
 class StackedMLP:
@@ -27,10 +28,15 @@ class StackedMLP:
     Args:
         sizes: of the input, the hidden layers and the output.
         output_scale: factor on the initial weights of the last layer.
+
+    Raises:
+        MemoryNeedError: if one does not fit into memory.
     """
 
     def __init__(self, sizes: tuple[int, ...], output_scale: float = 1.0) -> None:
         self.sizes, self.output_scale = sizes, output_scale
+        numbers = sum((i + 1) * j for i, j in itertools.pairwise(sizes))
+        require_memory(f"networks of sizes {sizes}", 4 * numbers)
         last = len(sizes) - 2
         self.head = frozenset({f"layer_{last}.weight", f"layer_{last}.bias"})
         self._names = [

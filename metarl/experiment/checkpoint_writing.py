@@ -1,0 +1,148 @@
+"""Checkpoints written whole or not at all; what they hold is described in `checkpoint`."""
+
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from metarl.experiment.checkpoint import BUFFERS, FORMAT, METADATA, PREFIX, file_hash, newest_first
+from metarl.experiment.config import ExperimentConfig, to_yaml
+from metarl.learners.base import MetaLearner
+
+_PACKAGES = ("metarl-robotics", "torch", "mujoco", "gymnasium", "numpy", "stable-baselines3")
+_BEST = "best_return"
+
+
+def save_checkpoint(
+    path: Path,
+    learner: MetaLearner,
+    config: ExperimentConfig,
+    iteration: int,
+    env_steps: int,
+    tasks: Mapping[str, Any],
+) -> None:
+    """Write a checkpoint to resume from, under a temporary name first.
+
+    Its experience buffers replace those of the older checkpoints beside it.
+    """
+    buffers = learner.buffers()
+    with _written_whole(path) as temporary:
+        if buffers:
+            _save_tensors(temporary / BUFFERS, buffers)
+        about = {"has_buffers": bool(buffers)}
+        _write(temporary, learner, config, iteration, env_steps, tasks, about)
+    for older in path.parent.glob(f"{PREFIX}*/{BUFFERS}"):
+        if older.parent != path:
+            older.unlink()
+
+
+def save_best(
+    path: Path,
+    learner: MetaLearner,
+    config: ExperimentConfig,
+    iteration: int,
+    env_steps: int,
+    tasks: Mapping[str, Any],
+    value: float,
+) -> None:
+    """Write a checkpoint to load, which replaces the one before; `best_return` reads `value`."""
+    with _written_whole(path) as temporary:
+        about = {_BEST: value}
+        _write(temporary, learner, config, iteration, env_steps, tasks, about)
+
+
+def best_return(path: Path) -> float:
+    """The mean return with which `save_best` was called; minus infinity if there is none."""
+    try:
+        return float(json.loads((path / METADATA).read_text())[_BEST])
+    except (OSError, ValueError, LookupError, TypeError):
+        return -math.inf
+
+
+@contextmanager
+def _written_whole(path: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `path` at the end, once it is on the disk."""
+    temporary = path.with_name(f".writing_{path.name}")
+    previous = path.with_name(f".previous_{path.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    yield temporary
+    shutil.rmtree(previous, ignore_errors=True)
+    if path.exists():
+        os.replace(path, previous)
+    os.replace(temporary, path)
+    _to_disk(path.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _write(
+    folder: Path,
+    learner: MetaLearner,
+    config: ExperimentConfig,
+    iteration: int,
+    env_steps: int,
+    tasks: Mapping[str, Any],
+    about: Mapping[str, Any],
+) -> None:
+    _save_tensors(folder / "weights.safetensors", learner.meta_parameters)
+    _save_tensors(folder / "training.safetensors", learner.training_state())
+    (folder / "config.yaml").write_text(to_yaml(config))
+    (folder / "tasks.json").write_text(json.dumps(tasks))
+    metadata = {
+        "iteration": iteration,
+        "env_steps": env_steps,
+        "spec": learner.spec._asdict(),
+        "seed": config.seed,
+        "versions": versions(),
+    }
+    seal(folder, {**metadata, **about})
+
+
+def seal(folder: Path, metadata: Mapping[str, Any]) -> None:
+    """Write a checkpoint's metadata, with the hashes of all files, and all to the disk."""
+    files = sorted(path for path in folder.iterdir() if path.name != METADATA)
+    hashes = {path.name: file_hash(path) for path in files}
+    document = {**metadata, "format": FORMAT, "sha256": hashes}
+    (folder / METADATA).write_text(json.dumps(document, indent=2))
+    for path in (*files, folder / METADATA, folder):
+        _to_disk(path)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_older(folder: Path, keep: int) -> None:
+    """Leave the newest checkpoints of a folder."""
+    for old in newest_first(folder)[keep:]:
+        shutil.rmtree(old)
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    # copies: safetensors refuses tensors that share memory
+    copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    save_file(copies, path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
