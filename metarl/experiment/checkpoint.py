@@ -97,6 +97,8 @@ def _read(folder: Path) -> Checkpoint:
     for name in _FILES:
         if not (folder / name).is_file():
             raise CheckpointError(f"checkpoint {folder} is incomplete: {name} is missing")
+        if (folder / name).is_symlink():
+            raise CheckpointError(f"checkpoint {folder}: {name} is a link, not a file")
     try:
         metadata = json.loads((folder / METADATA).read_text())
         if metadata.get("format", FORMAT) > FORMAT:
@@ -106,7 +108,7 @@ def _read(folder: Path) -> Checkpoint:
             )
         for name, expected in metadata.get("sha256", {}).items():
             path = folder / name
-            if Path(name).name != name or path.is_symlink():
+            if Path(name).name != name or path.is_symlink() or path.is_dir():
                 raise ValueError(f"{name!r} is no file of this folder")
             # buffers move on to the next checkpoint
             if (path.is_file() or name != BUFFERS) and file_hash(path) != expected:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from metarl.experiment.checkpoint import BUFFERS, FORMAT, METADATA, PREFIX, file_hash, newest_first
@@ -134,7 +134,7 @@ def remove_older(folder: Path, keep: int) -> None:
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     # copies: safetensors refuses tensors that share memory
     copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    save_file(copies, path)
+    path.write_bytes(save(copies))
 
 
 def versions() -> dict[str, str]:
