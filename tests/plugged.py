@@ -1,9 +1,5 @@
 """Environments as users write them, for the plug-in tests; imported by worker processes."""
 
-import os
-import signal
-import time
-
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -106,51 +102,6 @@ class DiscretePoint(DrawnPoint):
         return super().step([float(action) - 1.0])
 
 
-class Failing(Point):
-    """Raises in its third step."""
-
-    def step(self, action):
-        if self.steps == 2:
-            raise RuntimeError("the gripper fell off")
-        return super().step(action)
-
-
-class Dying(Point):
-    """Its process dies in the third step, in the sub-environment whose goal is positive."""
-
-    def step(self, action):
-        if self.steps == 2 and self.goal > 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().step(action)
-
-
-class Hanging(Point):
-    """Its second step never ends where the goal is positive."""
-
-    def step(self, action):
-        if self.steps == 1 and self.goal > 0:
-            time.sleep(1e6)
-        return super().step(action)
-
-
-class Exiting(Point):
-    """Its process exits in the second step where the goal is positive."""
-
-    def step(self, action):
-        if self.steps == 1 and self.goal > 0:
-            os._exit(7)
-        return super().step(action)
-
-
-class Hungry(Point):
-    """Takes more memory than there is in the second step where the goal is positive."""
-
-    def step(self, action):
-        if self.steps == 1 and self.goal > 0:
-            np.ones(2**50)
-        return super().step(action)
-
-
 class Unbounded(Point):
     action_space = spaces.Box(-np.inf, np.inf, (1,))
 
@@ -189,12 +140,6 @@ class IgnoresSeed(Point):
         return np.array([self.x], np.float32), info
 
 
-class NotPicklable(Point):
-    def __init__(self, goal=0.0, helper=None):
-        super().__init__(goal)
-        self.helper = lambda: None
-
-
 class Overlapping(Point):
     def task_distribution(self, split):
         return UniformTasks({"goal": -1.0}, {"goal": 1.0})
@@ -219,16 +164,11 @@ for _class in (
         DrawnPoint,
         TurnsNaN,
         DiscretePoint,
-        Failing,
-        Dying,
-        Hanging,
-        Exiting,
-        Hungry,
         Unbounded,
         IntegerActions,
         Plain,
     ),
-    *(IgnoresTask, ForgetsTaskAtReset, IgnoresSeed, NotPicklable, Overlapping, Leaks),
+    *(IgnoresTask, ForgetsTaskAtReset, IgnoresSeed, Overlapping, Leaks),
 ):
     if f"{_class.__name__}-v0" not in gymnasium.registry:
         gymnasium.register(f"{_class.__name__}-v0", _class, max_episode_steps=25)

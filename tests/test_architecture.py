@@ -62,8 +62,9 @@ ENVS_ROOMS = {
     "points": 4,
     "gymnasium_envs": 5,
     "checker": 6,
+    "check_process": 7,
     "registration": 4,
-    "": 7,
+    "": 8,
 }
 DATA = {"interaction.rollouts", "config_model", "errors", "estimators"}
 

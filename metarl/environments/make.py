@@ -10,7 +10,7 @@ import gymnasium
 import metarl_envs  # also registers the environments of this project
 from metarl.environments.config import EnvConfig, PluginConfig
 from metarl.errors import EnvironmentFitError, did_you_mean
-from metarl_envs.checker import check_task_env
+from metarl_envs.check_process import check_in_process
 from metarl_envs.gymnasium_envs import PluginDefinition, PluginEnv
 from metarl_envs.observed_task import ObservedTask
 from metarl_envs.protocol import TaskEnv
@@ -83,17 +83,14 @@ def _is_native(config: EnvConfig) -> bool:
     return config.plugin is None and registered_spec(config.id).vector_entry_point is not None
 
 
-def check_env(config: EnvConfig) -> list[str]:
-    """What is wrong with an environment, one sentence each, see `check_task_env`."""
+def check_env(config: EnvConfig, timeout_s: float = 60.0) -> list[str]:
+    """What is wrong with an environment, one sentence each, see `check_task_env`.
+
+    It is made in a process of its own, where nothing may take longer than `timeout_s`.
+    """
     _require_known(config.id)
-    try:
-        env = gymnasium.make(registered_spec(config.id), **config.kwargs)
-    except TypeError as error:
-        raise _unaccepted(config, error) from None
-    try:
-        return check_task_env(env, _definition(config, config.plugin or PluginConfig()))
-    finally:
-        env.close()
+    definition = _definition(config, config.plugin or PluginConfig())
+    return check_in_process(definition, timeout_s)
 
 
 def _definition(config: EnvConfig, plugin: PluginConfig) -> PluginDefinition:

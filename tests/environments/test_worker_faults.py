@@ -27,7 +27,8 @@ FAULTS = {
 
 
 def make(name, num_envs=4, **plugin):
-    config = EnvConfig(id=f"plugged:{name}-v0", plugin={"num_workers": 2, **plugin})
+    module = "plugged" if name == "Point" else "plugged_faults"
+    config = EnvConfig(id=f"{module}:{name}-v0", plugin={"num_workers": 2, **plugin})
     return make_env(config, num_envs, 25)
 
 
@@ -49,7 +50,7 @@ def test_faults_of_workers_name_sub_environment_and_task(name):
     assert time.monotonic() - start < 10
     assert FAULTS[name] in message
     if name == "Failing":  # all of them do: the first to tell is named
-        assert "the gripper fell off" in message and "plugged.py" in message
+        assert "the gripper fell off" in message and "plugged_faults.py" in message
     else:
         assert "worker 1 (sub-environments 2 to 3) in sub-environment 3, task {'goal':" in message
     assert not multiprocessing.active_children()

@@ -129,12 +129,12 @@ class SubEnv:
 
     def reset(self, seed: int) -> np.ndarray:
         """Start an episode; returns the flat observation."""
-        return self._flat(self.env.reset(seed=seed)[0])
+        return self.flat(self.env.reset(seed=seed)[0])
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """As in Gymnasium, with the flat observation."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        return self._flat(obs), float(reward), terminated, truncated, info
+        return self.flat(obs), float(reward), terminated, truncated, info
 
     def random_action(self, rng: np.random.Generator) -> Any:
         """A uniformly drawn action."""
@@ -149,7 +149,8 @@ class SubEnv:
             return int(self.action_space.start) + int(values[0])
         return values.astype(self.action_space.dtype)
 
-    def _flat(self, obs: Any) -> np.ndarray:
+    def flat(self, obs: Any) -> np.ndarray:
+        """An observation as a vector."""
         if isinstance(self._observed, spaces.Box):
             return np.asarray(obs, np.float64).ravel()
         if isinstance(self._observed, spaces.Dict):

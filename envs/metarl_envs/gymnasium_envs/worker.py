@@ -29,7 +29,7 @@ def work(make: Any, first: int, last: int, shared: SharedArrays, pipe: Connectio
         pipe: brings commands; None ends the loop.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    threading.Thread(target=_follow_the_parent, daemon=True).start()
+    threading.Thread(target=follow_the_parent, daemon=True).start()
     try:
         envs = [make.fn() for _ in range(first, last)]
         views = shared.views()
@@ -50,7 +50,7 @@ def work(make: Any, first: int, last: int, shared: SharedArrays, pipe: Connectio
             pass
 
 
-def _follow_the_parent() -> None:
+def follow_the_parent() -> None:
     """End with the parent, however it ends and whatever hangs here."""
     parent = parent_process()
     if parent is not None:
