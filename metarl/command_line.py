@@ -6,11 +6,13 @@
 import argparse
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 from metarl.errors import MachineError, TrainingStopped, UserError
 
-_MACHINE_STATUS = 3
+_DEBUG = "--debug"
+_USER_STATUS, _MACHINE_STATUS = 2, 3
 _SIGNAL_STATUS = 128  # plus the number of the signal, as shells have it
 
 
@@ -26,15 +28,17 @@ def allow_imports(parser: argparse.ArgumentParser) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's main function."""
+    """Run a script's main function; `--debug`, anywhere, shows the traceback of an error."""
+    debug = _DEBUG in sys.argv
+    if debug:
+        sys.argv.remove(_DEBUG)
     try:
         main()
-    except UserError as error:
+    except (UserError, MachineError) as error:
+        if debug:
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except MachineError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(_MACHINE_STATUS)
+        sys.exit(_MACHINE_STATUS if isinstance(error, MachineError) else _USER_STATUS)
     except TrainingStopped as stop:
         print(stop, file=sys.stderr)
         sys.exit(_SIGNAL_STATUS + stop.number)

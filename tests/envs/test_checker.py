@@ -20,7 +20,7 @@ from metarl_envs.checker import check_task_env
         ("Leaks", "the observation reveals the task: elements [1]"),
         ("DictPoint", "the observation reveals the task: elements [0]"),
         ("ArrayReward", "the reward has shape (1,); return one number"),
-        ("OldApi", "step returns 4 values, not the five of Gymnasium"),
+        ("OldApi", "got 4): return observation, reward, terminated, truncated, info"),
         ("WrongShape", "an observation has 2 numbers, observation_space 1"),
         ("TurnsNaN", "observation or reward is not finite after 1 steps of task {'goal':"),
         ("Failing", "step raises RuntimeError (plugged_faults.py, line"),
