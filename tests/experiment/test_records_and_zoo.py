@@ -141,7 +141,7 @@ def compared(script, monkeypatch, tmp_path, tiny_run):
     ],
 )
 def test_a_comparison_never_mixes_experiments(compared, script, monkeypatch, arguments, message):
-    with pytest.raises(metarl.ConfigError, match=message):
+    with pytest.raises(metarl.UserError, match=message):
         compare(script, monkeypatch, compared, *arguments)
     assert [p.name for p in (compared / "runs/results").iterdir()] == ["tiny-seed0.json.gz"]
 
