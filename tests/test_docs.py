@@ -51,3 +51,13 @@ def test_yaml_snippets_are_valid(page):
 def test_every_variation_is_in_the_table():
     rows = re.findall(r"^\| `(\w+)` \|", (DOCS / "new_task.md").read_text(), re.MULTILINE)
     assert rows == list(VARIATIONS)
+
+
+def test_tests_that_the_pages_name_exist():
+    tests = {path.stem: path.read_text() for path in (DOCS.parent / "tests").rglob("test_*.py")}
+    for page in PAGES:
+        for file, name in re.findall(r"`(test_\w+)(?:::(\w+))?", page.read_text()):
+            if file in tests:
+                assert not name or f"def {name}(" in tests[file] or f"class {name}" in tests[file]
+            else:
+                assert any(f"def {file}(" in text for text in tests.values()), file

@@ -10,12 +10,9 @@
 Shapes: M tasks, E episodes.
 """
 
-import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from torch import Tensor
 
@@ -36,6 +33,8 @@ from metarl.learners.base import Iteration, Metrics
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
 from metarl.seeding import Purpose
+from metarl.training.advice import Advice
+from metarl.training.iteration_metrics import evaluation_metrics, outcomes, training_metrics
 from metarl.training.keeper import CheckpointKeeper
 from metarl.training.progress import describe, make_progress, time_split
 from metarl.training.run_folder import is_unused, make_folder, only_writer, resumed_checkpoint
@@ -123,12 +122,15 @@ class _Trainer:
         tasks = to_json(self.held_out_tasks)
         self.keeper = CheckpointKeeper(run_dir, config, tasks, saved_at)
         self._skipped = 0
+        self._checkpoint = checkpoint
+        self.advice = Advice(run_dir, config, self._tell)
 
     def run(self) -> EvaluationResult:
         make_folder(self.run_dir)
         with only_writer(self.run_dir):
             write_whole(self.run_dir / "config.yaml", to_yaml(self.config).encode())
             remember(self.config, self.run_dir)
+            self.advice.at_the_start(self.env, self.held_out_tasks, self._checkpoint)
             self.log = RunLog(self.run_dir, self.start, self.console)
             try:
                 with listening(self._tell) as stop:
@@ -151,12 +153,13 @@ class _Trainer:
                 metrics = self._iterate(iteration)
                 evaluated = _due(iteration, self.config.evaluation.every) and iteration < last
                 if evaluated:
-                    metrics |= _as_metrics(self._evaluate(iteration + 1))
+                    metrics |= evaluation_metrics(self._evaluate(iteration + 1))
                 show = evaluated or iteration % every == 0 or iteration == last
                 self.log.write(iteration, metrics, show)
                 progress.update(bar, advance=1, description=describe(metrics))
                 if self.keeper.due(iteration) or stop.signal is not None:
                     self.keeper.save(self.learner, iteration + 1, self.env_steps)
+                self.advice.after_iteration(iteration, metrics)
                 self._check_learns(iteration, metrics)
                 if stop.signal is not None and iteration < last:
                     raise TrainingStopped(
@@ -183,13 +186,13 @@ class _Trainer:
         start, clock = time.perf_counter(), Clock()
         tasks, keys = self.tasks(iteration)
         self.env.set_tasks(repeat(tasks, self.config.episodes))
-        outcomes = list[Tensor]()
+        found = list[Tensor]()
 
         def gather(state: object) -> Rollouts:
-            path = (self.config.seed, Purpose.TRAINING, iteration, len(outcomes))
+            path = (self.config.seed, Purpose.TRAINING, iteration, len(found))
             horizon = self.config.horizon
             rollouts = collect(self.env, self.learner, state, path, keys, horizon, clock)
-            outcomes.append(_outcomes(rollouts))
+            found.append(outcomes(rollouts, self.learner.spec))
             return rollouts
 
         own = self.learner.iterate(
@@ -197,8 +200,8 @@ class _Trainer:
         )
         self.env_steps += clock.env_steps
         split = time_split(clock, time.perf_counter() - start)
-        metrics = _as_training_metrics(
-            [self.world.sum_over_tasks(o) / self.config.meta_batch for o in outcomes],
+        metrics = training_metrics(
+            [self.world.sum_over_tasks(o) / self.config.meta_batch for o in found],
             self.config.meta_batch,
         )
         return {**metrics, **own, **split, "time/env_steps": float(self.env_steps)}
@@ -217,6 +220,7 @@ class _Trainer:
             seed=settings.seed,
         )
         self.keeper.offer(self.learner, iteration, self.env_steps, result)
+        self.advice.after_evaluation(result)
         return result
 
     def _finish(self) -> EvaluationResult:
@@ -231,36 +235,6 @@ class _Trainer:
 
     def close(self) -> None:
         self.env.close()
-
-
-def _outcomes(rollouts: Rollouts) -> Tensor:
-    """Mean return, success rate (NaN where none is reported), diverged episodes: shape (M, 3)."""
-    returns_M, success_M = rollouts.returns_ME.double().mean(1), None
-    if rollouts.success_ME is not None:
-        success_M = rollouts.success_ME.double().mean(1)
-    missing_M = torch.full_like(returns_M, float("nan"))
-    diverged_M = rollouts.diverged_ME.double().sum(1)
-    return torch.stack([returns_M, missing_M if success_M is None else success_M, diverged_M], 1)
-
-
-def _as_training_metrics(means: Sequence[Tensor], meta_batch: int) -> Metrics:
-    """Return and success of each `collect` of an iteration, and how many episodes diverged."""
-    metrics, diverged = dict[str, float | str](), 0.0
-    for step, values in enumerate(means):
-        mean_return, success, diverged_per_task = values.tolist()
-        metrics[f"train/return_step_{step}"] = mean_return
-        if not math.isnan(success):
-            metrics[f"train/success_step_{step}"] = success
-        diverged += diverged_per_task * meta_batch
-    return {**metrics, "train/diverged": float(round(diverged))}
-
-
-def _as_metrics(result: EvaluationResult) -> Metrics:
-    return {
-        f"evaluation/{name}_step_{step.step}": value
-        for step in result.summary
-        for name, value in step.metrics.items()
-    }
 
 
 def _machine_fault(error: Exception, run_dir: Path) -> str:
