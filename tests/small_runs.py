@@ -10,6 +10,7 @@ from metarl.experiment.building import build_learner
 from metarl.experiment.config import parse_config
 from metarl.experiment.world import Alone
 from metarl.interaction.sampler import collect
+from metarl.learners import LEARNERS
 from metarl.learners.base import Iteration
 from metarl.params import flatten
 from metarl.policies.actors import Percept
@@ -30,6 +31,7 @@ class SmallRun:
         policy=None,
         **learner,
     ):
+        fixed = LEARNERS[name].needs_fixed_tasks
         self.config = parse_config(
             {
                 "env": {"id": env_id, "kwargs": {"action_scale": 10.0}},
@@ -39,6 +41,7 @@ class SmallRun:
                 "episodes": episodes,
                 "horizon": h,
                 "iterations": 1,
+                **({"tasks": {"kind": "fixed", "num": num_tasks}} if fixed else {}),
             }
         )
         self.env = make_env(self.config.env, num_tasks * episodes, h)

@@ -114,6 +114,11 @@ class ExperimentConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _enough_fixed_tasks(self) -> "ExperimentConfig":
+        if self.tasks.num is None and LEARNERS[self.learner.name].needs_fixed_tasks:
+            raise ValueError(
+                f"learner {self.learner.name} replays what it has seen of a task: give it "
+                "tasks.kind=fixed and tasks.num"
+            )
         if self.tasks.num is not None and self.tasks.num < self.meta_batch:
             raise ValueError(
                 f"tasks.num = {self.tasks.num} must be at least meta_batch = {self.meta_batch}"

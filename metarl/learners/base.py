@@ -124,6 +124,8 @@ class MetaLearner(ABC, Generic[S]):
         PolicyConfig: the keys of `policy` that it uses.
         pools_episodes: whether an adaptation step learns from the E episodes of a task together;
             if not, every episode belongs to a trial of its own, which learns from itself alone.
+        needs_fixed_tasks: whether training has to meet the same tasks again, as replay does: with
+            `tasks: {kind: fixed}`.
         acts_on_rewards: whether actions depend on the rewards of earlier ones.
         spec: observations and actions that it was built for.
         setting: all that it was built for.
@@ -136,6 +138,7 @@ class MetaLearner(ABC, Generic[S]):
     PolicyConfig: ClassVar[type[ConfigModel]]
     pools_episodes: ClassVar[bool] = True
     acts_on_rewards: ClassVar[bool] = False
+    needs_fixed_tasks: ClassVar[bool] = False
     trained_on: TrainedOn | None = None
 
     def __init__(self, config: LearnerConfig, policy: ConfigModel, setting: Setting) -> None:

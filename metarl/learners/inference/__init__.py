@@ -1,0 +1,1 @@
+"""Learners that infer the task: a belief about it is what they adapt."""

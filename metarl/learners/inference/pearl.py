@@ -1,0 +1,285 @@
+"""PEARL: an off-policy actor-critic that acts on a sampled belief about the task.
+
+Rakelly et al. 2019, arXiv 1903.08254. An encoder maps every transition of a task to a Gaussian
+factor; their product is the posterior over the task's latent z. An episode acts on one z, drawn
+from the posterior before it. Soft actor-critic learns from replay, the encoder from the critics'
+error and the KL to the prior.
+
+Unlike the reference: two slow critics in place of a value network; policy and critics take
+their steps from the same parameters; the KL is a mean over tasks (`kl_reduction: reference` sums
+it, so that its weight grows with the meta-batch).
+Shapes: M tasks, E episodes, N transitions, B rows, O observation, A action, L latent.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from metarl.config_model import ConfigModel
+from metarl.errors import ConfigError
+from metarl.interaction.replay import TaskReplay
+from metarl.interaction.rollouts import Rollouts, Transitions
+from metarl.interaction.threads import on_all_cores, single_threaded, task_chunks
+from metarl.learners.base import Iteration, LearnerConfig, MetaLearner, Metrics, Setting
+from metarl.learners.inference.belief import LatentBelief, kl_to_standard_normal
+from metarl.learners.inference.latent_actor import LatentActor
+from metarl.learners.inference.soft_actor_critic import SoftActorCritic
+from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
+from metarl.params import Params, flatten, unflatten
+from metarl.policies.networks.relu_mlp import ArrayMLP, relu_mlp
+from metarl.policies.squashed import ActionRange
+from metarl.seeding import learning_generator, parameter_generator
+
+_ENCODER_BOUND, _LEAST_VARIANCE = 3e-3, 1e-7
+_TASKS_TOGETHER = 8
+_SLOW, _STEPS = "slow.", "gradient_steps"
+
+
+class PEARLConfig(LearnerConfig):
+    """PEARL."""
+
+    name: Literal["pearl"] = "pearl"
+    latent_size: PositiveInt = 5
+    encoder_sizes: tuple[PositiveInt, ...] = (200, 200, 200)
+    next_obs_in_context: bool = False
+    """Whether the encoder sees where a transition led; dynamics tasks need it."""
+    kl_weight: NonNegativeFloat = 0.1
+    kl_reduction: Literal["mean", "reference"] = "mean"
+    """Over tasks: a mean, or the sum of the reference implementation."""
+    posterior_collections: int = Field(1, ge=0)
+    """Times that a task's episodes are collected anew from the posterior, beside the first time."""
+    gradient_steps: PositiveInt = 200
+    """Per iteration; over its environment steps, the replay ratio."""
+    gradient_tasks: PositiveInt = 16
+    """Tasks of a gradient step, of all that replay holds."""
+    batch_size: PositiveInt = 256
+    """Transitions per task and gradient step."""
+    context_size: PositiveInt = 100
+    """Transitions per task from which the posterior of a gradient step is inferred."""
+    replay_size: PositiveInt = 10_000
+    """Transitions kept per task."""
+    discount: float = Field(0.99, gt=0.0, lt=1.0)
+    reward_scale: PositiveFloat = 5.0
+    """The inverse temperature of soft actor-critic."""
+    learning_rate: PositiveFloat = 3e-4
+    target_rate: float = Field(0.005, gt=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _replay_holds_a_batch(self) -> "PEARLConfig":
+        if self.replay_size < max(self.batch_size, self.context_size):
+            raise ValueError(
+                f"replay_size = {self.replay_size} must hold batch_size = {self.batch_size} and "
+                f"context_size = {self.context_size} transitions"
+            )
+        return self
+
+
+class PEARLPolicyConfig(ConfigModel):
+    """Policy and critics."""
+
+    hidden_sizes: tuple[PositiveInt, ...] = (300, 300, 300)
+
+
+class PEARL(MetaLearner[LatentBelief]):
+    """Infers a latent, and acts on samples of it."""
+
+    Config = PEARLConfig
+    PolicyConfig = PEARLPolicyConfig
+    needs_fixed_tasks = True
+
+    def __init__(self, config: PEARLConfig, policy: PEARLPolicyConfig, setting: Setting) -> None:
+        super().__init__(config, policy, setting)
+        spec, self.config = setting.spec, config
+        if spec.num_actions:
+            raise ConfigError("learner pearl needs real-valued actions, these are discrete")
+        generator = parameter_generator(setting.seed)
+        inputs = spec.obs_size * (1 + config.next_obs_in_context) + spec.action_size + 1
+        sizes = (inputs, *config.encoder_sizes, 2 * config.latent_size)
+        self.encoder = relu_mlp(sizes, _ENCODER_BOUND, generator)
+        self.sac = SoftActorCritic(
+            spec,
+            config.latent_size,
+            policy.hidden_sizes,
+            config.discount,
+            config.reward_scale,
+            generator,
+        )
+        self.networks = nn.ModuleDict({"encoder": self.encoder, "sac": self.sac})
+        self.networks.to(setting.device, setting.dtype)
+        zero = torch.zeros(1, dtype=setting.dtype, device=setting.device)
+        self.sac.bound(zero)
+        self._ranges, self._zero = ActionRange(spec, zero.cpu()), zero
+        self._optimizer = torch.optim.Adam([*self._learned().values()], lr=config.learning_rate)
+        self.replay, self.context = TaskReplay(config.replay_size), TaskReplay(config.replay_size)
+        self._gradient_steps = self._env_steps = 0
+        self._acting: ArrayMLP | None = None
+
+    def _learned(self) -> Params:
+        return {n: v for n, v in self.networks.named_parameters() if v.requires_grad}
+
+    # Acting and adapting
+
+    @property
+    def noise_size(self) -> int:
+        return self.spec.noise_size + self.config.latent_size
+
+    def begin(self, num_tasks: int, episodes: int) -> LatentBelief:
+        return LatentBelief.prior(num_tasks, self.config.latent_size, self._zero)
+
+    def actor(self, state: LatentBelief) -> LatentActor:
+        if self._acting is None:
+            self._acting = ArrayMLP(self.sac.policy)
+        return LatentActor(self._acting, self._ranges, state)
+
+    def adapt(self, state: LatentBelief, rollouts: Rollouts) -> LatentBelief:
+        flat = [
+            values.flatten(1, 2)
+            for values in (
+                rollouts.obs_MEHO,
+                rollouts.actions_MEHA,
+                rollouts.rewards_MEH,
+                rollouts.next_obs_MEHO,
+                rollouts.terminated_MEH,
+            )
+        ]
+        with torch.no_grad():
+            mean_MNL, variance_MNL = self.factors(Transitions(*flat))
+        return state.with_factors(mean_MNL, variance_MNL, rollouts.valid_MEH.flatten(1))
+
+    def factors(self, rows: Transitions) -> tuple[Tensor, Tensor]:
+        """Mean and variance of each transition's factor: shapes (M, N, L)."""
+        parts = [rows.obs_NO, rows.actions_NA, rows.rewards_N.unsqueeze(-1)]
+        if self.config.next_obs_in_context:
+            parts.append(rows.next_obs_NO)
+        mean, raw = self.encoder(torch.cat(parts, -1)).chunk(2, dim=-1)
+        return mean, nn.functional.softplus(raw).clamp(min=_LEAST_VARIANCE)
+
+    # Meta-training
+
+    @single_threaded()
+    def iterate(self, work: Iteration[LatentBelief]) -> Metrics:
+        state = self.begin(len(work.keys), self.setting.episodes)
+        rollouts = work.collect(state)
+        self.context.clear(work.keys)
+        self.context.add(work.keys, rollouts)
+        collected = [rollouts]
+        for _ in range(self.config.posterior_collections):
+            state = self.adapt(state, collected[-1])
+            collected.append(work.collect(state))
+        for rollouts in collected:
+            self.replay.add(work.keys, rollouts)
+            self._env_steps += rollouts.num_steps
+        generator = learning_generator(self.setting.seed, work.index)
+        steps = [self._gradient_step(generator) for _ in range(self.config.gradient_steps)]
+        self._acting = None
+        kept = [step for step in steps if np.isfinite(step).all()]
+        losses = np.mean(kept, axis=0) if kept else np.full(3, np.nan)
+        return {
+            "train/critic_loss": float(losses[0]),
+            "train/policy_loss": float(losses[1]),
+            "train/kl": float(losses[2]),
+            "train/replay_ratio": self._gradient_steps / max(1, self._env_steps),
+            "train/skipped_updates": float(len(steps) - len(kept)),
+            "train/rejected_because": "" if kept else "non-finite gradient",
+        }
+
+    def _gradient_step(self, generator: torch.Generator) -> list[float]:
+        """One step of all networks; returns critic loss, policy loss and KL."""
+        config, known = self.config, sorted({*self.replay.keys} & {*self.context.keys})
+        if not known:
+            return [float("nan")] * 3  # every episode diverged in its first step
+        order = torch.randperm(len(known), generator=generator, device="cpu")
+        keys = [known[index] for index in order[: config.gradient_tasks].tolist()]
+        rows = self.replay.sample(keys, config.batch_size, generator)
+        context = self.context.sample(keys, config.context_size, generator)
+        shape = (len(keys), config.batch_size, self.spec.action_size)
+        noise = [self._noise(generator, *shape) for _ in range(2)]
+        latent_noise = self._noise(generator, len(keys), config.latent_size)
+
+        def differentiate(chunk: slice) -> Tensor:
+            drawn, seen = (Transitions(*(v[chunk] for v in part)) for part in (rows, context))
+            own = [values[chunk] for values in (latent_noise, *noise)]
+            return self.gradient(drawn, seen, own[0], own[1], own[2])
+
+        chunks = task_chunks(len(keys), _TASKS_TOGETHER)
+        summed = torch.stack(on_all_cores(differentiate, chunks)).sum(0) / len(keys)
+        if not summed.isfinite().all():
+            return [float("nan")] * 3
+        parameters = self._learned()
+        for name, gradient in unflatten(summed[:-3], parameters).items():
+            parameters[name].grad = gradient
+        self._optimizer.step()
+        self.sac.follow(config.target_rate)
+        self._gradient_steps += 1
+        found: list[float] = summed[-3:].tolist()
+        return found
+
+    def _noise(self, generator: torch.Generator, *shape: int) -> Tensor:
+        drawn = torch.randn(shape, generator=generator, device="cpu", dtype=torch.float32)
+        return drawn.to(self._zero)
+
+    def gradient(
+        self,
+        rows: Transitions,
+        context: Transitions,
+        latent_noise_ML: Tensor,
+        next_noise_MBA: Tensor,
+        noise_MBA: Tensor,
+    ) -> Tensor:
+        """Gradient of the losses, summed over tasks, and behind it the three losses: float64."""
+        config, (count, size) = self.config, rows.rewards_N.shape
+        valid = torch.ones_like(context.rewards_N)
+        prior = self.begin(count, 1)
+        mean_ML, variance_ML = prior.with_factors(*self.factors(context), valid).moments()
+        latents_ML = mean_ML + variance_ML.sqrt() * latent_noise_ML
+        latents_MBL = latents_ML.unsqueeze(1).expand(-1, size, -1)
+        kl = kl_to_standard_normal(mean_ML, variance_ML).sum()
+        weight = config.kl_weight
+        if config.kl_reduction == "reference":
+            weight *= config.gradient_tasks
+        critic = self.sac.critic_loss(rows, latents_MBL, next_noise_MBA) / size
+        policy = self.sac.policy_loss(rows, latents_MBL, noise_MBA) / size
+        learned = self._learned()
+        of_policy = [name for name in learned if name.startswith("sac.policy.")]
+        others = [name for name in learned if name not in of_policy]
+        found: Params = {}
+        for loss, names in ((policy, of_policy), (critic + weight * kl, others)):
+            gradients = torch.autograd.grad(loss, [learned[name] for name in names])
+            found |= dict(zip(names, gradients, strict=True))
+        losses = torch.stack([critic, policy, kl]).detach().double()
+        return torch.cat([flatten({name: found[name] for name in learned}), losses])
+
+    # Parameters
+
+    @property
+    def meta_parameters(self) -> Params:
+        return {name: value.detach() for name, value in self._learned().items()}
+
+    def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in self._learned().items():
+                value.copy_(params[name])
+        self._acting = None
+
+    def training_state(self) -> Params:
+        counts = torch.tensor([self._gradient_steps, self._env_steps])
+        slow = {f"{_SLOW}{name}": value for name, value in self.sac.slow_state().items()}
+        return {**optimizer_tensors(self._optimizer), **slow, _STEPS: counts}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        slow = {n.removeprefix(_SLOW): v for n, v in state.items() if n.startswith(_SLOW)}
+        self.sac.targets.load_state_dict(slow)
+        self._gradient_steps, self._env_steps = state[_STEPS].tolist()
+        moments = {n: v for n, v in state.items() if not n.startswith(_SLOW) and n != _STEPS}
+        load_optimizer(self._optimizer, moments)
+
+    def buffers(self) -> Params:
+        return {**self.replay.tensors("replay"), **self.context.tensors("context")}
+
+    def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        self.replay.load("replay", buffers)
+        self.context.load("context", buffers)
