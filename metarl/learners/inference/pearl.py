@@ -241,7 +241,8 @@ class PEARL(MetaLearner[LatentBelief]):
         weight = config.kl_weight
         if config.kl_reduction == "reference":
             weight *= config.gradient_tasks
-        critic = self.sac.critic_loss(rows, latents_MBL, next_noise_MBA) / size
+        target_MB = self.sac.target(rows, latents_MBL, next_noise_MBA)
+        critic = self.sac.critic_loss(rows, latents_MBL, target_MB) / size
         policy = self.sac.policy_loss(rows, latents_MBL, noise_MBA) / size
         learned = self._learned()
         of_policy = [name for name in learned if name.startswith("sac.policy.")]

@@ -56,19 +56,23 @@ class SoftActorCritic(nn.Module):
         """Take dtype and device of the action space from a tensor."""
         self.actions = ActionRange(self._spec, like)
 
-    def critic_loss(self, rows: Transitions, latents_MBL: Tensor, noise_MBA: Tensor) -> Tensor:
-        """Mean squared Bellman errors of both critics, a sum over tasks and rows: scalar.
+    @torch.no_grad()
+    def target(self, rows: Transitions, latents_MBL: Tensor, noise_MBA: Tensor) -> Tensor:
+        """What the critics shall predict, by the slow ones: shape (M, B)."""
+        inputs = torch.cat([rows.next_obs_NO, latents_MBL], -1)
+        actions, log_probs = self.actions.sample(self.policy(inputs), noise_MBA)
+        value = self._least(self.targets, inputs, actions) - log_probs
+        goes_on = (~rows.terminated_N).to(value.dtype)
+        target: Tensor = self.reward_scale * rows.rewards_N + self.discount * goes_on * value
+        return target
+
+    def critic_loss(self, rows: Transitions, latents_MBL: Tensor, target_MB: Tensor) -> Tensor:
+        """Squared errors of both critics, a sum over tasks and rows: scalar.
 
         Its gradient reaches the critics and, through the latents, the encoder.
         """
-        with torch.no_grad():
-            next_inputs = torch.cat([rows.next_obs_NO, latents_MBL], -1)
-            next_actions, log_probs = self.actions.sample(self.policy(next_inputs), noise_MBA)
-            value = self._least(self.targets, next_inputs, next_actions) - log_probs
-            goes_on = (~rows.terminated_N).to(value.dtype)
-            target = self.reward_scale * rows.rewards_N + self.discount * goes_on * value
         inputs = torch.cat([rows.obs_NO, latents_MBL, rows.actions_NA], -1)
-        errors = [(critic(inputs).squeeze(-1) - target).square() for critic in self.critics]
+        errors = [(critic(inputs).squeeze(-1) - target_MB).square() for critic in self.critics]
         return torch.stack(errors).sum()
 
     def policy_loss(self, rows: Transitions, latents_MBL: Tensor, noise_MBA: Tensor) -> Tensor:
