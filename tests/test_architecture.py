@@ -31,6 +31,7 @@ LIBRARY_ROOMS = {
     "environments": 1,
     "interaction.rollouts": 1,
     "interaction.threads": 1,
+    "interaction.replay": 2,
     "interaction.allocator": 1,
     "estimators": 2,
     "policies": 2,

@@ -12,6 +12,8 @@ from metarl_envs.tasks.distributions import TaskDistribution
 # An episode succeeds if its info says so once (Meta-World's name), or at its last step (Fetch's)
 ONCE, AT_THE_END = "success", "is_success"
 SUCCESS_KEYS = (ONCE, AT_THE_END)
+# A denser reward that meta-training may learn from; adaptation never sees it
+TRAINING_REWARD = "training_reward"
 
 Rows = np.ndarray | None  # indices of sub-environments; None means all of them
 

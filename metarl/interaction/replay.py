@@ -31,9 +31,10 @@ class TaskReplay:
         return sorted(self._kept)
 
     def add(self, keys: Sequence[int], rollouts: Rollouts) -> None:
-        """Take in the valid steps of rollouts, one key per task."""
+        """Take in the valid steps of rollouts whose reward is finite, one key per task."""
         for index, key in enumerate(keys):
             new, kept = rollouts.transitions(index), self._kept.get(key)
+            new = Transitions(*(values[new.rewards_N.isfinite()] for values in new))
             if not len(new.rewards_N):
                 continue
             if kept is not None:

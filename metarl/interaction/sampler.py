@@ -18,7 +18,7 @@ from metarl.policies.actors import ActionStep, Percept
 from metarl.policies.arrays import array_dtype, to_tensor
 from metarl.seeding import Path, action_noise, reset_seeds
 from metarl_envs.memory import require_memory
-from metarl_envs.protocol import ONCE, SUCCESS_KEYS
+from metarl_envs.protocol import ONCE, SUCCESS_KEYS, TRAINING_REWARD
 
 S = TypeVar("S")
 
@@ -145,6 +145,7 @@ class Recorder:
         self._rewards = np.zeros((*shape, horizon), self.dtype)
         self._log_probs: np.ndarray | None = None
         self._extras: dict[str, np.ndarray] = {}
+        self._guide: np.ndarray | None = None
         self._lengths = np.full(shape, horizon)
         self._ended = np.zeros(shape, bool)
         self._terminated = np.zeros(shape, bool)
@@ -202,6 +203,8 @@ class Recorder:
         ends = terminated | truncated
         if info:
             self._note(info)
+            if TRAINING_REWARD in info:
+                self._note_guide(t, info[TRAINING_REWARD])
             ends = ends | self._diverged.reshape(ends.shape)
         if ends.any():
             ends = ends.reshape(self._shape) & ~self._ended
@@ -224,12 +227,21 @@ class Recorder:
                 kept = before if key == ONCE else before & ~running
                 self._success = kept | (now & running)
 
+    def _note_guide(self, t: int, rewards: np.ndarray) -> None:
+        if self._guide is None:
+            self._guide = np.zeros_like(self._rewards)
+        self._guide[:, :, t] = np.asarray(rewards).reshape(self._shape)
+
     def finish(self, last_obs: np.ndarray, taken: int) -> Rollouts:
         """The rollouts, after the `taken` steps of the longest episode."""
         last_obs_MEO = np.array(last_obs, self.dtype).reshape(*self._shape, -1)
         self._obs[:, :, taken:] = last_obs_MEO[:, :, None]
         valid_MEH = np.arange(self._horizon) < self._lengths[..., None]
         self._rewards[~valid_MEH] = 0.0
+
+        extras = self._extras
+        if self._guide is not None:
+            extras = {**extras, TRAINING_REWARD: np.where(valid_MEH, self._guide, 0.0)}
 
         def tensor(array: np.ndarray) -> torch.Tensor:
             return to_tensor(array, self._device)
@@ -244,5 +256,5 @@ class Recorder:
             last_obs_MEO=tensor(last_obs_MEO),
             success_ME=None if self._success is None else tensor(self._success & ~self._diverged),
             log_probs_MEH=None if self._log_probs is None else tensor(self._log_probs),
-            extras={name: tensor(values) for name, values in self._extras.items()},
+            extras={name: tensor(values) for name, values in extras.items()},
         )

@@ -270,3 +270,23 @@ def test_bad_configs_are_refused(tiny_document, learner_keys, rest, message):
 def test_discrete_actions_are_refused():
     with pytest.raises(metarl.ConfigError, match="pearl needs real-valued actions"):
         PEARL(PEARLConfig(), PEARLPolicyConfig(), Setting(Spec(2, (0.0,), (2.0,), 3), 1, 5))
+
+
+# Guided by a denser reward
+
+
+def test_actor_and_critics_learn_from_the_guide_and_the_belief_from_the_reward():
+    run = SmallRun("pearl", "metarl/PointNavigationSparse-v0", training_reward=True)
+    rollouts = run.collect(run.begin())
+    guide = rollouts.extras["training_reward"]
+    assert (guide < 0).all() and not torch.equal(guide, rollouts.rewards_MEH)
+    run.iterate()
+    replayed = run.learner.buffers()
+    assert (replayed["replay.0.rewards_N"] < 0).all()
+    assert (replayed["context.0.rewards_N"] >= 0).all()
+
+
+def test_a_guide_that_is_not_there_is_a_sentence():
+    run = SmallRun("pearl", training_reward=True)
+    with pytest.raises(metarl.ConfigError, match="needs an environment that reports"):
+        run.iterate()

@@ -140,6 +140,8 @@ def test_numbers_that_are_not_finite_never_reach_parameters(
     """Rewards that should not occur: a learner skips the update, or ends in a sentence."""
     document = {**tiny_document, "learner": {"name": name}, "policy": {}, "iterations": 4}
     document["max_skipped"] = 3
+    if LEARNERS[name].needs_fixed_tasks:
+        document["tasks"] = {"kind": "fixed", "num": 3}
     config = parse_config(document)
     explode(monkeypatch, name)
     try:

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
 from metarl_envs.points.picture import draw_points
-from metarl_envs.protocol import Rows, Transition
+from metarl_envs.protocol import TRAINING_REWARD, Rows, Transition
 from metarl_envs.task_env import TaskVectorEnv
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import TaskDistribution
@@ -116,7 +116,7 @@ class PointNavigation(TaskVectorEnv):
         rewards = np.where(near, 1.0 - distance, 0.0) if self._sparse else -distance
         reached = np.asarray((np.abs(offset) < 0.01).all(axis=1))
         terminated = reached if self._terminate else None
-        info = {"success": near} if self._sparse else {}
+        info = {"success": near, TRAINING_REWARD: -distance} if self._sparse else {}
         return Transition(self._observe(), rewards, terminated, info)
 
     def draw(self, row: int, render_mode: str) -> np.ndarray:

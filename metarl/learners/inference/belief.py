@@ -32,11 +32,17 @@ class LatentBelief:
     def with_factors(
         self, mean_MNL: Tensor, variance_MNL: Tensor, valid_MN: Tensor
     ) -> "LatentBelief":
-        """The belief after further transitions; order does not matter."""
-        precision_MNL = valid_MN.unsqueeze(-1) / variance_MNL
+        """The belief after further transitions; order does not matter.
+
+        Factors that are not finite say nothing.
+        """
+        precision_MNL = 1.0 / variance_MNL
+        weighted_MNL = precision_MNL * mean_MNL
+        sound_MN = (precision_MNL.isfinite() & weighted_MNL.isfinite()).all(-1)
+        kept_MN1 = (valid_MN.bool() & sound_MN).unsqueeze(-1)
         return LatentBelief(
-            self.precision_ML + precision_MNL.sum(1),
-            self.weighted_ML + (precision_MNL * mean_MNL).sum(1),
+            self.precision_ML + torch.where(kept_MN1, precision_MNL, 0.0).sum(1),
+            self.weighted_ML + torch.where(kept_MN1, weighted_MNL, 0.0).sum(1),
         )
 
     def moments(self) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ Shapes: M tasks, E episodes, N transitions, B rows, O observation, A action, L l
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,7 @@ from metarl.params import Params, flatten, unflatten
 from metarl.policies.networks.relu_mlp import ArrayMLP, relu_mlp
 from metarl.policies.squashed import ActionRange
 from metarl.seeding import learning_generator, parameter_generator
+from metarl_envs.protocol import TRAINING_REWARD
 
 _ENCODER_BOUND, _LEAST_VARIANCE = 3e-3, 1e-7
 _TASKS_TOGETHER = 8
@@ -62,6 +64,8 @@ class PEARLConfig(LearnerConfig):
     """Transitions per task from which the posterior of a gradient step is inferred."""
     replay_size: PositiveInt = 10_000
     """Transitions kept per task."""
+    training_reward: bool = False
+    """Whether actor and critics learn from `info["training_reward"]`; the belief never does."""
     discount: float = Field(0.99, gt=0.0, lt=1.0)
     reward_scale: PositiveFloat = 5.0
     """The inverse temperature of soft actor-critic."""
@@ -115,7 +119,7 @@ class PEARL(MetaLearner[LatentBelief]):
         self._ranges, self._zero = ActionRange(spec, zero.cpu()), zero
         self._optimizer = torch.optim.Adam([*self._learned().values()], lr=config.learning_rate)
         self.replay, self.context = TaskReplay(config.replay_size), TaskReplay(config.replay_size)
-        self._gradient_steps = self._env_steps = 0
+        self._gradient_steps, self._env_steps = 0, 0
         self._acting: ArrayMLP | None = None
 
     def _learned(self) -> Params:
@@ -171,7 +175,7 @@ class PEARL(MetaLearner[LatentBelief]):
             state = self.adapt(state, collected[-1])
             collected.append(work.collect(state))
         for rollouts in collected:
-            self.replay.add(work.keys, rollouts)
+            self.replay.add(work.keys, self._learned_from(rollouts))
             self._env_steps += rollouts.num_steps
         generator = learning_generator(self.setting.seed, work.index)
         steps = [self._gradient_step(generator) for _ in range(self.config.gradient_steps)]
@@ -186,6 +190,15 @@ class PEARL(MetaLearner[LatentBelief]):
             "train/skipped_updates": float(len(steps) - len(kept)),
             "train/rejected_because": "" if kept else "non-finite gradient",
         }
+
+    def _learned_from(self, rollouts: Rollouts) -> Rollouts:
+        """The rollouts with the rewards that actor and critics see."""
+        if not self.config.training_reward:
+            return rollouts
+        if TRAINING_REWARD not in rollouts.extras:
+            needed = f"an environment that reports info[{TRAINING_REWARD!r}]"
+            raise ConfigError(f"learner.training_reward needs {needed}, and this one does not")
+        return replace(rollouts, rewards_MEH=rollouts.extras[TRAINING_REWARD])
 
     def _gradient_step(self, generator: torch.Generator) -> list[float]:
         """One step of all networks; returns critic loss, policy loss and KL."""
