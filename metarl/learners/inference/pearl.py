@@ -5,9 +5,8 @@ factor; their product is the posterior over the task's latent z. An episode acts
 from the posterior before it. Soft actor-critic learns from replay, the encoder from the critics'
 error and the KL to the prior.
 
-Unlike the reference: two slow critics in place of a value network; policy and critics take
-their steps from the same parameters; the KL is a mean over tasks (`kl_reduction: reference` sums
-it, so that its weight grows with the meta-batch).
+Unlike the reference: two slow critics in place of a value network; policy and critics take their
+steps from the same parameters; the KL is a mean over tasks, unless `kl_reduction: reference`.
 Shapes: M tasks, E episodes, N transitions, B rows, O observation, A action, L latent.
 """
 
@@ -54,6 +53,8 @@ class PEARLConfig(LearnerConfig):
     """Over tasks: a mean, or the sum of the reference implementation."""
     posterior_collections: int = Field(1, ge=0)
     """Times that a task's episodes are collected anew from the posterior, beside the first time."""
+    posterior_in_context: bool = False
+    """Whether gradient steps infer from those episodes too, or from the first ones alone."""
     gradient_steps: PositiveInt = 200
     """Per iteration; over its environment steps, the replay ratio."""
     gradient_tasks: PositiveInt = 16
@@ -61,7 +62,7 @@ class PEARLConfig(LearnerConfig):
     batch_size: PositiveInt = 256
     """Transitions per task and gradient step."""
     context_size: PositiveInt = 100
-    """Transitions per task from which the posterior of a gradient step is inferred."""
+    """Transitions per task from which a gradient step infers."""
     replay_size: PositiveInt = 10_000
     """Transitions kept per task."""
     training_reward: bool = False
@@ -168,12 +169,13 @@ class PEARL(MetaLearner[LatentBelief]):
     def iterate(self, work: Iteration[LatentBelief]) -> Metrics:
         state = self.begin(len(work.keys), self.setting.episodes)
         rollouts = work.collect(state)
-        self.context.clear(work.keys)
-        self.context.add(work.keys, rollouts)
         collected = [rollouts]
         for _ in range(self.config.posterior_collections):
             state = self.adapt(state, collected[-1])
             collected.append(work.collect(state))
+        self.context.clear(work.keys)
+        for rollouts in collected if self.config.posterior_in_context else collected[:1]:
+            self.context.add(work.keys, rollouts)
         for rollouts in collected:
             self.replay.add(work.keys, self._learned_from(rollouts))
             self._env_steps += rollouts.num_steps
@@ -182,10 +184,9 @@ class PEARL(MetaLearner[LatentBelief]):
         self._acting = None
         kept = [step for step in steps if np.isfinite(step).all()]
         losses = np.mean(kept, axis=0) if kept else np.full(3, np.nan)
+        names = ("train/critic_loss", "train/policy_loss", "train/kl")
         return {
-            "train/critic_loss": float(losses[0]),
-            "train/policy_loss": float(losses[1]),
-            "train/kl": float(losses[2]),
+            **dict(zip(names, losses.tolist(), strict=True)),
             "train/replay_ratio": self._gradient_steps / max(1, self._env_steps),
             "train/skipped_updates": float(len(steps) - len(kept)),
             "train/rejected_because": "" if kept else "non-finite gradient",
@@ -280,9 +281,9 @@ class PEARL(MetaLearner[LatentBelief]):
         self._acting = None
 
     def training_state(self) -> Params:
-        counts = torch.tensor([self._gradient_steps, self._env_steps])
         slow = {f"{_SLOW}{name}": value for name, value in self.sac.slow_state().items()}
-        return {**optimizer_tensors(self._optimizer), **slow, _STEPS: counts}
+        counts = {_STEPS: torch.tensor([self._gradient_steps, self._env_steps])}
+        return {**optimizer_tensors(self._optimizer), **slow, **counts}
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
         slow = {n.removeprefix(_SLOW): v for n, v in state.items() if n.startswith(_SLOW)}
