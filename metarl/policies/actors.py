@@ -148,17 +148,24 @@ class GaussianTanhChooser:
 
 
 class RecurrentChooser:
-    """A GRU or LSTM with a linear head, step by step, by the equations of `torch.nn`.
+    """A GRU or LSTM with a head, step by step, by the equations of `torch.nn`.
 
     Later changes of their parameters are not seen.
 
     Args:
         memory: the GRU or LSTM, of one layer.
-        head: from its hidden state to the outputs.
+        head: (hidden state, observations) -> outputs, both (N, ...).
+        obs_size: O, the part of the inputs that is the observation.
         log_std_A: of a Gaussian whose means the outputs are; None if they are logits.
     """
 
-    def __init__(self, memory: nn.GRU | nn.LSTM, head: nn.Linear, log_std_A: Tensor | None) -> None:
+    def __init__(
+        self,
+        memory: nn.GRU | nn.LSTM,
+        head: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        obs_size: int,
+        log_std_A: Tensor | None,
+    ) -> None:
         lstm = isinstance(memory, nn.LSTM)
         gates = [
             [to_array(part).T.copy() for part in values.chunk(4 if lstm else 3)]
@@ -170,7 +177,7 @@ class RecurrentChooser:
         self._gates = list(zip(joined, biases, strict=True))
         # a GRU's candidate sees the hidden state through the reset gate
         self._candidate = tuple(parts[-1] for parts in gates)
-        self._head = to_array(head.weight).T.copy(), to_array(head.bias).copy()
+        self._head, self._obs_size = head, obs_size
         self._step = self._lstm if lstm else self._gru
         self._choose = _choose_category if log_std_A is None else GaussianChoice(log_std_A[None])
 
@@ -181,10 +188,9 @@ class RecurrentChooser:
         noise_MEA: np.ndarray | None,
     ) -> tuple[ActionStep, list[np.ndarray]]:
         """Actions, and the memory after them: hidden (and cell) state, each (M, E, hidden)."""
-        new = self._step(*(part.reshape(-1, part.shape[-1]) for part in (inputs_MEF, *memory)))
-        weight, bias = self._head
-        outputs = new[0] @ weight
-        outputs += bias
+        flat = [part.reshape(-1, part.shape[-1]) for part in (inputs_MEF, *memory)]
+        new = self._step(*flat)
+        outputs = self._head(new[0], flat[0][:, : self._obs_size])
         shape = inputs_MEF.shape[:2]
         step = self._choose(outputs.reshape(*shape, -1), noise_MEA)
         return step, [part.reshape(*shape, -1) for part in new]

@@ -166,9 +166,7 @@ def test_bad_sizes(change, message, tiny_document):
 def test_keys_that_no_recurrent_policy_has_are_refused(tiny_document):
     with pytest.raises(ConfigError) as error:
         parse_config({**tiny_document, "learner": {"name": "rl2"}})
-    assert "unknown key 'policy.hidden_sizes'; allowed for learner rl2: init_std" in str(
-        error.value
-    )
+    assert "key 'policy' hidden_sizes belongs to network=hypernetwork" in str(error.value)
 
 
 def test_entropy_bonus_widens_the_policy():

@@ -3,26 +3,40 @@
 Shapes: T steps, N sequences, F inputs.
 """
 
-import itertools
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from metarl.environments.fit import Spec
 from metarl.policies.actors import RecurrentChooser
 from metarl.policies.distributions import Categorical, DiagonalGaussian, Distribution
+from metarl.policies.networks.heads import HyperHead, LinearHead
 from metarl.policies.policy import ActionNoiseConfig
 from metarl_envs.memory import require_memory
+
+_GENERATED = (32, 32)
 
 
 class RecurrentPolicyConfig(ActionNoiseConfig):
     """The recurrent policy; the size of its memory is the learner's."""
 
+    network: Literal["linear", "hypernetwork"] = "linear"
+    """What turns the memory into a policy: a linear map, or a generated network on observations."""
+    hidden_sizes: tuple[PositiveInt, ...] | None = None
+    """Of the generated network, which alone has some; (32, 32) if not given."""
+
+    @model_validator(mode="after")
+    def _sizes_of_what_is_generated(self) -> "RecurrentPolicyConfig":
+        if self.hidden_sizes is not None and self.network != "hypernetwork":
+            raise ValueError("hidden_sizes belongs to network=hypernetwork")
+        return self
+
 
 class RecurrentNetwork(nn.Module):
-    """A GRU or LSTM with a linear head for the action distribution.
+    """A GRU or LSTM with a head for the action distribution; inputs begin with the observation.
 
     Args:
         kind: "gru" or "lstm".
@@ -40,7 +54,12 @@ class RecurrentNetwork(nn.Module):
         require_memory(f"networks of memory size {hidden_size}", 4 * numbers)
         cell: Any = nn.GRU if kind == "gru" else nn.LSTM
         self.memory = cell(inputs, hidden_size)
-        self.head = nn.Linear(hidden_size, spec.noise_size)
+        self.head: LinearHead | HyperHead = LinearHead(hidden_size, spec.noise_size)
+        if policy_config.network == "hypernetwork":
+            given = policy_config.hidden_sizes
+            between = _GENERATED if given is None else given
+            self.head = HyperHead(hidden_size, (spec.obs_size, *between, spec.noise_size))
+        self._obs_size = spec.obs_size
         self._discrete = bool(spec.num_actions)
         self._min_log_std = float(np.log(policy_config.min_std))
         if not self._discrete:
@@ -49,25 +68,24 @@ class RecurrentNetwork(nn.Module):
 
     def initialise(self, generator: torch.Generator) -> None:
         """Uniform weights of the usual scale 1/sqrt(hidden_size), a small head."""
-        bound = self.head.in_features**-0.5
+        bound = self.memory.hidden_size**-0.5
         with torch.no_grad():
-            for name, value in itertools.chain(
-                self.memory.named_parameters(), self.head.named_parameters()
-            ):
+            for name, value in self.memory.named_parameters():
                 drawn = torch.rand(value.shape, generator=generator) * 2.0 - 1.0
-                scale = 0.1 * bound if value is self.head.weight else bound
-                value.copy_(torch.zeros_like(drawn) if "bias" in name else scale * drawn)
+                value.copy_(torch.zeros_like(drawn) if "bias" in name else bound * drawn)
+        self.head.initialise(generator)
 
     def forward(self, inputs_TNF: Tensor, memory: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Outputs (T, N, ...) of T steps, and the memory after them: parts (1, N, hidden)."""
         state = tuple(memory) if len(memory) > 1 else memory[0]
         outputs, state = self.memory(inputs_TNF, state)
-        return self.head(outputs), list(state) if isinstance(state, tuple) else [state]
+        outputs = self.head(outputs, inputs_TNF[..., : self._obs_size])
+        return outputs, list(state) if isinstance(state, tuple) else [state]
 
     def chooser(self) -> RecurrentChooser:
         """Chooses with the parameters as they are now."""
         log_std = None if self._discrete else self.log_std.clamp(min=self._min_log_std)
-        return RecurrentChooser(self.memory, self.head, log_std)
+        return RecurrentChooser(self.memory, self.head.on_arrays(), self._obs_size, log_std)
 
     def memory_after(
         self, inputs_TNF: Tensor, memory: list[Tensor], lengths_N: Tensor
@@ -84,7 +102,8 @@ class RecurrentNetwork(nn.Module):
 
     def empty_memory(self, count: int) -> list[Tensor]:
         """The memory of `count` sequences before their first step: parts (1, N, hidden)."""
-        zeros = self.head.weight.new_zeros(1, count, self.head.in_features)
+        like = next(self.memory.parameters())
+        zeros = like.new_zeros(1, count, self.memory.hidden_size)
         return [zeros] * (2 if isinstance(self.memory, nn.LSTM) else 1)
 
     def distribution(self, outputs: Tensor) -> Distribution:
