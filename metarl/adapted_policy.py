@@ -95,14 +95,13 @@ class AdaptedPolicy(Generic[S]):
         return (actions if np.ndim(obs) > 1 else actions[0]), after
 
     def _checked(self, obs: np.ndarray) -> np.ndarray:
-        """Observations as rows (N, O), of the right size and finite."""
-        size, rows_NO = self.learner.spec.obs_size, np.atleast_2d(np.asarray(obs))
+        """Observations as rows (N, O) of the learner's type, of the right size and finite."""
+        size, dtype = self.learner.spec.obs_size, array_dtype(self.learner.dtype)
+        rows_NO = np.atleast_2d(_numbers("an observation", obs, dtype))
         if rows_NO.ndim != 2 or rows_NO.shape[1] != size or not len(rows_NO):
             raise ConfigError(
                 f"observations have shape {np.shape(obs)}, expected ({size},) or (N, {size})"
             )
-        if rows_NO.dtype.kind not in "fiub" or not np.isfinite(rows_NO).all():
-            raise ConfigError("an observation is not finite: no action follows from it")
         return rows_NO
 
     def _percept(
@@ -114,13 +113,16 @@ class AdaptedPolicy(Generic[S]):
     ) -> Percept:
         """What the actor is told; as in training, nothing comes before an episode's first step."""
         dtype = array_dtype(self.learner.dtype)
-        obs_MEO = self._checked(obs).astype(dtype)[None]
+        obs_MEO = self._checked(obs)[None]
         shape = obs_MEO.shape[:2]
-        first_ME = np.zeros(shape, bool) | (
-            state is None if episode_start is None else episode_start
-        )
+        starts = state is None if episode_start is None else np.asarray(episode_start, bool)
+        if np.size(starts) not in (1, shape[1]):
+            raise ConfigError(f"{np.size(starts)} episode starts for {shape[1]} observations")
+        first_ME = np.zeros(shape, bool) | np.reshape(starts, (1, -1))
         actions_MEA = np.zeros((*shape, self.learner.spec.action_size), dtype)
         if state is not None:
+            if not isinstance(state, LoopState):
+                raise ConfigError("state must be what the previous call of predict returned")
             have = state.previous_actions_MEA.shape[1]
             if have != shape[1]:
                 raise ConfigError(f"state belongs to {have} observations, got {shape[1]}")
@@ -128,11 +130,30 @@ class AdaptedPolicy(Generic[S]):
             actions_MEA = kept.astype(dtype)
         rewards_ME = np.zeros(shape, dtype)
         if reward is not None:
-            given = np.asarray(reward, dtype).reshape(1, -1)
-            if given.shape[1] not in (1, shape[1]) or not np.isfinite(given).all():
-                raise ConfigError(f"reward must be {shape[1]} finite number(s), got {reward}")
+            given = _numbers("a reward", reward, dtype).reshape(1, -1)
+            if given.shape[1] not in (1, shape[1]):
+                raise ConfigError(f"{given.shape[1]} rewards for {shape[1]} observations")
             rewards_ME += np.where(first_ME, 0.0, given)
         return Percept(obs_MEO, actions_MEA, rewards_ME, first_ME)
+
+
+def _numbers(what: str, values: object, dtype: np.dtype) -> np.ndarray:
+    """Finite numbers as an array.
+
+    Raises:
+        ConfigError: if they are none.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:  # ragged
+        raise ConfigError(f"{what} must be an array of numbers, got {values!r}") from None
+    if array.dtype.kind not in "fiub":
+        raise ConfigError(f"{what} must be an array of numbers, got {array.dtype}")
+    with np.errstate(over="ignore"):
+        array = array.astype(dtype)
+    if not np.isfinite(array).all():
+        raise ConfigError(f"{what} is not finite: no action follows from it")
+    return array
 
 
 def adapt(

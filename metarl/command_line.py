@@ -39,6 +39,11 @@ def run(main: Callable[[], None]) -> None:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(_MACHINE_STATUS if isinstance(error, MachineError) else _USER_STATUS)
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+        sys.exit(_MACHINE_STATUS)
     except TrainingStopped as stop:
         print(stop, file=sys.stderr)
         sys.exit(_SIGNAL_STATUS + stop.number)

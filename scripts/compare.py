@@ -27,6 +27,7 @@ from metarl.evaluation.statistics import interquartile_mean, paired_difference
 from metarl.experiment.config import first_difference, parse_config
 from metarl.experiment.run_figures import common_splits, figure, mean_cost, seeds_scores
 from metarl.experiment.run_record import RunRecord, record_run
+from metarl.experiment.trust import named_modules
 
 _MANY_SEEDS, _DIGITS = 5, 4
 _NO_MATTER = frozenset({"checkpoint", "num_threads", "device"})  # to what a run comes to
@@ -86,7 +87,7 @@ def _record(name: str, config: ExperimentConfig, arguments: argparse.Namespace) 
         _check_same(folder, metarl.load_config(folder / "config.yaml"), config)
     else:
         metarl.train(config, folder, resume=True, console=Console(stderr=True))
-    record = record_run(folder, arguments.splits)
+    record = record_run(folder, arguments.splits, named_modules(config.env))
     record.save(file)
     return record
 

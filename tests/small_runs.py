@@ -32,6 +32,8 @@ class SmallRun:
         **learner,
     ):
         fixed = LEARNERS[name].needs_fixed_tasks
+        if "gradient_steps" in LEARNERS[name].Config.model_fields:
+            learner = {"gradient_steps": 3, **learner}
         self.config = parse_config(
             {
                 "env": {"id": env_id, "kwargs": {"action_scale": 10.0}},

@@ -199,3 +199,25 @@ def test_a_memory_acts_on_the_rewards_of_a_loop_of_ones_own(memory_learner):
     start = np.array([True])
     first = [policy.predict(obs, state, start, True, reward=reward)[0] for reward in (0.0, -5.0)]
     assert np.array_equal(*first)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"obs": [float("nan"), 0.0]}, "an observation is not finite: no action follows"),
+        ({"obs": [1e300, 0.0]}, "an observation is not finite"),
+        ({"obs": [0.0, 0.0, 0.0]}, r"observations have shape \(3,\), expected \(2,\) or \(N, 2\)"),
+        ({"obs": [[0.0], [0.0, 1.0]]}, "an observation must be an array of numbers"),
+        ({"obs": ["a", "b"]}, "an observation must be an array of numbers"),
+        ({"obs": [0.0, 0.0], "reward": "x"}, "a reward must be an array of numbers"),
+        ({"obs": [0.0, 0.0], "reward": float("inf")}, "a reward is not finite"),
+        ({"obs": [0.0, 0.0], "reward": [1.0, 2.0]}, "2 rewards for 1 observations"),
+        ({"obs": [0.0, 0.0], "episode_start": [True, False]}, "2 episode starts for 1"),
+        ({"obs": [0.0, 0.0], "state": "x"}, "state must be what the previous call"),
+    ],
+)
+def test_predict_refuses_what_no_action_follows_from(tiny_run, arguments, message):
+    env = gymnasium.make("metarl/PointNavigation-v0", action_scale=10.0)
+    policy = metarl.adapt(metarl.load(tiny_run), env, episodes=1, steps=1)
+    with pytest.raises(metarl.ConfigError, match=message):
+        policy.predict(**arguments)

@@ -45,6 +45,9 @@ def check_task_env(
         tasks = _singles(train, _TASKS)
     except UserError as error:
         return [str(error)]
+    except Exception as error:  # whatever task_space and task_distribution of the author raise
+        message = " ".join(str(error).split())
+        return [f"its tasks cannot be drawn: {type(error).__name__}: {message}"]
     findings = []
     if env.spec is None or env.spec.max_episode_steps is None:
         findings.append(

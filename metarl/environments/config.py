@@ -22,10 +22,10 @@ class PluginConfig(ConfigModel):
     num_workers: NonNegativeInt = 2
     """Processes; 0 steps everything in this one."""
     start_method: Literal["spawn", "fork", "forkserver"] = "spawn"
-    timeout_s: PositiveFloat = 300.0
+    timeout_s: float = Field(300.0, gt=0.0, le=86_400.0)
     """Longest time that a worker may take for one step, reset or start of its environments."""
     restarts: NonNegativeInt = 0
-    """How often a worker that raises, dies or hangs is replaced; its episodes are lost."""
+    """How often a worker that fails in a step is replaced; its episodes are lost."""
     action_scale: PositiveFloat = 1.0
 
 

@@ -108,7 +108,8 @@ def _read(folder: Path) -> Checkpoint:
             )
         for name, expected in metadata.get("sha256", {}).items():
             path = folder / name
-            if Path(name).name != name or path.is_symlink() or path.is_dir():
+            irregular = path.is_symlink() or (path.exists() and not path.is_file())
+            if Path(name).name != name or irregular:
                 raise ValueError(f"{name!r} is no file of this folder")
             # buffers move on to the next checkpoint
             if (path.is_file() or name != BUFFERS) and file_hash(path) != expected:
@@ -117,11 +118,20 @@ def _read(folder: Path) -> Checkpoint:
         weights = load_file(folder / "weights.safetensors")
         training = load_file(folder / "training.safetensors")
         spec = _checked_spec(metadata["spec"], sum(value.numel() for value in weights.values()))
-        iteration = int(metadata["iteration"])
+        _check_counts(metadata)
+        iteration = metadata["iteration"]
         checkpoint = Checkpoint(folder, config, weights, training, spec, iteration, metadata)
     except _DAMAGE as error:
         raise CheckpointError(f"checkpoint {folder} is damaged: {error}") from None
     return checkpoint
+
+
+def _check_counts(metadata: Mapping[str, Any]) -> None:
+    for name in ("iteration", "env_steps"):
+        if type(metadata[name]) is not int or metadata[name] < 0:
+            raise ValueError(f"{name} is {metadata[name]!r}, must be a count")
+    if not isinstance(metadata.get("versions", {}), dict):
+        raise ValueError("versions must be a mapping")
 
 
 def _checked_spec(document: Mapping[str, Any], num_weights: int) -> Spec:
@@ -129,7 +139,9 @@ def _checked_spec(document: Mapping[str, Any], num_weights: int) -> Spec:
     fields = dict(document)
     low, high = (tuple(fields.pop(key)) for key in ("action_low", "action_high"))
     spec = Spec(action_low=low, action_high=high, **fields)
-    sizes = (int(spec.obs_size), int(spec.num_actions), len(low))
+    sizes = (spec.obs_size, spec.num_actions, len(low))
+    if any(type(n) is not int for n in sizes) or any(type(n) is not float for n in (*low, *high)):
+        raise ValueError(f"{spec} holds no sizes and bounds")
     bounded = len(low) == len(high) and bool(
         np.isfinite([low, high]).all() and (np.less_equal(low, high)).all()
     )
@@ -152,9 +164,18 @@ def restore(learner: MetaLearner, checkpoint: Checkpoint) -> None:
             f"checkpoint {checkpoint.path} does not fit its config: parameter {wrong[0]!r} "
             f"has shape {found.get(wrong[0])}, expected {expected.get(wrong[0])}"
         )
-    for name, value in {**checkpoint.weights, **checkpoint.training}.items():
-        if not value.isfinite().all():
-            raise CheckpointError(f"checkpoint {checkpoint.path}: {name!r} is not finite")
+    for name, value in learner.meta_parameters.items():
+        kind = checkpoint.weights[name].dtype
+        if kind != value.dtype:
+            raise CheckpointError(
+                f"checkpoint {checkpoint.path}: {name!r} has type {kind}, expected {value.dtype}"
+            )
+    try:
+        for name, value in {**checkpoint.weights, **checkpoint.training}.items():
+            if not value.isfinite().all():
+                raise CheckpointError(f"checkpoint {checkpoint.path}: {name!r} is not finite")
+    except (RuntimeError, NotImplementedError) as error:
+        raise CheckpointError(f"checkpoint {checkpoint.path} is damaged: {error}") from None
     # Written in the order of names; the learner's own order defines its parameter vector
     learner.load_meta_parameters({name: checkpoint.weights[name] for name in expected})
     if checkpoint.training:  # pretrained ones come without
@@ -182,7 +203,8 @@ def _candidates(path: Path) -> list[Path]:
     """The checkpoint that a path names, and those before it."""
     if not path.is_dir():
         raise CheckpointError(f"no run or checkpoint folder at {path}")
-    if (path / METADATA).is_file() or path.name.startswith(PREFIX):
+    named = path.name.startswith(PREFIX) and not (path / "checkpoints").is_dir()
+    if (path / METADATA).is_file() or named:
         return [path]
     checkpoints = newest_first(path / "checkpoints")
     if not checkpoints:
@@ -192,4 +214,9 @@ def _candidates(path: Path) -> list[Path]:
 
 def newest_first(folder: Path) -> list[Path]:
     """The checkpoints in a folder."""
-    return sorted(folder.glob(f"{PREFIX}*"), reverse=True)
+    found = [path for path in folder.glob(f"{PREFIX}*") if _number(path).isdigit()]
+    return sorted(found, key=lambda path: int(_number(path)), reverse=True)
+
+
+def _number(path: Path) -> str:
+    return path.name.removeprefix(PREFIX)

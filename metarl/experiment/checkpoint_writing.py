@@ -60,9 +60,17 @@ def save_best(
         _write(temporary, learner, config, iteration, env_steps, tasks, about)
 
 
-def best_return(path: Path) -> float:
-    """The mean return with which `save_best` was called; minus infinity if there is none."""
+def best_return(path: Path, tasks: Mapping[str, Any]) -> float:
+    """The mean return with which `save_best` was called; minus infinity if not on these tasks.
+
+    A kill between its two renames has left the one before under another name: it is put back.
+    """
+    previous = _previous(path)
+    if previous.is_dir() and not path.exists():
+        os.replace(previous, path)
     try:
+        if json.loads((path / "tasks.json").read_text()) != json.loads(json.dumps(tasks)):
+            return -math.inf
         return float(json.loads((path / METADATA).read_text())[_BEST])
     except (OSError, ValueError, LookupError, TypeError):
         return -math.inf
@@ -72,7 +80,7 @@ def best_return(path: Path) -> float:
 def _written_whole(path: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `path` at the end, once it is on the disk."""
     temporary = path.with_name(f".writing_{path.name}")
-    previous = path.with_name(f".previous_{path.name}")
+    previous = _previous(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     yield temporary
@@ -82,6 +90,10 @@ def _written_whole(path: Path) -> Iterator[Path]:
     os.replace(temporary, path)
     _to_disk(path.parent)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f".previous_{path.name}")
 
 
 def _write(
@@ -125,9 +137,14 @@ def _to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_older(folder: Path, keep: int) -> None:
-    """Leave the newest checkpoints of a folder."""
-    for old in newest_first(folder)[keep:]:
+def remove_older(newest: Path, keep: int) -> None:
+    """Leave `keep` checkpoints beside and with the one just written.
+
+    Later ones are of an interrupted run, or could not be read when this one went on.
+    """
+    found = newest_first(newest.parent)
+    first = found.index(newest)
+    for old in (*found[:first], *found[first + keep :]):
         shutil.rmtree(old)
 
 

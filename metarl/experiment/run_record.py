@@ -7,7 +7,7 @@ import csv
 import gzip
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.result import EvaluationResult, nested_lists, write_whole
 from metarl.experiment.building import from_checkpoint
 from metarl.experiment.checkpoint import read_checkpoint
+from metarl.experiment.trust import require_trust
 from metarl_envs.tasks.batches import to_json
 
 REPORTED_SPLITS = ("test", "gap", "extrapolation")
@@ -67,14 +68,18 @@ class RunRecord:
             raise CheckpointError(f"{path} is no record of a run: {error}") from None
 
 
-def record_run(run_dir: Path, splits: Sequence[str] | None = None) -> RunRecord:
+def record_run(
+    run_dir: Path, splits: Sequence[str] | None = None, trust_imports: Collection[str] = ()
+) -> RunRecord:
     """Evaluate a finished run as its config says, on other splits too.
 
     Args:
         run_dir: the run folder.
         splits: where to evaluate; by default those of `REPORTED_SPLITS` that the environment has.
+        trust_imports: modules that the checkpoint may import, see `metarl.load`.
     """
     checkpoint = read_checkpoint(run_dir)
+    require_trust(checkpoint.config, checkpoint.path, trust_imports)
     config, learner = checkpoint.config, from_checkpoint(checkpoint, checkpoint.config)
     if splits is None:
         env = make_env(config.env, 1, config.horizon)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from metarl.environments.config import EnvConfig
@@ -21,7 +21,7 @@ from metarl.errors import CheckpointError
 from metarl.experiment.config import ExperimentConfig
 
 # Some environments take the name of another one, `module:Name`
-_NAMES_A_MODULE = re.compile(r"[A-Za-z_][\w.]*:\w")
+_NAMES_A_MODULE = re.compile(r"\s*[^\W\d][\w.]*\s*:\s*\w")
 _STATE_HOME, _FILE = "XDG_STATE_HOME", "metarl/trained_here.json"
 
 
@@ -33,9 +33,22 @@ def named_modules(env: EnvConfig) -> dict[str, str]:
     if env.plugin is not None and env.plugin.apply is not None:
         modules[env.plugin.apply.partition(":")[0]] = "env.plugin.apply"
     for key, value in env.kwargs.items():
-        if isinstance(value, str) and _NAMES_A_MODULE.match(value):
-            modules[value.partition(":")[0]] = f"env.kwargs.{key}"
+        for text in _texts(value):
+            if _NAMES_A_MODULE.match(text):
+                modules[text.partition(":")[0].strip()] = f"env.kwargs.{key}"
     return modules
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All texts in nested lists and mappings, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from _texts(list(pair))
+    elif isinstance(value, Sequence):
+        for part in value:
+            yield from _texts(part)
 
 
 def require_trust(

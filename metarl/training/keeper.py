@@ -47,7 +47,7 @@ class CheckpointKeeper:
     ) -> None:
         self._run_dir, self._config, self._tasks = run_dir, config, tasks
         self._saved_at, self._saved_time = saved_at, time.monotonic()
-        self._best = -math.inf if saved_at is None else best_return(run_dir / _BEST)
+        self._best = -math.inf if saved_at is None else best_return(run_dir / _BEST, tasks)
 
     def due(self, iteration: int) -> bool:
         """Whether a checkpoint is due after this iteration."""
@@ -66,7 +66,7 @@ class CheckpointKeeper:
         trained = learner.trained_on
         assert trained is not None
         learner.trained_on = trained._replace(checkpoint=str(path))
-        remove_older(path.parent, self._config.checkpoint.keep)
+        remove_older(path, self._config.checkpoint.keep)
         self._saved_at, self._saved_time = iteration, time.monotonic()
 
     def offer(

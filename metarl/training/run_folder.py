@@ -31,8 +31,11 @@ def only_writer(run_dir: Path) -> Iterator[None]:
     """Hold the run folder, which must exist, against other trainings.
 
     Raises:
-        ConfigError: if another one holds it, or it cannot be written to.
+        ConfigError: if another one holds it, it cannot be written to, or there are links in it.
     """
+    for path in run_dir.iterdir():
+        if path.is_symlink():
+            raise ConfigError(f"{path} is a link: a training writes inside its own folder alone")
     try:
         lock = (run_dir / _LOCK).open("w")
     except OSError as error:

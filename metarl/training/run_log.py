@@ -4,22 +4,21 @@ The outputs are stable-baselines3's (its Logger); this is the one file of the li
 imports it.
 """
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from stable_baselines3.common.logger import (
-    CSVOutputFormat,
     KVWriter,
     Logger,
     TensorBoardOutputFormat,
 )
+from torch.utils.tensorboard import SummaryWriter
 
-from metarl.evaluation.result import write_whole
+from metarl.training.rows import Rows
 
-_CSV, _BACKUP = "progress.csv", ".progress_before.csv"
+_CSV = "progress.csv"
 _SHOW = "show"
 # metrics shown step by step, and what they are called
 _CURVES = {"train/return_step_": "return", "evaluation/mean_step_": "held-out return"}
@@ -36,16 +35,12 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, start_iteration: int, console: Console) -> None:
-        backup = folder / _BACKUP
-        if start_iteration and not backup.is_file() and (folder / _CSV).is_file():
-            # a kill while rows are written anew loses none of them
-            write_whole(backup, (folder / _CSV).read_bytes())
-        rows = _rows_before(backup, start_iteration)
-        writer = CSVOutputFormat(str(folder / _CSV))
-        for row in rows:
-            writer.write(row, {key: () for key in row})
-        backup.unlink(missing_ok=True)
-        outputs = [writer, TensorBoardOutputFormat(str(folder)), _ConsoleLines(console)]
+        tensorboard = TensorBoardOutputFormat(str(folder))
+        tensorboard.writer.close()
+        # steps of an interrupted run, after the checkpoint that goes on, are not shown twice
+        tensorboard.writer = SummaryWriter(str(folder), purge_step=start_iteration)
+        rows = _CsvRows(Rows(folder / _CSV, start_iteration))
+        outputs = [rows, tensorboard, _ConsoleLines(console)]
         self._logger = Logger(str(folder), outputs)
 
     def write(self, iteration: int, metrics: Mapping[str, float | str], show: bool) -> None:
@@ -59,6 +54,20 @@ class RunLog:
     def close(self) -> None:
         """Close all outputs."""
         self._logger.close()
+
+
+class _CsvRows(KVWriter):
+    """One row per written iteration."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def write(self, key_values: dict[str, Any], key_excluded: Any, step: int = 0) -> None:
+        shown = {k: v for k, v in key_values.items() if "csv" not in (key_excluded[k] or ())}
+        self._rows.add(shown)
+
+    def close(self) -> None:
+        """Nothing stays open."""
 
 
 class _ConsoleLines(KVWriter):
@@ -91,23 +100,3 @@ class _ConsoleLines(KVWriter):
 def _step(key: str) -> int:
     """The number at the end of `group/return_step_10`."""
     return int(key.rpartition("_")[2])
-
-
-def _rows_before(path: Path, iteration: int) -> list[dict[str, float | int | str]]:
-    """Rows of earlier iterations, as they were before they were written."""
-    if not path.is_file() or iteration == 0:
-        return []
-    with path.open(newline="") as file:
-        # a kill may leave half a row, which has no number yet or not all of its columns
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]
-    kept = [row for row in rows if row["iteration"] and int(row["iteration"]) < iteration]
-    return [{key: _parsed(value) for key, value in row.items()} for row in kept]
-
-
-def _parsed(text: str) -> float | int | str:
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text

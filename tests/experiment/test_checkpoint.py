@@ -10,12 +10,6 @@ from metarl.experiment.checkpoint_writing import seal
 from metarl.params import flatten
 
 
-@pytest.fixture
-def checkpoint(tiny_run, tmp_path):
-    """A copy to damage."""
-    return shutil.copytree(tiny_run / "checkpoints/iteration_000003", tmp_path / "iteration_000003")
-
-
 def test_run_folder_means_its_newest_checkpoint(tiny_run):
     newest = metarl.load(tiny_run)
     named = metarl.load(tiny_run / "checkpoints/iteration_000003")

@@ -3,10 +3,10 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,11 +14,13 @@ from conftest import TINY
 
 import metarl
 from metarl.errors import MachineError, TrainingError
-from metarl.experiment.checkpoint import newest_whole
+from metarl.experiment.checkpoint import checkpoint_path, newest_whole
+from metarl.experiment.checkpoint_writing import remove_older
 from metarl.experiment.config import parse_config, to_yaml
 from metarl.learners import LEARNERS
 from metarl.params import flatten
 from metarl.training import trainer as trainer_module
+from metarl.training.rows import Rows
 
 
 def train_script(path, folder, *arguments):
@@ -173,14 +175,114 @@ def test_the_best_checkpoint_is_kept(tiny_document, tmp_path):
     assert iteration == (7 if again > max(values) else best["iteration"])
 
 
-def test_a_kill_while_rows_are_written_anew_loses_none(tiny_document, tmp_path):
+REWRITE = """
+import os, signal, sys
+from pathlib import Path
+from metarl.training.rows import Rows
+path = Path(sys.argv[1])
+kept = Rows(path, 0)
+for i in range(100):
+    kept.add({"iteration": i, **{f"metric_{j}": 0.1 * i for j in range(20)}})
+write_bytes = Path.write_bytes
+def half(self, content):
+    write_bytes(self, content[: len(content) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+Path.write_bytes = half
+kept.add({"iteration": 100, "evaluation": 1.0})
+"""
+
+
+def test_a_kill_while_rows_are_written_anew_loses_none(tmp_path):
+    path = tmp_path / "progress.csv"
+    done = subprocess.run([sys.executable, "-c", REWRITE, path], check=False)
+    assert done.returncode == -9
+    Rows(path, 90)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["iteration"] for row in rows] == [str(i) for i in range(90)]
+    assert rows[3]["metric_7"] == str(0.1 * 3)
+
+
+@pytest.mark.parametrize("damage", ["101,2", "101," + ",".join("1" * 40), "x,1", "1"])
+def test_damaged_rows_are_left_out(tmp_path, damage):
+    path = tmp_path / "progress.csv"
+    rows = Rows(path, 0)
+    for i in range(3):
+        rows.add({"iteration": i, "metric": 1.0, "other": "no improvement"})
+    with path.open("a") as file:
+        file.write(damage)
+    again = Rows(path, 200)
+    again.add({"iteration": 3, "metric": 2.0, "other": ""})
+    with path.open(newline="") as file:
+        assert [row["iteration"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
+
+
+def test_columns_come_in_one_order(tmp_path):
+    path = tmp_path / "progress.csv"
+    rows = Rows(path, 0)
+    rows.add({"iteration": 0, "b": 1.0, "a": 1.0})
+    rows.add({"d": 1.0, "iteration": 1, "c": 2.0})
+    assert path.read_text().splitlines()[0] == "a,b,iteration,c,d"
+    with path.open(newline="") as file:
+        assert [row["c"] for row in csv.DictReader(file)] == ["", "2.0"]
+
+
+@pytest.mark.parametrize("name", [".lock", "progress.csv", "config.yaml", "best"])
+def test_links_in_a_run_folder_are_refused(tiny_document, tmp_path, name):
+    folder, outside = tmp_path / "run", tmp_path / "outside"
+    metarl.train(parse_config(tiny_document), folder)
+    outside.write_text("mine")
+    if (folder / name).is_dir():
+        shutil.rmtree(folder / name)
+    else:
+        (folder / name).unlink()
+    (folder / name).symlink_to(outside)
+    with pytest.raises(metarl.ConfigError, match="is a link"):
+        metarl.train(parse_config({**tiny_document, "iterations": 4}), folder, resume=True)
+    assert outside.read_text() == "mine"
+
+
+def test_a_damaged_later_checkpoint_never_outlives_a_whole_one(tiny_document, tmp_path):
+    document = {**tiny_document, "iterations": 4, "checkpoint": {"every": 1, "keep": 3}}
+    folder = tmp_path / "run"
+    metarl.train(parse_config(document), folder)
+    for number in (3, 4):
+        with (folder / f"checkpoints/iteration_{number:06d}/weights.safetensors").open(
+            "ab"
+        ) as file:
+            file.write(b"x")
+    document |= {"iterations": 3, "checkpoint": {"every": 1, "keep": 1}}
+    metarl.train(parse_config(document), folder, resume=True)
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["iteration_000003"]
+    assert newest_whole(folder).iteration == 3
+
+
+def test_checkpoints_are_ordered_by_their_number(tmp_path):
+    paths = [checkpoint_path(tmp_path, number) for number in (999_998, 999_999, 1_000_000)]
+    for path in paths:
+        path.mkdir(parents=True)
+    remove_older(paths[-1], 2)
+    assert sorted(p.name for p in paths[0].parent.iterdir()) == sorted(p.name for p in paths[1:])
+
+
+def test_the_best_survives_a_kill_between_its_two_renames(tiny_document, tmp_path):
+    document = {**tiny_document, "evaluation": {**tiny_document["evaluation"], "every": 1}}
+    folder = tmp_path / "run"
+    metarl.train(parse_config(document), folder)
+    before = json.loads((folder / "best/metadata.json").read_text())
+    (folder / "best").rename(folder / ".previous_best")
+    metarl.train(parse_config(document), folder, resume=True)
+    assert json.loads((folder / "best/metadata.json").read_text()) == before
+
+
+def test_the_best_is_of_the_tasks_that_are_evaluated(tiny_document, tmp_path):
     folder = tmp_path / "run"
     metarl.train(parse_config(tiny_document), folder)
-    rows = (folder / "progress.csv").read_text()
-    (folder / ".progress_before.csv").write_text(rows)
-    (folder / "progress.csv").write_text(rows.splitlines()[0])
-    metarl.train(parse_config({**tiny_document, "iterations": 4}), folder, resume=True)
-    assert [line.split(",")[0] for line in rows.splitlines()] != []
-    with (folder / "progress.csv").open(newline="") as file:
-        assert [row["iteration"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
-    assert not Path(folder / ".progress_before.csv").exists()
+    path = folder / "best/metadata.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "best_return": 1e9}))
+    document = {**tiny_document, "iterations": 4}
+    metarl.train(parse_config(document), folder, resume=True)
+    assert json.loads(path.read_text())["best_return"] == 1e9  # the same tasks
+    document |= {"iterations": 5, "evaluation": {**tiny_document["evaluation"], "seed": 3}}
+    metarl.train(parse_config(document), folder, resume=True)
+    assert json.loads(path.read_text())["iteration"] == 5

@@ -118,7 +118,12 @@ class WorkerPool:
             args=(CloudpickleWrapper(self._make), *self._blocks[index], self.shared, theirs),
             daemon=True,
         )
-        process.start()
+        # a child that is still importing would answer Ctrl-C with a traceback
+        kept = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, kept)
         theirs.close()
         return ours, process
 
