@@ -1,12 +1,16 @@
 """Sizes that this machine cannot hold, refused before they are allocated."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from metarl_envs.errors import UserError
 
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _GIB = 2**30
+_less: ContextVar[tuple[float, str] | None] = ContextVar("less", default=None)
 
 
 class MemoryNeedError(UserError):
@@ -23,6 +27,16 @@ def machine_memory() -> int:
     return min(total, limit)
 
 
+@contextmanager
+def memory_limit(num_bytes: float, whose: str) -> Iterator[None]:
+    """Inside, `require_memory` refuses what needs more than `num_bytes`, which `whose` has."""
+    token = _less.set((num_bytes, whose))
+    try:
+        yield
+    finally:
+        _less.reset(token)
+
+
 def require_memory(what: str, num_bytes: float) -> None:
     """Refuse what this machine's memory cannot hold.
 
@@ -33,9 +47,10 @@ def require_memory(what: str, num_bytes: float) -> None:
     Raises:
         MemoryNeedError: with the estimate.
     """
-    have = machine_memory()
+    limits = [(float(machine_memory()), "this machine"), *filter(None, [_less.get()])]
+    have, whose = min(limits)
     if num_bytes > have:
         raise MemoryNeedError(
             f"{what} need {num_bytes / _GIB:,.1f} GiB of memory or more; "
-            f"this machine has {have / _GIB:,.1f}"
+            f"{whose} has {have / _GIB:,.3g}"
         )

@@ -14,6 +14,9 @@ from metarl.experiment.zoo import resolve
 from metarl.interaction.allocator import keep_freed_memory
 from metarl.learners import LEARNERS
 from metarl.learners.base import MetaLearner, Setting, TrainedOn
+from metarl_envs.memory import memory_limit
+
+_SLACK = 4  # of what a network may take over the weights that are there for it
 
 
 def build_learner(config: ExperimentConfig, spec: Spec) -> MetaLearner:
@@ -54,7 +57,9 @@ def load(
 
 def from_checkpoint(checkpoint: Checkpoint, config: ExperimentConfig) -> MetaLearner:
     """A learner with a checkpoint's weights and training state."""
-    learner = build_learner(config, checkpoint.spec)
+    stored = sum(value.numel() * value.element_size() for value in checkpoint.weights.values())
+    with memory_limit(_SLACK * stored, "the file of weights"):
+        learner = build_learner(config, checkpoint.spec)
     restore(learner, checkpoint)
     learner.trained_on = TrainedOn(config.env, config.horizon, str(checkpoint.path))
     return learner

@@ -90,6 +90,11 @@ def absurd_network(folder):
     config.write_text(config.read_text().replace("  - 8\n", "  - 100000000\n  - 100000000\n"))
 
 
+def large_network(folder):
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("  - 8\n", "  - 20000\n  - 20000\n"))
+
+
 def negative_network(folder):
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("  - 8\n", "  - -8\n"))
@@ -107,7 +112,8 @@ ATTACKS = [
     (nan_weights, r"is not finite"),
     (huge_weights, r"has type torch.float64, expected torch.float32"),
     (link, r"weights.safetensors is a link, not a file"),
-    (absurd_network, r"need [\d,.]+ GiB of memory or more; this machine has"),
+    (absurd_network, r"need [\d,.]+ GiB of memory or more; the file of weights has"),
+    (large_network, r"networks of sizes .* need 1.5 GiB .* the file of weights has"),
     (negative_network, r"must be greater than 0"),
 ]
 
