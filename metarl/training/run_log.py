@@ -4,6 +4,7 @@ The outputs are stable-baselines3's (its Logger); this is the one file of the li
 imports it.
 """
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, start_iteration: int, console: Console) -> None:
+        self._hook = threading.excepthook
+        threading.excepthook = self._but_for_full_disks
         tensorboard = TensorBoardOutputFormat(str(folder))
         tensorboard.writer.close()
         # steps of an interrupted run, after the checkpoint that goes on, are not shown twice
@@ -53,7 +56,15 @@ class RunLog:
 
     def close(self) -> None:
         """Close all outputs."""
-        self._logger.close()
+        try:
+            self._logger.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _but_for_full_disks(self, failure: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread prints what its writer then raises in the main one as well."""
+        if not isinstance(failure.exc_value, OSError):
+            self._hook(failure)
 
 
 class _CsvRows(KVWriter):
