@@ -157,21 +157,15 @@ class Leaks(Point):
         return (np.append(obs, np.float32(self.goal)), *rest)
 
 
-for _class in (
-    *(
-        Point,
-        DictPoint,
-        DrawnPoint,
-        TurnsNaN,
-        DiscretePoint,
-        Unbounded,
-        IntegerActions,
-        Plain,
-    ),
-    *(IgnoresTask, ForgetsTaskAtReset, IgnoresSeed, Overlapping, Leaks),
-):
-    if f"{_class.__name__}-v0" not in gymnasium.registry:
-        gymnasium.register(f"{_class.__name__}-v0", _class, max_episode_steps=25)
+def register(*classes):
+    """Make them known as `Name-v0`, once."""
+    for made in classes:
+        if f"{made.__name__}-v0" not in gymnasium.registry:
+            gymnasium.register(f"{made.__name__}-v0", made, max_episode_steps=25)
+
+
+register(Point, DictPoint, DrawnPoint, TurnsNaN, DiscretePoint, Unbounded, IntegerActions, Plain)
+register(IgnoresTask, ForgetsTaskAtReset, IgnoresSeed, Overlapping, Leaks)
 
 
 # A robot of one's own, native and batched

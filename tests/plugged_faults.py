@@ -4,9 +4,8 @@ import os
 import signal
 import time
 
-import gymnasium
 import numpy as np
-from plugged import Point
+from plugged import Point, register
 
 
 class Failing(Point):
@@ -114,19 +113,5 @@ def apply_negative_mass(env, task):
     env.unwrapped.model.body_mass[1] = -task["mass"]
 
 
-for _class in (
-    Failing,
-    Dying,
-    Hanging,
-    Exiting,
-    Hungry,
-    NotPicklable,
-    ArrayReward,
-    OldApi,
-    WrongShape,
-    Crashing,
-    ClosesTheOriginal,
-    Settles,
-):
-    if f"{_class.__name__}-v0" not in gymnasium.registry:
-        gymnasium.register(f"{_class.__name__}-v0", _class, max_episode_steps=25)
+register(Failing, Dying, Hanging, Exiting, Hungry, NotPicklable, ArrayReward, OldApi, WrongShape)
+register(Crashing, ClosesTheOriginal, Settles)

@@ -1,34 +1,14 @@
 """The search: on validation tasks, resumable, one sentence for a mistake."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from omegaconf import OmegaConf
+from running_scripts import POINT, TINY, run
 
-ROOT = Path(__file__).parents[1]
-TINY = ["meta_batch=3", "episodes=4", "horizon=10", "iterations=2", "policy.hidden_sizes=[8]"]
-TINY += ["evaluation.num_tasks=4", "evaluation.episodes=3", "evaluation.adaptation_steps=1"]
-CONFIG = "configs/point_navigation/maml_trpo.yaml"
+ONE_STEP = "evaluation.adaptation_steps=1"
 
 
 def tune(folder, *arguments):
-    return subprocess.run(
-        [
-            sys.executable,
-            "scripts/tune.py",
-            CONFIG,
-            *TINY,
-            "--run-dir",
-            folder,
-            *map(str, arguments),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run("tune.py", POINT, *TINY, ONE_STEP, "--run-dir", folder, *arguments)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from metarl_envs.checker import check_task_env
-from metarl_envs.errors import UserError
+from metarl_envs.errors import UserError, one_line
 from metarl_envs.gymnasium_envs.definition import PluginDefinition
 from metarl_envs.gymnasium_envs.worker import follow_the_parent
 
@@ -55,7 +55,7 @@ def _check(wrapped: Any, pipe: Connection) -> None:
         pipe.send((_DONE, [str(error)]))
         return
     except Exception as error:  # whatever the author's constructor raises
-        message = " ".join(str(error).split())
+        message = one_line(error)
         pipe.send(
             (_DONE, [f"making the environment raises {type(error).__name__}: {message[:500]}"])
         )

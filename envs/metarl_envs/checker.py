@@ -11,13 +11,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from metarl_envs.errors import UserError
+from metarl_envs.errors import UserError, one_line
 from metarl_envs.gymnasium_envs.definition import PluginDefinition, SubEnv
-from metarl_envs.gymnasium_envs.watched_env import AuthorError, Tell, WatchedEnv, silent
+from metarl_envs.gymnasium_envs.watched_env import STEPS, AuthorError, Tell, WatchedEnv, silent
 from metarl_envs.tasks.batches import num_tasks, take
 from metarl_envs.tasks.distributions import TaskDistribution
 
-_STEPS = 20
 _TASKS = 12
 _OVERLAP_SAMPLE = 500
 _UNPICKLING_S = 30.0
@@ -46,8 +45,7 @@ def check_task_env(
     except UserError as error:
         return [str(error)]
     except Exception as error:  # whatever task_space and task_distribution of the author raise
-        message = " ".join(str(error).split())
-        return [f"its tasks cannot be drawn: {type(error).__name__}: {message}"]
+        return [f"its tasks cannot be drawn: {type(error).__name__}: {one_line(error)}"]
     findings = []
     if env.spec is None or env.spec.max_episode_steps is None:
         findings.append(
@@ -209,7 +207,7 @@ def _episode(
         env.set_task(task)
     records = [env.reset()] if reset_after else []
     rng = np.random.default_rng(0)
-    for _ in range(_STEPS):
+    for _ in range(STEPS):
         obs, reward, ended = env.step(rng)
         records += [obs, np.array([reward])]
         if ended:

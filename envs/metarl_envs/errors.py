@@ -31,6 +31,20 @@ def require_positive(name: str, value: float) -> None:
         raise EnvironmentConfigError(f"{name} must be positive, got {value!r}")
 
 
+_LONGEST = 200
+
+
+def one_line(error: Exception) -> str:
+    """The message of another library's error, without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def shortened(value: object) -> str:
+    """A value as text, cut where it would hide the sentence around it."""
+    text = str(value)
+    return text if len(text) < _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` for the nearest allowed name, or an empty string."""
     close = difflib.get_close_matches(name, list(allowed), n=1)

@@ -11,6 +11,7 @@ import metarl_envs  # also registers the environments of this project
 from metarl.environments.config import EnvConfig, PluginConfig
 from metarl.errors import EnvironmentFitError, UserError, did_you_mean
 from metarl_envs.check_process import check_in_process
+from metarl_envs.errors import one_line, shortened
 from metarl_envs.gymnasium_envs import PluginDefinition, PluginEnv
 from metarl_envs.observed_task import ObservedTask
 from metarl_envs.protocol import TaskEnv
@@ -41,9 +42,9 @@ def make_env(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
         except UserError:
             raise
         except Exception as error:  # of whatever kind its constructor finds the arguments
-            message = " ".join(str(error).split())
             raise EnvironmentFitError(
-                f"{config.id} does not accept env.kwargs {_short(config.kwargs)}: {message}"
+                f"{config.id} does not accept env.kwargs {shortened(config.kwargs)}: "
+                f"{one_line(error)}"
             ) from error
         if isinstance(env.unwrapped, TaskVectorEnv):
             return env.unwrapped
@@ -124,11 +125,6 @@ def _plug_in(config: EnvConfig, num_envs: int, max_episode_steps: int | None) ->
         )
     except TypeError as error:
         raise _unaccepted(config, error) from None
-
-
-def _short(kwargs: Mapping[str, Any]) -> str:
-    text = str(dict(kwargs))
-    return text if len(text) < 200 else f"{text[:200]}..."
 
 
 def _unaccepted(config: EnvConfig, error: TypeError) -> Exception:

@@ -174,7 +174,7 @@ def restore(learner: MetaLearner, checkpoint: Checkpoint) -> None:
         for name, value in {**checkpoint.weights, **checkpoint.training}.items():
             if not value.isfinite().all():
                 raise CheckpointError(f"checkpoint {checkpoint.path}: {name!r} is not finite")
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         raise CheckpointError(f"checkpoint {checkpoint.path} is damaged: {error}") from None
     # Written in the order of names; the learner's own order defines its parameter vector
     learner.load_meta_parameters({name: checkpoint.weights[name] for name in expected})

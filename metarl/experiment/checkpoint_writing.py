@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors.torch import save
 from torch import Tensor
@@ -22,42 +22,43 @@ _PACKAGES = ("metarl-robotics", "torch", "mujoco", "gymnasium", "numpy", "stable
 _BEST = "best_return"
 
 
-def save_checkpoint(
-    path: Path,
-    learner: MetaLearner,
-    config: ExperimentConfig,
-    iteration: int,
-    env_steps: int,
-    tasks: Mapping[str, Any],
-) -> None:
+class Snapshot(NamedTuple):
+    """What a checkpoint is written of.
+
+    Attributes:
+        learner: as it is now.
+        config: of the run.
+        iteration: meta-updates behind it.
+        env_steps: environment steps behind it.
+        tasks: the held-out tasks of the run's evaluations, for JSON.
+    """
+
+    learner: MetaLearner
+    config: ExperimentConfig
+    iteration: int
+    env_steps: int
+    tasks: Mapping[str, Any]
+
+
+def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
     """Write a checkpoint to resume from, under a temporary name first.
 
     Its experience buffers replace those of the older checkpoints beside it.
     """
-    buffers = learner.buffers()
+    buffers = snapshot.learner.buffers()
     with _written_whole(path) as temporary:
         if buffers:
             _save_tensors(temporary / BUFFERS, buffers)
-        about = {"has_buffers": bool(buffers)}
-        _write(temporary, learner, config, iteration, env_steps, tasks, about)
+        _write(temporary, snapshot, {"has_buffers": bool(buffers)})
     for older in path.parent.glob(f"{PREFIX}*/{BUFFERS}"):
         if older.parent != path:
             older.unlink()
 
 
-def save_best(
-    path: Path,
-    learner: MetaLearner,
-    config: ExperimentConfig,
-    iteration: int,
-    env_steps: int,
-    tasks: Mapping[str, Any],
-    value: float,
-) -> None:
+def save_best(path: Path, snapshot: Snapshot, value: float) -> None:
     """Write a checkpoint to load, which replaces the one before; `best_return` reads `value`."""
     with _written_whole(path) as temporary:
-        about = {_BEST: value}
-        _write(temporary, learner, config, iteration, env_steps, tasks, about)
+        _write(temporary, snapshot, {_BEST: value})
 
 
 def best_return(path: Path, tasks: Mapping[str, Any]) -> float:
@@ -96,22 +97,15 @@ def _previous(path: Path) -> Path:
     return path.with_name(f".previous_{path.name}")
 
 
-def _write(
-    folder: Path,
-    learner: MetaLearner,
-    config: ExperimentConfig,
-    iteration: int,
-    env_steps: int,
-    tasks: Mapping[str, Any],
-    about: Mapping[str, Any],
-) -> None:
+def _write(folder: Path, snapshot: Snapshot, about: Mapping[str, Any]) -> None:
+    learner, config = snapshot.learner, snapshot.config
     _save_tensors(folder / "weights.safetensors", learner.meta_parameters)
     _save_tensors(folder / "training.safetensors", learner.training_state())
     (folder / "config.yaml").write_text(to_yaml(config))
-    (folder / "tasks.json").write_text(json.dumps(tasks))
+    (folder / "tasks.json").write_text(json.dumps(snapshot.tasks))
     metadata = {
-        "iteration": iteration,
-        "env_steps": env_steps,
+        "iteration": snapshot.iteration,
+        "env_steps": snapshot.env_steps,
         "spec": learner.spec._asdict(),
         "seed": config.seed,
         "versions": versions(),

@@ -24,6 +24,7 @@ from metarl.environments.config import EnvConfig
 from metarl.errors import ConfigError, did_you_mean
 from metarl.learners import LEARNERS
 from metarl.learners.base import LearnerConfig
+from metarl_envs.errors import one_line
 
 
 class EvaluationConfig(ConfigModel):
@@ -180,7 +181,7 @@ def load_config(
         merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
         document = OmegaConf.to_container(merged, resolve=interpolate)
     except _UNREADABLE as error:
-        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"cannot read {path}: {one_line(error)}") from None
     assert isinstance(document, dict)
     if not interpolate and "${" in str(document):
         raise ConfigError(f"{path} must hold plain values: an interpolation ${{...}} is none")

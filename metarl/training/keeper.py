@@ -17,6 +17,7 @@ from typing import Any
 from metarl.evaluation import EvaluationResult
 from metarl.experiment.checkpoint import checkpoint_path
 from metarl.experiment.checkpoint_writing import (
+    Snapshot,
     best_return,
     remove_older,
     save_best,
@@ -26,6 +27,11 @@ from metarl.experiment.config import ExperimentConfig
 from metarl.learners.base import MetaLearner
 
 _BEST = "best"
+
+
+def due(iteration: int, every: int) -> bool:
+    """Whether what happens every so many iterations (0: never) happens after this one."""
+    return every > 0 and (iteration + 1) % every == 0
 
 
 class CheckpointKeeper:
@@ -52,7 +58,7 @@ class CheckpointKeeper:
     def due(self, iteration: int) -> bool:
         """Whether a checkpoint is due after this iteration."""
         settings = self._config.checkpoint
-        if settings.every > 0 and (iteration + 1) % settings.every == 0:
+        if due(iteration, settings.every):
             return True
         seconds = time.monotonic() - self._saved_time
         return settings.minutes is not None and seconds > 60 * settings.minutes
@@ -62,7 +68,7 @@ class CheckpointKeeper:
         if iteration == self._saved_at:
             return
         path = checkpoint_path(self._run_dir, iteration)
-        save_checkpoint(path, learner, self._config, iteration, env_steps, self._tasks)
+        save_checkpoint(path, self._snapshot(learner, iteration, env_steps))
         trained = learner.trained_on
         assert trained is not None
         learner.trained_on = trained._replace(checkpoint=str(path))
@@ -77,5 +83,8 @@ class CheckpointKeeper:
         if not value > self._best:  # nor if it is NaN
             return
         path = self._run_dir / _BEST
-        save_best(path, learner, self._config, iteration, env_steps, self._tasks, value)
+        save_best(path, self._snapshot(learner, iteration, env_steps), value)
         self._best = value
+
+    def _snapshot(self, learner: MetaLearner, iteration: int, env_steps: int) -> Snapshot:
+        return Snapshot(learner, self._config, iteration, env_steps, self._tasks)

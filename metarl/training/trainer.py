@@ -35,7 +35,7 @@ from metarl.reports.table import adaptation_table
 from metarl.seeding import Purpose
 from metarl.training.advice import Advice
 from metarl.training.iteration_metrics import evaluation_metrics, outcomes, training_metrics
-from metarl.training.keeper import CheckpointKeeper
+from metarl.training.keeper import CheckpointKeeper, due
 from metarl.training.progress import describe, make_progress, time_split
 from metarl.training.run_folder import is_unused, make_folder, only_writer, resumed_checkpoint
 from metarl.training.run_log import RunLog
@@ -151,7 +151,7 @@ class _Trainer:
             bar = progress.add_task("", total=self.config.iterations, completed=self.start)
             for iteration in range(self.start, self.config.iterations):
                 metrics = self._iterate(iteration)
-                evaluated = _due(iteration, self.config.evaluation.every) and iteration < last
+                evaluated = due(iteration, self.config.evaluation.every) and iteration < last
                 if evaluated:
                     metrics |= evaluation_metrics(self._evaluate(iteration + 1))
                 show = evaluated or iteration % every == 0 or iteration == last
@@ -244,7 +244,3 @@ def _machine_fault(error: Exception, run_dir: Path) -> str:
         f"{what}: {where}; checkpoints written before are whole, go on with: "
         f"python scripts/train.py --resume --run-dir {run_dir}"
     )
-
-
-def _due(iteration: int, every: int) -> bool:
-    return every > 0 and (iteration + 1) % every == 0

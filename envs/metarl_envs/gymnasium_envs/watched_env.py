@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from metarl_envs.errors import one_line, shortened
 from metarl_envs.gymnasium_envs.definition import SubEnv
 
-_STEPS = 20
+STEPS = 20
 Tell = Callable[[str], None]
 
 
@@ -39,7 +40,7 @@ class WatchedEnv:
         except Exception as error:  # whatever the author's code raises
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(place.filename).name}, line {place.lineno}"
-            message = " ".join(str(error).split()) or "no message"
+            message = one_line(error) or "no message"
             if "unpack (expected 5" in message:  # by Gymnasium's own wrappers
                 message += ": return observation, reward, terminated, truncated, info"
             raise AuthorError(
@@ -71,7 +72,7 @@ class WatchedEnv:
             self.set_task(task)
             findings = self._check_model(task)
             obs, reward, ended = self.reset(), 0.0, False
-            for steps in range(_STEPS):
+            for steps in range(STEPS):
                 findings = findings or self._check_numbers(obs, reward, steps, task)
                 if findings:
                     return findings
@@ -107,6 +108,4 @@ class WatchedEnv:
 
 
 def _short(task: dict[str, Any]) -> str:
-    values = {key: np.round(value, 4).tolist() for key, value in task.items()}
-    text = str(values)
-    return text if len(text) < 200 else f"{text[:200]}..."
+    return shortened({key: np.round(value, 4).tolist() for key, value in task.items()})

@@ -168,8 +168,7 @@ class PEARL(MetaLearner[LatentBelief]):
     @single_threaded()
     def iterate(self, work: Iteration[LatentBelief]) -> Metrics:
         state = self.begin(len(work.keys), self.setting.episodes)
-        rollouts = work.collect(state)
-        collected = [rollouts]
+        collected = [work.collect(state)]
         for _ in range(self.config.posterior_collections):
             state = self.adapt(state, collected[-1])
             collected.append(work.collect(state))
