@@ -92,6 +92,14 @@ class TurnsNaN(Point):
         return obs, reward, *rest
 
 
+class LeavesTheWorld(Point):
+    """Observations are NaN far from the start."""
+
+    def step(self, action):
+        obs, *rest = super().step(action)
+        return obs * np.nan if abs(self.x) > 0.4 else obs, *rest
+
+
 class DiscretePoint(DrawnPoint):
     """Left, stay, right."""
 
@@ -165,7 +173,7 @@ def register(*classes):
 
 
 register(Point, DictPoint, DrawnPoint, TurnsNaN, DiscretePoint, Unbounded, IntegerActions, Plain)
-register(IgnoresTask, ForgetsTaskAtReset, IgnoresSeed, Overlapping, Leaks)
+register(LeavesTheWorld, IgnoresTask, ForgetsTaskAtReset, IgnoresSeed, Overlapping, Leaks)
 
 
 # A robot of one's own, native and batched

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 from plugged import Point, register
@@ -51,6 +52,23 @@ class Hungry(Point):
         if self.steps == 1 and self.goal > 0:
             np.ones(2**50)
         return super().step(action)
+
+
+class DyingInReset(Point):
+    """Its process dies in its second reset, in the sub-environment whose goal is positive.
+
+    Once only: a file tells that it has happened.
+    """
+
+    resets = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.resets += 1
+        died = Path(os.environ["DIED_ONCE"])
+        if self.resets == 2 and self.goal > 0 and not died.exists():
+            died.touch()
+            os._exit(7)
+        return super().reset(seed=seed, options=options)
 
 
 class NotPicklable(Point):
@@ -114,4 +132,4 @@ def apply_negative_mass(env, task):
 
 
 register(Failing, Dying, Hanging, Exiting, Hungry, NotPicklable, ArrayReward, OldApi, WrongShape)
-register(Crashing, ClosesTheOriginal, Settles)
+register(Crashing, ClosesTheOriginal, Settles, DyingInReset)

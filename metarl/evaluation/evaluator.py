@@ -77,7 +77,7 @@ def evaluate(
     with closing(make_env(config, num_tasks * episodes, horizon)) as env:
         require_fit(env_id, env.single_observation_space, env.single_action_space, learner.spec)
         for count in (episodes, support_episodes or 1):
-            require_rollout_memory(learner, num_tasks, count, horizon)
+            require_rollout_memory(learner, num_tasks, count, horizon, adaptation_steps + 1)
         tasks = evaluation_tasks(env, split, num_tasks, seed)
         settings = (split, adaptation_steps, seed)
         if support_episodes is None:

@@ -115,9 +115,9 @@ def collect(
 
 
 def require_rollout_memory(
-    learner: MetaLearner, num_tasks: int, episodes: int, horizon: int
+    learner: MetaLearner, num_tasks: int, episodes: int, horizon: int, times: int = 1
 ) -> None:
-    """Refuse rollouts that this machine's memory cannot hold.
+    """Refuse rollouts, kept so many times, that this machine's memory cannot hold.
 
     Raises:
         MemoryNeedError: with the estimate.
@@ -126,8 +126,9 @@ def require_rollout_memory(
     numbers = spec.obs_size + spec.action_size + learner.noise_size + 3
     size = np.dtype(array_dtype(learner.dtype)).itemsize
     require_memory(
-        f"rollouts of {num_tasks:,} tasks x {episodes:,} episodes x {horizon:,} steps",
-        float(num_tasks) * episodes * horizon * numbers * size,
+        f"{f'{times:,} x ' * (times > 1)}rollouts of {num_tasks:,} tasks x {episodes:,} episodes x "
+        f"{horizon:,} steps",
+        float(times) * num_tasks * episodes * horizon * numbers * size,
     )
 
 

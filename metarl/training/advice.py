@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from metarl.evaluation import EvaluationResult
+from metarl.evaluation.result import write_whole
 from metarl.experiment.checkpoint import Checkpoint
 from metarl.experiment.checkpoint_writing import versions
 from metarl.experiment.config import ExperimentConfig
 from metarl.learners.base import Metrics
+from metarl.training.diverged import FILE as FILE_OF_DIVERGED
+from metarl.training.diverged import DivergedEpisode
 from metarl_envs.protocol import TaskEnv
 from metarl_envs.tasks.batches import Tasks, to_json
 
 FILE = "warnings.txt"
+_DIVERGED = "diverged"
 _FEW_TASKS = 20
 _EVALUATIONS_WITHOUT_GAIN = 3
 _MUCH_SATURATION = 0.5
@@ -72,8 +76,10 @@ class Advice:
                     "the run goes on, but not with the same bits",
                 )
 
-    def after_iteration(self, iteration: int, metrics: Metrics) -> None:
-        """What an iteration's metrics give reason to say."""
+    def after_iteration(
+        self, iteration: int, metrics: Metrics, diverged: DivergedEpisode | None = None
+    ) -> None:
+        """What an iteration's metrics give reason to say, and its first diverged episode."""
         if _number(metrics, "train/saturation") > _MUCH_SATURATION:
             self._say(
                 "saturation",
@@ -87,14 +93,21 @@ class Advice:
                 f"the policy hardly varies its actions any more (iteration {iteration}): raise "
                 "policy.min_std, lower the learning rate, or add an entropy bonus",
             )
-        config = self._config
-        episodes = config.meta_batch * config.episodes
-        if _number(metrics, "train/diverged") > max(0.0, _OFTEN * episodes):
-            self._say(
-                "diverged",
-                f"{_number(metrics, 'train/diverged'):.0f} episodes of iteration {iteration} "
-                "diverged: narrow the task ranges, or take smaller actions or a shorter timestep",
-            )
+        if diverged is not None:
+            self._of_divergence(iteration, _number(metrics, "train/diverged"), diverged)
+
+    def _of_divergence(self, iteration: int, count: float, first: DivergedEpisode) -> None:
+        often = _OFTEN * self._config.meta_batch * self._config.episodes
+        if count <= often or _DIVERGED in self._said:
+            return
+        folder = self._file.parent
+        write_whole(folder / FILE_OF_DIVERGED, first.model_dump_json().encode())
+        self._say(
+            _DIVERGED,
+            f"{count:.0f} episodes of iteration {iteration} of {self._config.env.id} diverged, "
+            f"first {first.describe()}: narrow the task ranges, or take smaller actions or a "
+            f"shorter timestep; replay it with: python scripts/replay.py {folder}",
+        )
 
     def after_evaluation(self, result: EvaluationResult) -> None:
         """What an evaluation gives reason to say."""

@@ -34,6 +34,7 @@ from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
 from metarl.seeding import Purpose
 from metarl.training.advice import Advice
+from metarl.training.diverged import DivergedEpisode, first_diverged
 from metarl.training.iteration_metrics import evaluation_metrics, outcomes, training_metrics
 from metarl.training.keeper import CheckpointKeeper, due
 from metarl.training.progress import describe, make_progress, time_split
@@ -112,16 +113,18 @@ class _Trainer:
             self.learner = from_checkpoint(checkpoint, config)
             restore_buffers(self.learner, checkpoint)
             self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
-        for sizes in (
-            (config.meta_batch, config.episodes),
-            (settings.num_tasks, settings.episodes),
-            (settings.num_tasks, settings.support_episodes or 1),
+        measured = settings.adaptation_steps + 1
+        for num_tasks, episodes, times in (
+            (config.meta_batch, config.episodes, 1),
+            (settings.num_tasks, settings.episodes, measured),
+            (settings.num_tasks, settings.support_episodes or 1, measured),
         ):
-            require_rollout_memory(self.learner, *sizes, config.horizon)
+            require_rollout_memory(self.learner, num_tasks, episodes, config.horizon, times)
         saved_at = None if checkpoint is None else self.start
         tasks = to_json(self.held_out_tasks)
         self.keeper = CheckpointKeeper(run_dir, config, tasks, saved_at)
         self._skipped = 0
+        self._diverged: DivergedEpisode | None = None
         self._checkpoint = checkpoint
         self.advice = Advice(run_dir, config, self._tell)
 
@@ -159,7 +162,7 @@ class _Trainer:
                 progress.update(bar, advance=1, description=describe(metrics))
                 if self.keeper.due(iteration) or stop.signal is not None:
                     self.keeper.save(self.learner, iteration + 1, self.env_steps)
-                self.advice.after_iteration(iteration, metrics)
+                self.advice.after_iteration(iteration, metrics, self._diverged)
                 self._check_learns(iteration, metrics)
                 if stop.signal is not None and iteration < last:
                     raise TrainingStopped(
@@ -184,15 +187,19 @@ class _Trainer:
 
     def _iterate(self, iteration: int) -> Metrics:
         start, clock = time.perf_counter(), Clock()
-        tasks, keys = self.tasks(iteration)
+        keyed = self.tasks(iteration)
+        tasks, keys = keyed
         self.env.set_tasks(repeat(tasks, self.config.episodes))
         found = list[Tensor]()
+        self._diverged = None
 
         def gather(state: object) -> Rollouts:
             path = (self.config.seed, Purpose.TRAINING, iteration, len(found))
             horizon = self.config.horizon
             rollouts = collect(self.env, self.learner, state, path, keys, horizon, clock)
             found.append(outcomes(rollouts, self.learner.spec))
+            if self._diverged is None:
+                self._diverged = first_diverged(rollouts, keyed, path, iteration)
             return rollouts
 
         own = self.learner.iterate(

@@ -83,6 +83,28 @@ def test_a_replaced_worker_loses_its_episodes_and_no_others(name):
     env.close(), undisturbed.close()
 
 
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [0, 3]])
+def test_a_reset_that_fails_is_tried_again_with_a_new_worker(rows, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIED_ONCE", str(tmp_path / "died"))
+    env, undisturbed = make("DyingInReset", restarts=1), make("Point")
+    mask = np.isin(np.arange(4), rows)
+    for one in (env, undisturbed):
+        one.set_tasks(TASKS)
+        one.reset(seed=0)
+        one.step(np.ones((4, 1)))
+    expected, _ = undisturbed.reset(seed=1, options={"reset_mask": mask})
+    with pytest.warns(UserWarning, match="died with exit code 7 during 'reset'"):
+        obs, _ = env.reset(seed=1, options={"reset_mask": mask})
+    np.testing.assert_array_equal(obs[rows], expected[rows])
+    _, rewards, _, truncated, info = env.step(np.ones((4, 1)))
+    kept = [0, 1, 3] if len(rows) == 2 else rows
+    np.testing.assert_array_equal(rewards[kept], undisturbed.step(np.ones((4, 1)))[1][kept])
+    assert truncated.tolist() == [False, False, len(rows) == 2, False]
+    if len(rows) == 2:  # sub-environment 2 shared the worker, and was in the middle of an episode
+        assert info["diverged"].tolist() == [False, False, True, False]
+    env.close(), undisturbed.close()
+
+
 def test_a_worker_is_not_replaced_for_ever():
     env = make("Dying", restarts=1)
     env.set_tasks(TASKS)

@@ -40,7 +40,7 @@ def test_a_sound_run_has_none(tiny_document, tmp_path):
                 "env": {"id": "plugged:TurnsNaN-v0", "plugin": {"num_workers": 0}},
                 "evaluation": {"num_tasks": 2, "episodes": 2},
             },
-            "episodes of iteration 0 diverged: narrow the task ranges",
+            "of plugged:TurnsNaN-v0 diverged, first task goal",
         ),
     ],
 )

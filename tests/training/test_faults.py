@@ -108,6 +108,7 @@ def test_lack_of_memory_is_a_sentence(tmp_path, monkeypatch):
         ({"horizon": 10**9}, "rollouts of 3 tasks x 4 episodes x 1,000,000,000 steps need"),
         ({"policy": {"hidden_sizes": [10**6, 10**6]}}, "networks of sizes .* need 3,72"),
         ({"evaluation": {"num_tasks": 10**5, "episodes": 10**5}}, "need .* GiB of memory or more"),
+        ({"evaluation": {"adaptation_steps": 10**9}}, "need .* GiB of memory or more"),
         ({"learner": {"name": "rl2", "hidden_size": 10**6}}, "networks of memory size 1000000"),
         ({"env": {"id": "metarl/HalfCheetahVel-v0"}, "episodes": 10**6}, "simulations need"),
     ],

@@ -1,5 +1,6 @@
 """Any Gymnasium environment behind the contract of batched task environments."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from metarl_envs.gymnasium_envs.definition import PluginDefinition
 from metarl_envs.gymnasium_envs.workers import InProcess, PoolSettings, WorkerPool
 from metarl_envs.protocol import SUCCESS_KEYS, Rows, Transition
 from metarl_envs.task_env import TaskVectorEnv
-from metarl_envs.tasks.batches import Tasks
+from metarl_envs.tasks.batches import Tasks, take
 from metarl_envs.tasks.distributions import TaskDistribution
 
 _START_METHODS = ("spawn", "fork", "forkserver")
@@ -31,8 +32,8 @@ class PluginEnv(TaskVectorEnv):
             step costs less than some 20 microseconds.
         start_method: how workers start: "spawn" (safe everywhere), "fork" or "forkserver".
         timeout_s: longest time that a worker may take for one command; then it counts as hung.
-        restarts: how often a worker that fails in a step is replaced: its episodes then count as
-            diverged, and the others go on.
+        restarts: how often a worker that fails in a step or reset is replaced: its episodes then
+            count as diverged (a reset is tried again), and the others go on.
         action_scale: see `MujocoTaskEnv`; 1 for Discrete actions.
         max_episode_steps: horizon, or None for the environment's own.
 
@@ -60,8 +61,7 @@ class PluginEnv(TaskVectorEnv):
         probe = definition.make()
         try:
             self.task_space, self._splits = definition.task_space_and_splits(probe)
-            obs_size = int(np.prod(probe.observation_space.shape or ()))
-            actions = probe.action_space
+            shape, actions = probe.observation_space.shape or (), probe.action_space
             self.render_modes = tuple(probe.env.metadata.get("render_modes", ()))
             self.render_fps = int(probe.env.metadata.get("render_fps", self.render_fps))
         finally:
@@ -70,7 +70,7 @@ class PluginEnv(TaskVectorEnv):
         bounds = _bounds(actions)
         super().__init__(
             num_envs,
-            observation_size=obs_size,
+            observation_size=math.prod(shape),
             action_low=bounds[0],
             action_high=bounds[1],
             action_scale=action_scale,
@@ -78,9 +78,10 @@ class PluginEnv(TaskVectorEnv):
         )
         if isinstance(actions, spaces.Discrete):
             self.single_action_space = spaces.Discrete(int(actions.n))
-        self._pool = _pool(definition, num_envs, settings, (obs_size, len(bounds[0])))
+        self._pool = _pool(definition, num_envs, settings, (math.prod(shape), len(bounds[0])))
         self._views = self._pool.shared.views()
         self._has_new_task[:] = True
+        self._lost = np.zeros(num_envs, bool)  # until the next reset
 
     def _distributions(self) -> Mapping[str, TaskDistribution]:
         return self._splits
@@ -90,7 +91,16 @@ class PluginEnv(TaskVectorEnv):
         self._pool.call("set_task", rows, singles)
 
     def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
-        self._pool.call("reset", rows, [int(g.integers(2**31)) for g in generators])
+        seeds = dict(zip(rows.tolist(), (int(g.integers(2**31)) for g in generators), strict=True))
+        pending = rows
+        while pending.size:
+            items = [seeds.get(row, 0) for row in pending.tolist()]
+            pending = np.asarray(sorted(self._pool.call("reset", pending, items)), int)
+            if pending.size:
+                self._apply_tasks(take(self.tasks, pending), pending)
+                # episodes that had no reset to repeat are lost
+                self._lost[np.setdiff1d(pending, rows)] = True
+        self._lost[rows] = False
         for name in (*SUCCESS_KEYS, "terminated", "truncated"):
             self._views[name][rows] = 0
 
@@ -99,12 +109,9 @@ class PluginEnv(TaskVectorEnv):
 
     def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
         self._views["actions"][:] = control
-        lost = None
         if rows is None or rows.size:
             replaced = list(self._pool.call("step", rows))
-            if replaced:
-                self._has_new_task[replaced] = True
-                lost = np.isin(np.arange(self.num_envs), replaced)
+            self._has_new_task[replaced] = self._lost[replaced] = True
         views = self._views
         info = {name: views[name] > 1 for name in SUCCESS_KEYS if views[name].any()}
         return Transition(
@@ -113,7 +120,7 @@ class PluginEnv(TaskVectorEnv):
             views["terminated"] > 0,
             info,
             views["truncated"] > 0,
-            lost,
+            self._lost.copy() if self._lost.any() else None,
         )
 
     def draw(self, row: int, render_mode: str) -> np.ndarray | None:
