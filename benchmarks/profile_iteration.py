@@ -20,11 +20,11 @@ from benchmarks.limit import PhysicsLimit
 from metarl.command_line import run
 from metarl.interaction import sampler
 from metarl.learners import LEARNERS
+from metarl.learners.clipped_ppo import ClippedPPO
 from metarl.learners.gradient.base import GradientBasedLearner, ReactiveActor
 from metarl.learners.gradient.inner_loop import InnerLoop
 from metarl.learners.gradient.meta_objective import MetaObjective
-from metarl.learners.memory.rl2 import RL2, RememberingActor
-from metarl.learners.memory.trial_ppo import TrialPPO
+from metarl.learners.memory.base import MemoryLearner, RememberingActor
 from metarl_envs.robots.base import MujocoTaskEnv
 
 _LIMIT = "the limit"
@@ -44,8 +44,8 @@ _PARTS: list[tuple[Any, str, str]] = [
     (MetaObjective, "gradient", "outer gradient"),
     (MetaObjective, "fisher_product", "Fisher-vector products"),
     (MetaObjective, "evaluate", "line search"),
-    (RL2, "trial", "baseline and advantages"),
-    (TrialPPO, "update", "PPO"),
+    (MemoryLearner, "trial", "baseline and advantages"),
+    (ClippedPPO, "improve", "PPO"),
 ]
 
 

@@ -4,6 +4,7 @@ Shapes: any leading axes; F hidden size, O observation, I and J layer sizes.
 """
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,29 +19,48 @@ ArrayHead = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _SMALL = 0.1  # of the last layer's initial weights
 
 
-class LinearHead(nn.Linear):
+class Head(nn.Module, ABC):
+    """From a memory, and perhaps the observation, to the outputs of a policy."""
+
+    @abstractmethod
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw initial parameters."""
+
+    @abstractmethod
+    def forward(self, hidden: Tensor, obs: Tensor) -> Tensor:
+        """Outputs (..., J)."""
+
+    @abstractmethod
+    def on_arrays(self) -> ArrayHead:
+        """The same for acting; later changes of the parameters are not seen."""
+
+
+class LinearHead(Head):
     """Outputs from the memory alone, which has seen the observation."""
+
+    def __init__(self, hidden_size: int, outputs: int) -> None:
+        super().__init__()
+        require_memory(f"networks of memory size {hidden_size}", 4 * hidden_size * outputs)
+        self.weight = nn.Parameter(torch.zeros(outputs, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(outputs))
 
     def initialise(self, generator: torch.Generator) -> None:
         """Small uniform weights, no bias."""
-        bound = _SMALL * self.in_features**-0.5
+        bound = _SMALL * self.weight.shape[1] ** -0.5
         with torch.no_grad():
             drawn = torch.rand(self.weight.shape, generator=generator) * 2.0 - 1.0
             self.weight.copy_(bound * drawn)
             self.bias.zero_()
 
-    def forward(self, hidden: Tensor, obs: Tensor) -> Tensor:  # type: ignore[override]
-        """Outputs (..., J)."""
-        outputs: Tensor = super().forward(hidden)
-        return outputs
+    def forward(self, hidden: Tensor, obs: Tensor) -> Tensor:
+        return nn.functional.linear(hidden, self.weight, self.bias)
 
     def on_arrays(self) -> ArrayHead:
-        """The same for acting; later changes of the parameters are not seen."""
         weight, bias = to_array(self.weight).T.copy(), to_array(self.bias).copy()
         return lambda hidden, obs: hidden @ weight + bias
 
 
-class HyperHead(nn.Module):
+class HyperHead(Head):
     """All weights of a small tanh network on the observation, made from the memory at every step.
 
     Beck et al. 2022, arXiv 2210.11348, with its Bias-HyperInit: the generating layer's weights
@@ -57,7 +77,7 @@ class HyperHead(nn.Module):
         self._pairs = list(itertools.pairwise(sizes))
         self._parts = [n for i, j in self._pairs for n in (i * j, j)]
         require_memory("generated networks", 4 * hidden_size * sum(self._parts))
-        self.generate = nn.Linear(hidden_size, sum(self._parts))
+        self.generate = nn.utils.skip_init(nn.Linear, hidden_size, sum(self._parts))
 
     def initialise(self, generator: torch.Generator) -> None:
         """Bias-HyperInit: fan-in uniform weights, a small last layer, no biases."""
@@ -82,7 +102,6 @@ class HyperHead(nn.Module):
         return values
 
     def on_arrays(self) -> ArrayHead:
-        """The same for acting; later changes of the parameters are not seen."""
         generate = to_array(self.generate.weight).T.copy(), to_array(self.generate.bias).copy()
         splits = np.cumsum(self._parts)[:-1]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from metarl.environments.fit import Spec
 from metarl.policies.actors import RecurrentChooser
 from metarl.policies.distributions import Categorical, DiagonalGaussian, Distribution
-from metarl.policies.networks.heads import HyperHead, LinearHead
+from metarl.policies.networks.heads import Head, HyperHead, LinearHead
 from metarl.policies.policy import ActionNoiseConfig
 from metarl_envs.memory import require_memory
 
@@ -34,6 +34,13 @@ class RecurrentPolicyConfig(ActionNoiseConfig):
             raise ValueError("hidden_sizes belongs to network=hypernetwork")
         return self
 
+    def head(self, hidden_size: int, spec: Spec) -> Head:
+        """What turns a memory of that size into a policy."""
+        if self.network == "linear":
+            return LinearHead(hidden_size, spec.noise_size)
+        between = _GENERATED if self.hidden_sizes is None else self.hidden_sizes
+        return HyperHead(hidden_size, (spec.obs_size, *between, spec.noise_size))
+
 
 class RecurrentNetwork(nn.Module):
     """A GRU or LSTM with a head for the action distribution; inputs begin with the observation.
@@ -41,29 +48,28 @@ class RecurrentNetwork(nn.Module):
     Args:
         kind: "gru" or "lstm".
         hidden_size: of the memory.
-        policy_config: initial and smallest standard deviation.
+        head: from the memory to the outputs.
+        noise: initial and smallest standard deviation.
         spec: sizes of observations and actions.
     """
 
     def __init__(
-        self, kind: str, hidden_size: int, policy_config: RecurrentPolicyConfig, spec: Spec
+        self, kind: str, hidden_size: int, head: Head, noise: ActionNoiseConfig, spec: Spec
     ) -> None:
         super().__init__()
         inputs = spec.obs_size + (spec.num_actions or spec.action_size) + 2
         numbers = 3 * (inputs + hidden_size) * hidden_size
         require_memory(f"networks of memory size {hidden_size}", 4 * numbers)
-        cell: Any = nn.GRU if kind == "gru" else nn.LSTM
-        self.memory = cell(inputs, hidden_size)
-        self.head: LinearHead | HyperHead = LinearHead(hidden_size, spec.noise_size)
-        if policy_config.network == "hypernetwork":
-            given = policy_config.hidden_sizes
-            between = _GENERATED if given is None else given
-            self.head = HyperHead(hidden_size, (spec.obs_size, *between, spec.noise_size))
+        # torch fills new modules from its global generator before `initialise` does
+        with torch.random.fork_rng(devices=[]):
+            cell: Any = nn.GRU if kind == "gru" else nn.LSTM
+            self.memory = cell(inputs, hidden_size)
+        self.head = head
         self._obs_size = spec.obs_size
         self._discrete = bool(spec.num_actions)
-        self._min_log_std = float(np.log(policy_config.min_std))
+        self._min_log_std = float(np.log(noise.min_std))
         if not self._discrete:
-            log_std = torch.full((spec.action_size,), float(np.log(policy_config.init_std)))
+            log_std = torch.full((spec.action_size,), float(np.log(noise.init_std)))
             self.log_std = nn.Parameter(log_std)
 
     def initialise(self, generator: torch.Generator) -> None:

@@ -1,0 +1,136 @@
+"""PPO: epochs of Adam steps on minibatches of what was sampled.
+
+Schulman et al. 2017, arXiv 1707.06347, eq. 7. Shapes: T steps of a piece, N pieces.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from metarl.estimators.objectives import clipped_gains
+from metarl.interaction.threads import on_all_cores
+from metarl.learners.base import LearnerConfig, Metrics, World
+from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
+from metarl.params import Params, flatten, unflatten
+from metarl.policies.distributions import Distribution
+
+# Parts of a minibatch that are differentiated at once: the steps of a recurrent network are too
+# small for more than one thread. Fixed, so that results do not depend on the number of threads
+SLICES = 2
+
+
+class ClippedPPOConfig(LearnerConfig):
+    """Base of the configs of learners that PPO trains."""
+
+    epochs: PositiveInt = 5
+    minibatches: PositiveInt = 4
+    clip: float = Field(0.2, gt=0.0, lt=1.0)
+    learning_rate: PositiveFloat = 1e-3
+    max_gradient_norm: PositiveFloat = 1.0
+    entropy_bonus: NonNegativeFloat = 0.0
+
+
+class ClippedPPO(ABC):
+    """Improves a policy on what it has sampled.
+
+    Args:
+        module: what is trained.
+        config: see there.
+    """
+
+    def __init__(self, module: nn.Module, config: ClippedPPOConfig) -> None:
+        self.module, self.config = module, config
+        self._optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate)
+
+    @abstractmethod
+    def distribution(self, data: Mapping[str, Tensor]) -> Distribution:
+        """The action distributions of all steps: shape (T, N)."""
+
+    def improve(self, data: dict[str, Tensor], generator: torch.Generator, world: World) -> Metrics:
+        """Several epochs of Adam steps on minibatches of pieces.
+
+        Args:
+            data: what `distribution` needs and "actions", and with a last axis of length one
+                "log_probs", "advantages" and "valid" (0 or 1): shapes (T, N, ...).
+            generator: orders the minibatches.
+            world: whose gradients are summed, half a minibatch at a time. Each process shuffles its
+                own pieces, so that minibatches are others if tasks are shared out otherwise.
+        """
+        norms, kls = [], []
+        count = data["valid"].shape[1]
+        for _ in range(self.config.epochs):
+            order = torch.randperm(count, generator=generator, device="cpu")
+            for rows in order.tensor_split(min(self.config.minibatches, count)):
+                norm, kl = self.minibatch(data, rows.to(data["valid"].device), world)
+                norms.append(norm)
+                kls.append(kl)
+        finite = np.isfinite(norms)
+        return {
+            "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
+            "train/skipped_updates": float((~finite).sum()),
+            "train/kl": kls[-1],
+            "train/rejected_because": "" if finite.any() else "non-finite gradient",
+        }
+
+    def minibatch(self, data: dict[str, Tensor], rows: Tensor, world: World) -> tuple[float, float]:
+        """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
+        own = data["valid"].index_select(1, rows).sum().view(1, 1)
+        total = float(world.sum_over_tasks(own).clamp(min=1.0))
+
+        def differentiate(part: Tensor) -> Tensor:
+            return self.gradient({n: v.index_select(1, part) for n, v in data.items()}, total)
+
+        shares = on_all_cores(differentiate, rows.tensor_split(min(SLICES, len(rows))))
+        summed = world.sum_over_tasks(torch.stack(shares))
+        norm = clipped_step(
+            self.module, self._optimizer, summed[:-1], self.config.max_gradient_norm
+        )
+        return norm, float(summed[-1])
+
+    def gradient(self, data: dict[str, Tensor], total: float) -> Tensor:
+        """Gradient of the loss of some pieces, and behind it their share of the KL, in float64.
+
+        `total` is the number of steps of all pieces of the minibatch.
+        """
+        distribution = self.distribution(data)
+        valid, advantages = data["valid"].squeeze(-1), data["advantages"].squeeze(-1)
+        log_ratios = distribution.log_prob(data["actions"]) - data["log_probs"].squeeze(-1)
+        log_ratios = log_ratios.masked_fill(valid == 0, 0.0)
+        ratios = log_ratios.exp()
+        gain = clipped_gains(ratios, advantages, self.config.clip)
+        gain = gain + self.config.entropy_bonus * distribution.entropy()
+        loss = -(gain * valid).sum() / total
+        parameters = dict(self.module.named_parameters())
+        gradient = torch.autograd.grad(loss, list(parameters.values()))
+        kl = ((ratios - 1.0 - log_ratios) * valid).sum().detach() / total
+        flat = flatten(dict(zip(parameters, gradient, strict=True)))
+        return torch.cat([flat, kl.double().view(1)])
+
+    def state(self) -> Params:
+        """Tensors that resuming needs."""
+        return optimizer_tensors(self._optimizer)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` gave."""
+        load_optimizer(self._optimizer, state)
+
+
+def clipped_step(
+    module: nn.Module, optimizer: torch.optim.Optimizer, gradient: Tensor, limit: float
+) -> float:
+    """A step along a flat gradient, cut to norm `limit`; none if it is not finite.
+
+    Returns:
+        The gradient's norm before the cut.
+    """
+    parameters = dict(module.named_parameters())
+    for name, value in unflatten(gradient, parameters).items():
+        parameters[name].grad = value
+    norm = float(nn.utils.clip_grad_norm_(list(parameters.values()), limit))
+    if np.isfinite(norm):
+        optimizer.step()
+    return norm

@@ -1,0 +1,242 @@
+"""Learners whose memory is what they adapt: acting, adapting and whole trials.
+
+The policy sees (observation, previous action, previous reward, first flag); its hidden state is
+carried across the episodes of a trial and starts at zero in every new task. Adaptation costs no
+gradient: adaptation step k is the memory of k episodes. What happens after an episode's end leaves
+no trace in it.
+
+Advantages use the linear baseline, fitted per task over whole trials.
+Shapes: M tasks, E trials per task, H steps of an episode, T steps of a trial (the valid steps of
+its episodes one after the other), N = M E, F inputs, O observation, A action.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
+from metarl.interaction.rollouts import Rollouts, in_order, valid_first
+from metarl.learners.advantages import all_samples
+from metarl.learners.base import Iteration, MetaLearner, Setting
+from metarl.learners.clipped_ppo import ClippedPPOConfig
+from metarl.params import Params
+from metarl.policies.actors import ActionStep, Percept, RecurrentChooser
+from metarl.policies.arrays import to_array, to_tensor
+from metarl.policies.networks.heads import Head
+from metarl.policies.networks.recurrent import RecurrentNetwork
+from metarl.policies.normalization import NormalizationConfig, Normalizer
+from metarl.policies.policy import ActionNoiseConfig
+from metarl.seeding import parameter_generator, value_baseline_seed
+
+# Fields of rollouts with a step axis
+_PER_STEP = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of every trial.
+
+    Attributes:
+        parts: hidden state (and an LSTM's cell), shapes (M, E, hidden_size).
+    """
+
+    parts: dict[str, Tensor]
+
+    def spread(self, episodes: int) -> "Memory":
+        """Memories for another number of trials: trial e goes on from trial e modulo E."""
+        first = next(iter(self.parts.values()))
+        have = first.shape[1]
+        if have == episodes:
+            return self
+        trials = torch.arange(episodes, device=first.device) % have
+        return Memory({name: part[:, trials] for name, part in self.parts.items()})
+
+
+class RememberingActor:
+    """Acts and remembers.
+
+    Attributes:
+        weights: stands for the learner and the weights it acts with; another object for others.
+    """
+
+    def __init__(
+        self, learner: "MemoryLearner", choose: RecurrentChooser, state: Memory, weights: object
+    ) -> None:
+        self._learner, self._choose, self._state = learner, choose, state
+        self._memory: list[np.ndarray] | None = None
+        self.weights = weights
+
+    def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
+        if self._memory is None:
+            parts = self._state.spread(seen.obs_MEO.shape[1]).parts
+            self._memory = [to_array(part) for part in parts.values()]
+        normalizer = self._learner.normalizer
+        inputs_MEF = self._learner.inputs(
+            normalizer.normalize_obs(seen.obs_MEO),
+            seen.previous_actions_MEA,
+            normalizer.normalize_reward(seen.previous_rewards_ME),
+            seen.first_ME,
+        )
+        step, self._memory = self._choose(inputs_MEF, self._memory, noise_MEN)
+        return step
+
+    @property
+    def state(self) -> Memory:
+        if self._memory is None:
+            return self._state
+        parts = zip(self._state.parts, self._memory, strict=True)
+        return Memory({n: to_tensor(part, self._learner.device) for n, part in parts})
+
+
+class MemoryConfig(ClippedPPOConfig):
+    """Base of the configs of learners that adapt a memory."""
+
+    memory: Literal["gru", "lstm"] = "gru"
+    hidden_size: PositiveInt = 64
+    trial_episodes: PositiveInt = 2
+    """Episodes of a trial in training; any number at test time."""
+    advantages: AdvantageConfig = AdvantageConfig()
+    normalization: NormalizationConfig = NormalizationConfig()
+
+
+class MemoryLearner(MetaLearner[Memory]):
+    """Acts from a memory, and adapts it by living on.
+
+    Args:
+        config: see there.
+        policy: keys of the policy.
+        setting: what it is built for.
+        head: from the memory to the outputs of the policy.
+    """
+
+    pools_episodes = False
+    acts_on_rewards = True
+
+    def __init__(
+        self, config: MemoryConfig, policy: ActionNoiseConfig, setting: Setting, head: Head
+    ) -> None:
+        super().__init__(config, policy, setting)
+        network = RecurrentNetwork(config.memory, config.hidden_size, head, policy, setting.spec)
+        self.network = network.to(setting.device, setting.dtype)
+        self.network.initialise(parameter_generator(setting.seed))
+        self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
+        self._advantages = AdvantageEstimator(config.advantages, value_baseline_seed(setting.seed))
+        self._trial_episodes, self._weights = config.trial_episodes, object()
+
+    # Acting and adapting
+
+    def begin(self, num_tasks: int, episodes: int) -> Memory:
+        empty = self.network.empty_memory(num_tasks * episodes)
+        return self._memory(empty, num_tasks)
+
+    def _memory(self, parts_1NH: Sequence[Tensor], num_tasks: int) -> Memory:
+        names = zip(("hidden", "cell"), parts_1NH, strict=False)  # a GRU has no cell
+        return Memory({n: part[0].unflatten(0, (num_tasks, -1)) for n, part in names})
+
+    def actor(self, state: Memory) -> RememberingActor:
+        return RememberingActor(self, self.network.chooser(), state, self._weights)
+
+    def adapt(self, state: Memory, rollouts: Rollouts) -> Memory:
+        acted = rollouts.acted
+        if acted is not None and acted.first_state is state and self._made(acted.actor):
+            assert isinstance(acted.final_state, Memory)
+            return acted.final_state
+        num_tasks, episodes = rollouts.lengths_ME.shape
+        start = state.spread(episodes).parts.values()
+        inputs_NHF = self.episode_inputs(self.normalizer.rollouts(rollouts)).flatten(0, 1)
+        with torch.no_grad():
+            after = self.network.memory_after(
+                inputs_NHF.transpose(0, 1),
+                [part.flatten(0, 1)[None].contiguous() for part in start],
+                rollouts.lengths_ME.flatten(),
+            )
+        return self._memory(after, num_tasks)
+
+    def _made(self, actor: object) -> bool:
+        """Whether an actor acts with this learner's weights as they are."""
+        return isinstance(actor, RememberingActor) and actor.weights is self._weights
+
+    def inputs(
+        self,
+        obs: np.ndarray,
+        previous_actions: np.ndarray,
+        previous_rewards: np.ndarray,
+        first: np.ndarray,
+    ) -> np.ndarray:
+        """The policy's inputs, over any leading axes: shape (..., F)."""
+        if self.spec.num_actions:
+            chosen = np.eye(self.spec.num_actions, dtype=obs.dtype)
+            previous_actions = chosen[previous_actions[..., 0].astype(int)] * ~first[..., None]
+        parts = (obs, previous_actions, previous_rewards[..., None], first[..., None])
+        return np.concatenate(parts, axis=-1)
+
+    # Meta-training
+
+    def collect_trials(self, work: Iteration[Memory]) -> list[Rollouts]:
+        """The episodes of whole trials, one after the other, as the environment gave them."""
+        state = self.begin(len(work.keys), self.setting.episodes)
+        episodes = list[Rollouts]()
+        for _ in range(self._trial_episodes):
+            episodes.append(work.collect(state))
+            state = self.adapt(state, episodes[-1])
+        return episodes
+
+    def learned(self, episodes: Sequence[Rollouts], work: Iteration[Memory]) -> None:
+        """Note that the weights are others now, and update the statistics of normalisation."""
+        for rollouts in episodes:
+            self.normalizer.update(rollouts, work.world.sum_over_tasks)
+        self._weights = object()
+
+    def joined(self, episodes: Sequence[Rollouts]) -> tuple[Tensor, Rollouts]:
+        """Inputs (M, E, T, F), and trials as episodes of T steps, the valid steps first."""
+        inputs = torch.cat([self.episode_inputs(e) for e in episodes], dim=2)
+        fields = {n: torch.cat([getattr(e, n) for e in episodes], dim=2) for n in _PER_STEP}
+        if not fields["valid_MEH"].all():
+            order = valid_first(fields["valid_MEH"])
+            inputs = in_order(inputs, order)
+            fields = {name: in_order(values, order) for name, values in fields.items()}
+        return inputs, replace(episodes[-1], extras={}, **fields)  # type: ignore[arg-type]
+
+    def trial(self, episodes: Sequence[Rollouts]) -> dict[str, Tensor]:
+        """What PPO needs of whole trials, time first: shapes (T, N, ...)."""
+        inputs, dense = self.joined(episodes)
+        samples = all_samples(self._advantages, dense)
+        data = {
+            "inputs": inputs,
+            "actions": samples.actions_MEHA,
+            "log_probs": samples.log_probs_MEH.unsqueeze(-1),
+            "advantages": samples.advantages_MEH.unsqueeze(-1),
+            "valid": dense.valid_MEH.unsqueeze(-1).to(self.dtype),
+        }
+        return {n: v.flatten(0, 1).transpose(0, 1) for n, v in data.items()}
+
+    def episode_inputs(self, rollouts: Rollouts) -> Tensor:
+        """Inputs of an episode, previous action and reward shifted by exactly one step."""
+        actions, rewards = (
+            np.roll(to_array(values), 1, axis=2)
+            for values in (rollouts.actions_MEHA, rollouts.rewards_MEH)
+        )
+        actions[:, :, 0] = rewards[:, :, 0] = 0.0
+        first = np.zeros(rewards.shape, bool)
+        first[:, :, 0] = True
+        inputs = self.inputs(to_array(rollouts.obs_MEHO), actions, rewards, first)
+        return to_tensor(inputs, self.device)
+
+    # Parameters
+
+    @property
+    def meta_parameters(self) -> Params:
+        parameters = {name: value.detach() for name, value in self.network.named_parameters()}
+        return {**parameters, **self.normalizer.state()}
+
+    def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
+        rest = self.normalizer.load(params)
+        with torch.no_grad():
+            for name, value in self.network.named_parameters():
+                value.copy_(rest[name])
+        self._weights = object()
