@@ -9,6 +9,7 @@ from metarl.learners.gradient.meta_sgd import MetaSGD
 from metarl.learners.gradient.promp import ProMP
 from metarl.learners.gradient.reptile import ModelAveraging, Reptile
 from metarl.learners.inference.pearl import PEARL
+from metarl.learners.inference.varibad import VariBAD
 from metarl.learners.memory.rl2 import RL2
 from metarl.learners.references.multi_task import MultiTask
 from metarl.learners.references.random_init import RandomInit
@@ -23,6 +24,7 @@ LEARNERS: dict[str, type[MetaLearner]] = {
     "reptile": Reptile,
     "rl2": RL2,
     "pearl": PEARL,
+    "varibad": VariBAD,
     "model_averaging": ModelAveraging,
     "multi_task": MultiTask,
     "random_init": RandomInit,

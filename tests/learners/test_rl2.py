@@ -26,7 +26,7 @@ def trial_of(run, phases=(0, 1)):
     for phase in phases:
         episodes.append(run.collect(state, phase))
         state = run.learner.adapt(state, episodes[-1])
-    return episodes, run.learner.trial(episodes)
+    return episodes, run.learner.trial(run.learner.joined(episodes))
 
 
 @pytest.mark.parametrize("memory", ["gru", "lstm"])
@@ -139,7 +139,7 @@ def test_advantages_reach_from_one_episode_to_the_next():
     advantages = trial["advantages"].squeeze(-1)
     assert not valid.all() and (advantages[~valid] == 0).all()
     episodes[1].rewards_MEH[0, 0, 0] += 50.0
-    raised = run.learner.trial(episodes)["advantages"].squeeze(-1)
+    raised = run.learner.trial(run.learner.joined(episodes))["advantages"].squeeze(-1)
     assert raised[0, 0] != advantages[0, 0]
     rewards = torch.tensor([[[1.0, 0.0, 0.0, 2.0]]])
     returns = discounted_returns(rewards, torch.ones(1, 1, 4, dtype=torch.bool), 0.5)

@@ -78,7 +78,7 @@ def test_rl2_with_it_acts_as_it_is_trained_and_its_cache_equals_replay(memory):
     for a, b in zip(tensors(cached), tensors(replayed), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
     first = run.collect(run.begin(), 2)
-    trial = learner.trial([first])
+    trial = learner.trial(learner.joined([first]))
     with torch.no_grad():
         memories = learner.network.empty_memory(trial["inputs"].shape[1])
         outputs, _ = learner.network(trial["inputs"], memories)

@@ -55,3 +55,16 @@ class LatentBelief:
 def kl_to_standard_normal(mean: Tensor, variance: Tensor) -> Tensor:
     """KL(N(mean, variance) || N(0, 1)), summed over the last axis."""
     return 0.5 * (variance + mean.square() - 1.0 - variance.log()).sum(-1)
+
+
+def kl_between(belief: Tensor, before: Tensor) -> Tensor:
+    """KL(q || p) of diagonal Gaussians, summed over the latent: shape of the leading axes.
+
+    Args:
+        belief: q, mean and log-variance side by side: shape (..., 2 L).
+        before: p, likewise.
+    """
+    (mean, log_variance), (mean_before, log_before) = belief.chunk(2, -1), before.chunk(2, -1)
+    squares = (mean - mean_before).square() * (-log_before).exp()
+    ratio = log_variance - log_before
+    return 0.5 * (squares + ratio.exp() - 1.0 - ratio).sum(-1)

@@ -192,28 +192,34 @@ class MemoryLearner(MetaLearner[Memory]):
             self.normalizer.update(rollouts, work.world.sum_over_tasks)
         self._weights = object()
 
-    def joined(self, episodes: Sequence[Rollouts]) -> tuple[Tensor, Rollouts]:
-        """Inputs (M, E, T, F), and trials as episodes of T steps, the valid steps first."""
-        inputs = torch.cat([self.episode_inputs(e) for e in episodes], dim=2)
+    def joined(
+        self, episodes: Sequence[Rollouts], beside: Mapping[str, Sequence[Tensor]] | None = None
+    ) -> Rollouts:
+        """Trials as episodes of T steps, the valid ones first.
+
+        Its extras are the policy's "inputs", shape (M, E, T, F), and what lies `beside`, one tensor
+        (M, E, H, ...) for each episode.
+        """
+        parts = {"inputs": [self.episode_inputs(e) for e in episodes], **(beside or {})}
+        extras = {name: torch.cat([*tensors], dim=2) for name, tensors in parts.items()}
         fields = {n: torch.cat([getattr(e, n) for e in episodes], dim=2) for n in _PER_STEP}
         if not fields["valid_MEH"].all():
             order = valid_first(fields["valid_MEH"])
-            inputs = in_order(inputs, order)
+            extras = {name: in_order(values, order) for name, values in extras.items()}
             fields = {name: in_order(values, order) for name, values in fields.items()}
-        return inputs, replace(episodes[-1], extras={}, **fields)  # type: ignore[arg-type]
+        return replace(episodes[-1], extras=extras, **fields)  # type: ignore[arg-type]
 
-    def trial(self, episodes: Sequence[Rollouts]) -> dict[str, Tensor]:
+    def trial(self, joined: Rollouts) -> dict[str, Tensor]:
         """What PPO needs of whole trials, time first: shapes (T, N, ...)."""
-        inputs, dense = self.joined(episodes)
-        samples = all_samples(self._advantages, dense)
+        samples = all_samples(self._advantages, replace(joined, extras={}))
         data = {
-            "inputs": inputs,
+            "inputs": joined.extras["inputs"],
             "actions": samples.actions_MEHA,
             "log_probs": samples.log_probs_MEH.unsqueeze(-1),
             "advantages": samples.advantages_MEH.unsqueeze(-1),
-            "valid": dense.valid_MEH.unsqueeze(-1).to(self.dtype),
+            "valid": joined.valid_MEH.unsqueeze(-1).to(self.dtype),
         }
-        return {n: v.flatten(0, 1).transpose(0, 1) for n, v in data.items()}
+        return {name: time_first(values) for name, values in data.items()}
 
     def episode_inputs(self, rollouts: Rollouts) -> Tensor:
         """Inputs of an episode, previous action and reward shifted by exactly one step."""
@@ -240,3 +246,8 @@ class MemoryLearner(MetaLearner[Memory]):
             for name, value in self.network.named_parameters():
                 value.copy_(rest[name])
         self._weights = object()
+
+
+def time_first(values_MET: Tensor) -> Tensor:
+    """(M, E, T, ...) as (T, N, ...)."""
+    return values_MET.flatten(0, 1).transpose(0, 1)

@@ -44,9 +44,9 @@ class RL2(MemoryLearner):
     @single_threaded()
     def iterate(self, work: Iteration[Memory]) -> Metrics:
         episodes = self.collect_trials(work)
-        trial = self.trial([self.normalizer.rollouts(rollouts) for rollouts in episodes])
+        joined = self.joined([self.normalizer.rollouts(rollouts) for rollouts in episodes])
         generator = learning_generator(self.setting.seed, work.index)
-        metrics = self.ppo.update(trial, generator, work.world)
+        metrics = self.ppo.update(self.trial(joined), generator, work.world)
         self.learned(episodes, work)
         return metrics
 

@@ -88,6 +88,11 @@ class RecurrentNetwork(nn.Module):
         outputs = self.head(outputs, inputs_TNF[..., : self._obs_size])
         return outputs, list(state) if isinstance(state, tuple) else [state]
 
+    def remember(self, inputs_TNF: Tensor, memory: list[Tensor]) -> Tensor:
+        """The hidden state after each step: shape (T, N, hidden)."""
+        hidden: Tensor = self.memory(inputs_TNF, tuple(memory) if len(memory) > 1 else memory[0])[0]
+        return hidden
+
     def chooser(self) -> RecurrentChooser:
         """Chooses with the parameters as they are now."""
         log_std = None if self._discrete else self.log_std.clamp(min=self._min_log_std)

@@ -1,0 +1,62 @@
+"""The newest trials, to learn from again.
+
+Shapes: T steps of a trial, N trials, B drawn trials.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from metarl.params import Params
+
+
+class TrialBuffer:
+    """Keeps whole trials, the newest ones.
+
+    Args:
+        capacity: trials.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._kept: Params = {}
+
+    def __len__(self) -> int:
+        return 0 if not self._kept else next(iter(self._kept.values())).shape[1]
+
+    def add(self, trials_TN: Mapping[str, Tensor]) -> None:
+        """Take in trials: shapes (T, N, ...); shorter ones are padded with zeros at their end."""
+        if not len(self):
+            joined = dict(trials_TN)
+        else:
+            joined = {
+                name: torch.cat([*_of_one_length(self._kept[name], new)], dim=1)
+                for name, new in trials_TN.items()
+            }
+        self._kept = {name: values[:, -self.capacity :].clone() for name, values in joined.items()}
+
+    def sample(self, count: int, generator: torch.Generator) -> Params:
+        """Different trials, all of them if there are fewer: shapes (T, B, ...)."""
+        order = torch.randperm(len(self), generator=generator, device="cpu")[:count]
+        return {name: v.index_select(1, order.to(v.device)) for name, v in self._kept.items()}
+
+    def tensors(self, prefix: str) -> Params:
+        """Everything, by name, for checkpoints."""
+        return {f"{prefix}.{name}": value for name, value in self._kept.items()}
+
+    def load(self, prefix: str, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        """Restore what `tensors` gave."""
+        start = f"{prefix}."
+        self._kept = {
+            name.removeprefix(start): value.to(device).clone()
+            for name, value in tensors.items()
+            if name.startswith(start)
+        }
+
+
+def _of_one_length(*parts: Tensor) -> list[Tensor]:
+    longest = max(len(part) for part in parts)
+    return [
+        torch.cat([part, part.new_zeros(longest - len(part), *part.shape[1:])]) for part in parts
+    ]
