@@ -168,8 +168,8 @@ def adapt(
 
     An environment of this project runs its rollouts as one native batch; any other Gymnasium
     environment, and one in wrappers of your own, is stepped one episode after the other. A learner
-    whose episodes each belong to a trial of their own (RL2) lives through all `steps * episodes` of
-    them in one trial.
+    whose episodes each belong to a trial of their own (RL2), or that adapts after each of them
+    (PEARL), lives through all `steps * episodes` of them one after the other.
 
     Args:
         learner: a meta-learner, see `metarl.load`.
@@ -190,7 +190,7 @@ def adapt(
     require_fit(name, env.observation_space, env.action_space, learner.spec)
     horizon = env.spec.max_episode_steps if env.spec is not None else None
     horizon = horizon or learner.setting.horizon
-    if not learner.pools_episodes:
+    if not learner.pools_episodes or learner.adapts_after_each_episode:
         episodes, steps = 1, steps * episodes
     state = learner.begin(1, episodes)
     for step in range(steps):

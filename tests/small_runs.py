@@ -29,6 +29,7 @@ class SmallRun:
         episodes=E,
         h=H,
         policy=None,
+        env_kwargs=None,
         **learner,
     ):
         fixed = LEARNERS[name].needs_fixed_tasks
@@ -36,7 +37,7 @@ class SmallRun:
             learner = {"gradient_steps": 3, **learner}
         self.config = parse_config(
             {
-                "env": {"id": env_id, "kwargs": {"action_scale": 10.0}},
+                "env": {"id": env_id, "kwargs": env_kwargs or {"action_scale": 10.0}},
                 "learner": {"name": name, **learner},
                 "policy": policy or {},
                 "meta_batch": num_tasks,

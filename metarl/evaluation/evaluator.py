@@ -50,7 +50,7 @@ def evaluate(
         num_tasks: M.
         episodes: E, rollouts per task that measure each step.
         support_episodes: rollouts per task that each adaptation learns from; None for those that
-            were measured.
+            were measured, or for one where the learner adapts after each episode (PEARL).
         adaptation_steps: K; any number, whatever it was in training.
         seed: of tasks, initial states and action noise.
         env_kwargs: constructor arguments; those of training if `env_id` is what the learner
@@ -61,6 +61,8 @@ def evaluate(
         UserError: if the environment, the split or a size is not allowed.
     """
     config, horizon = _environment(learner, env_id, env_kwargs, horizon)
+    if support_episodes is None and learner.adapts_after_each_episode:
+        support_episodes = 1
     sizes = {
         "num_tasks": num_tasks,
         "episodes": episodes,

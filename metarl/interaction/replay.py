@@ -31,10 +31,11 @@ class TaskReplay:
         return sorted(self._kept)
 
     def add(self, keys: Sequence[int], rollouts: Rollouts) -> None:
-        """Take in the valid steps of rollouts whose reward is finite, one key per task."""
+        """Take in the valid steps of rollouts whose numbers are finite, one key per task."""
         for index, key in enumerate(keys):
             new, kept = rollouts.transitions(index), self._kept.get(key)
-            new = Transitions(*(values[new.rewards_N.isfinite()] for values in new))
+            sound_N = torch.stack([v.isfinite().all(1) for v in _numbers(new)]).all(0)
+            new = Transitions(*(values[sound_N] for values in new))
             if not len(new.rewards_N):
                 continue
             if kept is not None:
@@ -63,11 +64,16 @@ class TaskReplay:
             for name, value in zip(_FIELDS, kept, strict=True)
         }
 
-    def load(self, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+    def load(self, prefix: str, tensors: Mapping[str, Tensor], device: torch.device) -> None:
         """Restore what `tensors` gave."""
         found: dict[int, dict[str, Tensor]] = {}
         for path, value in tensors.items():
             start, key, name = path.split(".")
             if start == prefix:
-                found.setdefault(int(key), {})[name] = value.clone()
+                found.setdefault(int(key), {})[name] = value.to(device).clone()
         self._kept = {key: Transitions(**found[key]) for key in sorted(found)}
+
+
+def _numbers(rows: Transitions) -> list[Tensor]:
+    """All fields as (N, size)."""
+    return [values.reshape(len(values), -1) for values in rows]

@@ -124,6 +124,8 @@ class MetaLearner(ABC, Generic[S]):
         PolicyConfig: the keys of `policy` that it uses.
         pools_episodes: whether an adaptation step learns from the E episodes of a task together;
             if not, every episode belongs to a trial of its own, which learns from itself alone.
+        adapts_after_each_episode: whether an adaptation step is one episode, so that the next one
+            acts on what it brought, unless a user says otherwise.
         needs_fixed_tasks: whether training has to meet the same tasks again, as replay does: with
             `tasks: {kind: fixed}`.
         acts_on_rewards: whether actions depend on the rewards of earlier ones.
@@ -138,6 +140,7 @@ class MetaLearner(ABC, Generic[S]):
     PolicyConfig: ClassVar[type[ConfigModel]]
     pools_episodes: ClassVar[bool] = True
     acts_on_rewards: ClassVar[bool] = False
+    adapts_after_each_episode: ClassVar[bool] = False
     needs_fixed_tasks: ClassVar[bool] = False
     trained_on: TrainedOn | None = None
 

@@ -5,13 +5,30 @@ Shapes: A action; log-probabilities are summed over it.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from metarl.environments.fit import Spec
+from metarl.errors import ConfigError
 
 _LOW, _HIGH = -20.0, 2.0  # of the log standard deviation
 _LOG_2PI = math.log(2.0 * math.pi)
+
+
+def require_widths(spec: Spec) -> None:
+    """Refuse an action space that nothing can be squashed into.
+
+    Raises:
+        ConfigError: if bounds are not finite, or not apart from each other.
+    """
+    with np.errstate(over="ignore"):
+        widths = np.subtract(spec.action_high, spec.action_low, dtype=np.float32)
+    if not (np.isfinite(widths).all() and (widths > 0).all()):
+        raise ConfigError(
+            "this learner needs actions between finite bounds, apart from each other; these are "
+            f"{spec.action_low} and {spec.action_high}"
+        )
 
 
 class ActionRange:
@@ -29,11 +46,20 @@ class ActionRange:
 
     def sample(self, outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions, and their log-probabilities, from a network's means and log deviations."""
-        mean, log_std = outputs.chunk(2, dim=-1)
-        log_std = log_std.clamp(_LOW, _HIGH)
-        raw = mean + log_std.exp() * noise
-        gaussian = -0.5 * (noise.square() + _LOG_2PI) - log_std
-        # log(1 - tanh(x)^2), without its underflow
-        stretch = 2.0 * (math.log(2.0) - raw - nn.functional.softplus(-2.0 * raw))
-        log_probs = (gaussian - stretch).sum(-1) - self._log_volume
-        return self.middle_A + self.half_A * torch.tanh(raw), log_probs
+        unit, log_probs = sample_unit(outputs, noise)
+        return self.middle_A + self.half_A * unit, log_probs - self._log_volume
+
+    def to_unit(self, actions: Tensor) -> Tensor:
+        """Where actions lie between their bounds, -1 and 1."""
+        return (actions - self.middle_A) / self.half_A
+
+
+def sample_unit(outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Actions in (-1, 1), and their log-probabilities there, from means and log deviations."""
+    mean, log_std = outputs.chunk(2, dim=-1)
+    log_std = log_std.clamp(_LOW, _HIGH)
+    raw = mean + log_std.exp() * noise
+    gaussian = -0.5 * (noise.square() + _LOG_2PI) - log_std
+    # log(1 - tanh(x)^2), without its underflow
+    stretch = 2.0 * (math.log(2.0) - raw - nn.functional.softplus(-2.0 * raw))
+    return torch.tanh(raw), (gaussian - stretch).sum(-1)

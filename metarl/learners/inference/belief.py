@@ -36,13 +36,14 @@ class LatentBelief:
 
         Factors that are not finite say nothing.
         """
-        precision_MNL = 1.0 / variance_MNL
-        weighted_MNL = precision_MNL * mean_MNL
-        sound_MN = (precision_MNL.isfinite() & weighted_MNL.isfinite()).all(-1)
+        sound_MN = (mean_MNL / variance_MNL).isfinite().all(-1) & variance_MNL.isfinite().all(-1)
         kept_MN1 = (valid_MN.bool() & sound_MN).unsqueeze(-1)
+        # before the division: behind it, gradients of what is not kept would be NaN
+        precision_MNL = 1.0 / torch.where(kept_MN1, variance_MNL, 1.0)
+        weighted_MNL = precision_MNL * torch.where(kept_MN1, mean_MNL, 0.0)
         return LatentBelief(
-            self.precision_ML + torch.where(kept_MN1, precision_MNL, 0.0).sum(1),
-            self.weighted_ML + torch.where(kept_MN1, weighted_MNL, 0.0).sum(1),
+            self.precision_ML + (precision_MNL * kept_MN1).sum(1),
+            self.weighted_ML + weighted_MNL.sum(1),
         )
 
     def moments(self) -> tuple[Tensor, Tensor]:

@@ -6,87 +6,38 @@ from the posterior before it. Soft actor-critic learns from replay, the encoder 
 error and the KL to the prior.
 
 Unlike the reference: two slow critics in place of a value network; policy and critics take their
-steps from the same parameters; the KL is a mean over tasks, unless `kl_reduction: reference`.
+steps from the same parameters; no first collection
+on all tasks; the KL is a mean over tasks, unless `kl_reduction: reference`.
 Shapes: M tasks, E episodes, N transitions, B rows, O observation, A action, L latent.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from metarl.config_model import ConfigModel
 from metarl.errors import ConfigError
 from metarl.interaction.replay import TaskReplay
 from metarl.interaction.rollouts import Rollouts, Transitions
 from metarl.interaction.threads import on_all_cores, single_threaded, task_chunks
-from metarl.learners.base import Iteration, LearnerConfig, MetaLearner, Metrics, Setting
+from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
 from metarl.learners.inference.belief import LatentBelief, kl_to_standard_normal
 from metarl.learners.inference.latent_actor import LatentActor
+from metarl.learners.inference.pearl_config import PEARLConfig, PEARLPolicyConfig
 from metarl.learners.inference.soft_actor_critic import SoftActorCritic
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import Params, flatten, unflatten
 from metarl.policies.networks.relu_mlp import ArrayMLP, relu_mlp
-from metarl.policies.squashed import ActionRange
+from metarl.policies.squashed import ActionRange, require_widths
 from metarl.seeding import learning_generator, parameter_generator
 from metarl_envs.protocol import TRAINING_REWARD
 
 _ENCODER_BOUND, _LEAST_VARIANCE = 3e-3, 1e-7
 _TASKS_TOGETHER = 8
+_LARGEST_GRADIENT = 1e15  # a larger one would make Adam's second moments infinite
 _SLOW, _STEPS = "slow.", "gradient_steps"
-
-
-class PEARLConfig(LearnerConfig):
-    """PEARL."""
-
-    name: Literal["pearl"] = "pearl"
-    latent_size: PositiveInt = 5
-    encoder_sizes: tuple[PositiveInt, ...] = (200, 200, 200)
-    next_obs_in_context: bool = False
-    """Whether the encoder sees where a transition led; dynamics tasks need it."""
-    kl_weight: NonNegativeFloat = 0.1
-    kl_reduction: Literal["mean", "reference"] = "mean"
-    """Over tasks: a mean, or the sum of the reference implementation."""
-    posterior_collections: int = Field(1, ge=0)
-    """Times that a task's episodes are collected anew from the posterior, beside the first time."""
-    posterior_in_context: bool = False
-    """Whether gradient steps infer from those episodes too, or from the first ones alone."""
-    gradient_steps: PositiveInt = 200
-    """Per iteration; over its environment steps, the replay ratio."""
-    gradient_tasks: PositiveInt = 16
-    """Tasks of a gradient step, of all that replay holds."""
-    batch_size: PositiveInt = 256
-    """Transitions per task and gradient step."""
-    context_size: PositiveInt = 100
-    """Transitions per task from which a gradient step infers."""
-    replay_size: PositiveInt = 10_000
-    """Transitions kept per task."""
-    training_reward: bool = False
-    """Whether actor and critics learn from `info["training_reward"]`; the belief never does."""
-    discount: float = Field(0.99, gt=0.0, lt=1.0)
-    reward_scale: PositiveFloat = 5.0
-    """The inverse temperature of soft actor-critic."""
-    learning_rate: PositiveFloat = 3e-4
-    target_rate: float = Field(0.005, gt=0.0, le=1.0)
-
-    @model_validator(mode="after")
-    def _replay_holds_a_batch(self) -> "PEARLConfig":
-        if self.replay_size < max(self.batch_size, self.context_size):
-            raise ValueError(
-                f"replay_size = {self.replay_size} must hold batch_size = {self.batch_size} and "
-                f"context_size = {self.context_size} transitions"
-            )
-        return self
-
-
-class PEARLPolicyConfig(ConfigModel):
-    """Policy and critics."""
-
-    hidden_sizes: tuple[PositiveInt, ...] = (300, 300, 300)
 
 
 class PEARL(MetaLearner[LatentBelief]):
@@ -95,12 +46,14 @@ class PEARL(MetaLearner[LatentBelief]):
     Config = PEARLConfig
     PolicyConfig = PEARLPolicyConfig
     needs_fixed_tasks = True
+    adapts_after_each_episode = True
 
     def __init__(self, config: PEARLConfig, policy: PEARLPolicyConfig, setting: Setting) -> None:
         super().__init__(config, policy, setting)
         spec, self.config = setting.spec, config
         if spec.num_actions:
             raise ConfigError("learner pearl needs real-valued actions, these are discrete")
+        require_widths(spec)
         generator = parameter_generator(setting.seed)
         inputs = spec.obs_size * (1 + config.next_obs_in_context) + spec.action_size + 1
         sizes = (inputs, *config.encoder_sizes, 2 * config.latent_size)
@@ -116,8 +69,7 @@ class PEARL(MetaLearner[LatentBelief]):
         self.networks = nn.ModuleDict({"encoder": self.encoder, "sac": self.sac})
         self.networks.to(setting.device, setting.dtype)
         zero = torch.zeros(1, dtype=setting.dtype, device=setting.device)
-        self.sac.bound(zero)
-        self._ranges, self._zero = ActionRange(spec, zero.cpu()), zero
+        self._range, self._zero = ActionRange(spec, zero), zero
         self._optimizer = torch.optim.Adam([*self._learned().values()], lr=config.learning_rate)
         self.replay, self.context = TaskReplay(config.replay_size), TaskReplay(config.replay_size)
         self._gradient_steps, self._env_steps = 0, 0
@@ -138,14 +90,14 @@ class PEARL(MetaLearner[LatentBelief]):
     def actor(self, state: LatentBelief) -> LatentActor:
         if self._acting is None:
             self._acting = ArrayMLP(self.sac.policy)
-        return LatentActor(self._acting, self._ranges, state)
+        return LatentActor(self._acting, ActionRange(self.spec, self._zero.cpu()), state)
 
     def adapt(self, state: LatentBelief, rollouts: Rollouts) -> LatentBelief:
         flat = [
             values.flatten(1, 2)
             for values in (
                 rollouts.obs_MEHO,
-                rollouts.actions_MEHA,
+                self._range.to_unit(rollouts.actions_MEHA),
                 rollouts.rewards_MEH,
                 rollouts.next_obs_MEHO,
                 rollouts.terminated_MEH,
@@ -174,22 +126,27 @@ class PEARL(MetaLearner[LatentBelief]):
             collected.append(work.collect(state))
         self.context.clear(work.keys)
         for rollouts in collected if self.config.posterior_in_context else collected[:1]:
-            self.context.add(work.keys, rollouts)
+            self.context.add(work.keys, self._in_units(rollouts))
         for rollouts in collected:
-            self.replay.add(work.keys, self._learned_from(rollouts))
+            self.replay.add(work.keys, self._in_units(self._learned_from(rollouts)))
             self._env_steps += rollouts.num_steps
         generator = learning_generator(self.setting.seed, work.index)
         steps = [self._gradient_step(generator) for _ in range(self.config.gradient_steps)]
         self._acting = None
         kept = [step for step in steps if np.isfinite(step).all()]
+        reason = "non-finite gradient" if self.replay.keys else "no transition with finite numbers"
         losses = np.mean(kept, axis=0) if kept else np.full(3, np.nan)
         names = ("train/critic_loss", "train/policy_loss", "train/kl")
         return {
             **dict(zip(names, losses.tolist(), strict=True)),
             "train/replay_ratio": self._gradient_steps / max(1, self._env_steps),
             "train/skipped_updates": float(len(steps) - len(kept)),
-            "train/rejected_because": "" if kept else "non-finite gradient",
+            "train/rejected_because": "" if kept else reason,
         }
+
+    def _in_units(self, rollouts: Rollouts) -> Rollouts:
+        """The rollouts with actions between -1 and 1, as all networks see them."""
+        return replace(rollouts, actions_MEHA=self._range.to_unit(rollouts.actions_MEHA))
 
     def _learned_from(self, rollouts: Rollouts) -> Rollouts:
         """The rollouts with the rewards that actor and critics see."""
@@ -204,7 +161,7 @@ class PEARL(MetaLearner[LatentBelief]):
         """One step of all networks; returns critic loss, policy loss and KL."""
         config, known = self.config, sorted({*self.replay.keys} & {*self.context.keys})
         if not known:
-            return [float("nan")] * 3  # every episode diverged in its first step
+            return [float("nan")] * 3
         order = torch.randperm(len(known), generator=generator, device="cpu")
         keys = [known[index] for index in order[: config.gradient_tasks].tolist()]
         rows = self.replay.sample(keys, config.batch_size, generator)
@@ -220,7 +177,7 @@ class PEARL(MetaLearner[LatentBelief]):
 
         chunks = task_chunks(len(keys), _TASKS_TOGETHER)
         summed = torch.stack(on_all_cores(differentiate, chunks)).sum(0) / len(keys)
-        if not summed.isfinite().all():
+        if not summed.isfinite().all() or summed[:-3].abs().max() > _LARGEST_GRADIENT:
             return [float("nan")] * 3
         parameters = self._learned()
         for name, gradient in unflatten(summed[:-3], parameters).items():
@@ -295,5 +252,5 @@ class PEARL(MetaLearner[LatentBelief]):
         return {**self.replay.tensors("replay"), **self.context.tensors("context")}
 
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
-        self.replay.load("replay", buffers)
-        self.context.load("context", buffers)
+        self.replay.load("replay", buffers, self.device)
+        self.context.load("context", buffers, self.device)

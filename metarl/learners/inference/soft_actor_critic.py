@@ -1,7 +1,8 @@
 """Soft actor-critic on (observation, latent), with two critics and a fixed temperature.
 
 Haarnoja et al. 2018, arXiv 1812.05905, eqs. 5 to 9, without the tuning of the temperature: the
-reward scale takes its place. Shapes: M tasks, B rows of each, O observation, A action, L latent.
+reward scale takes its place. Actions lie in (-1, 1), and so do their densities: nothing depends on
+the units of the environment. Shapes: M tasks, B rows of each, O observation, A action, L latent.
 """
 
 import torch
@@ -11,17 +12,17 @@ from metarl.environments.fit import Spec
 from metarl.interaction.rollouts import Transitions
 from metarl.params import Params
 from metarl.policies.networks.relu_mlp import relu_mlp
-from metarl.policies.squashed import ActionRange
+from metarl.policies.squashed import sample_unit
 
 _POLICY_BOUND, _CRITIC_BOUND = 1e-3, 3e-3
-_OUTPUT_PENALTY = 1e-3  # on squared means and log deviations, as in the reference
+_OUTPUT_PENALTY = 1e-3  # on squared means and on squared log deviations, as in the reference
 
 
 class SoftActorCritic(nn.Module):
     """Policy, two critics and the critics' slow copies.
 
     Args:
-        spec: sizes and bounds.
+        spec: sizes.
         latent_size: L.
         hidden_sizes: of all networks.
         discount: gamma.
@@ -30,7 +31,6 @@ class SoftActorCritic(nn.Module):
     """
 
     policy: nn.Sequential
-    actions: ActionRange
 
     def __init__(
         self,
@@ -50,17 +50,13 @@ class SoftActorCritic(nn.Module):
         self.targets = nn.ModuleList(relu_mlp(critic, _CRITIC_BOUND, generator) for _ in range(2))
         self.targets.load_state_dict(self.critics.state_dict())
         self.targets.requires_grad_(False)
-        self.discount, self.reward_scale, self._spec = discount, reward_scale, spec
-
-    def bound(self, like: Tensor) -> None:
-        """Take dtype and device of the action space from a tensor."""
-        self.actions = ActionRange(self._spec, like)
+        self.discount, self.reward_scale = discount, reward_scale
 
     @torch.no_grad()
     def target(self, rows: Transitions, latents_MBL: Tensor, noise_MBA: Tensor) -> Tensor:
         """What the critics shall predict, by the slow ones: shape (M, B)."""
         inputs = torch.cat([rows.next_obs_NO, latents_MBL], -1)
-        actions, log_probs = self.actions.sample(self.policy(inputs), noise_MBA)
+        actions, log_probs = sample_unit(self.policy(inputs), noise_MBA)
         value = self._least(self.targets, inputs, actions) - log_probs
         goes_on = (~rows.terminated_N).to(value.dtype)
         target: Tensor = self.reward_scale * rows.rewards_N + self.discount * goes_on * value
@@ -82,9 +78,9 @@ class SoftActorCritic(nn.Module):
         """
         inputs = torch.cat([rows.obs_NO, latents_MBL.detach()], -1)
         outputs = self.policy(inputs)
-        actions, log_probs = self.actions.sample(outputs, noise_MBA)
+        actions, log_probs = sample_unit(outputs, noise_MBA)
         value = self._least(self.critics, inputs, actions)
-        return (log_probs - value + _OUTPUT_PENALTY * outputs.square().mean(-1)).sum()
+        return (log_probs - value + _OUTPUT_PENALTY * 2.0 * outputs.square().mean(-1)).sum()
 
     def _least(self, critics: nn.ModuleList, inputs: Tensor, actions: Tensor) -> Tensor:
         joined = torch.cat([inputs, actions], -1)
