@@ -29,7 +29,12 @@ def build_learner(config: ExperimentConfig, spec: Spec) -> MetaLearner:
         raise ConfigError("device is 'cuda', but torch finds no CUDA device here; use 'cpu'")
     keep_freed_memory()
     setting = Setting(
-        spec, config.episodes, config.horizon, config.seed, torch.device(config.device)
+        spec,
+        config.episodes,
+        config.horizon,
+        config.seed,
+        torch.device(config.device),
+        num_tasks=config.tasks.num,
     )
     learner = LEARNERS[config.learner.name](config.learner, config.policy, setting)
     learner.trained_on = TrainedOn(config.env, config.horizon, None)

@@ -117,7 +117,7 @@ class ExperimentConfig(ConfigModel):
     def _enough_fixed_tasks(self) -> "ExperimentConfig":
         if self.tasks.num is None and LEARNERS[self.learner.name].needs_fixed_tasks:
             raise ValueError(
-                f"learner {self.learner.name} replays what it has seen of a task: give it "
+                f"learner {self.learner.name} keeps what it has learned of each task: give it "
                 "tasks.kind=fixed and tasks.num"
             )
         if self.tasks.num is not None and self.tasks.num < self.meta_batch:

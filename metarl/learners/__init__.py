@@ -11,6 +11,7 @@ from metarl.learners.gradient.reptile import ModelAveraging, Reptile
 from metarl.learners.inference.pearl import PEARL
 from metarl.learners.inference.varibad import VariBAD
 from metarl.learners.memory.rl2 import RL2
+from metarl.learners.metric.prototypes import Prototypes
 from metarl.learners.references.multi_task import MultiTask
 from metarl.learners.references.random_init import RandomInit
 
@@ -25,6 +26,7 @@ LEARNERS: dict[str, type[MetaLearner]] = {
     "rl2": RL2,
     "pearl": PEARL,
     "varibad": VariBAD,
+    "prototypes": Prototypes,
     "model_averaging": ModelAveraging,
     "multi_task": MultiTask,
     "random_init": RandomInit,

@@ -50,6 +50,7 @@ class Setting:
         seed: of initial parameters and of all the learner's own randomness.
         device: where its tensors live.
         dtype: of its parameters and of the rollouts it is given.
+        num_tasks: tasks that training meets, by key from 0; None where each iteration's are new.
     """
 
     spec: Spec
@@ -58,6 +59,7 @@ class Setting:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    num_tasks: int | None = None
 
 
 class World(Protocol):

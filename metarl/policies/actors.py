@@ -61,7 +61,7 @@ class Actor(Protocol[S_co]):
         ...
 
 
-# (obs_MEO, noise_MEA) -> actions, where no noise asks for the most likely ones
+# (observations or outputs (M, E, ...), noise_MEA) -> actions; no noise: the most likely ones
 Chooser = Callable[[np.ndarray, np.ndarray | None], ActionStep]
 
 
@@ -156,7 +156,7 @@ class RecurrentChooser:
         memory: the GRU or LSTM, of one layer.
         head: (hidden state, observations) -> outputs, both (N, ...).
         obs_size: O, the part of the inputs that is the observation.
-        log_std_A: of a Gaussian whose means the outputs are; None if they are logits.
+        choose: actions for outputs (M, E, ...), see `output_choice`.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class RecurrentChooser:
         memory: nn.GRU | nn.LSTM,
         head: Callable[[np.ndarray, np.ndarray], np.ndarray],
         obs_size: int,
-        log_std_A: Tensor | None,
+        choose: Chooser,
     ) -> None:
         lstm = isinstance(memory, nn.LSTM)
         gates = [
@@ -179,7 +179,7 @@ class RecurrentChooser:
         self._candidate = tuple(parts[-1] for parts in gates)
         self._head, self._obs_size = head, obs_size
         self._step = self._lstm if lstm else self._gru
-        self._choose = _choose_category if log_std_A is None else GaussianChoice(log_std_A[None])
+        self._choose = choose
 
     def __call__(
         self,
@@ -222,6 +222,11 @@ class RecurrentChooser:
         forget += enter
         leave *= np.tanh(forget)
         return leave, forget
+
+
+def output_choice(log_std_A: Tensor | None) -> Chooser:
+    """Actions for outputs: means of a Gaussian of this deviation, or logits if there is none."""
+    return _choose_category if log_std_A is None else GaussianChoice(log_std_A[None])
 
 
 def _choose_category(logits_MEA: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:

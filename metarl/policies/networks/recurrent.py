@@ -5,15 +5,14 @@ Shapes: T steps, N sequences, F inputs.
 
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from metarl.environments.fit import Spec
 from metarl.policies.actors import RecurrentChooser
-from metarl.policies.distributions import Categorical, DiagonalGaussian, Distribution
 from metarl.policies.networks.heads import Head, HyperHead, LinearHead
+from metarl.policies.networks.outputs import ActionOutputs
 from metarl.policies.policy import ActionNoiseConfig
 from metarl_envs.memory import require_memory
 
@@ -42,7 +41,7 @@ class RecurrentPolicyConfig(ActionNoiseConfig):
         return HyperHead(hidden_size, (spec.obs_size, *between, spec.noise_size))
 
 
-class RecurrentNetwork(nn.Module):
+class RecurrentNetwork(ActionOutputs):
     """A GRU or LSTM with a head for the action distribution; inputs begin with the observation.
 
     Args:
@@ -56,7 +55,7 @@ class RecurrentNetwork(nn.Module):
     def __init__(
         self, kind: str, hidden_size: int, head: Head, noise: ActionNoiseConfig, spec: Spec
     ) -> None:
-        super().__init__()
+        super().__init__(noise, spec)
         inputs = spec.obs_size + (spec.num_actions or spec.action_size) + 2
         numbers = 3 * (inputs + hidden_size) * hidden_size
         require_memory(f"networks of memory size {hidden_size}", 4 * numbers)
@@ -66,11 +65,6 @@ class RecurrentNetwork(nn.Module):
             self.memory = cell(inputs, hidden_size)
         self.head = head
         self._obs_size = spec.obs_size
-        self._discrete = bool(spec.num_actions)
-        self._min_log_std = float(np.log(noise.min_std))
-        if not self._discrete:
-            log_std = torch.full((spec.action_size,), float(np.log(noise.init_std)))
-            self.log_std = nn.Parameter(log_std)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Uniform weights of the usual scale 1/sqrt(hidden_size), a small head."""
@@ -95,8 +89,8 @@ class RecurrentNetwork(nn.Module):
 
     def chooser(self) -> RecurrentChooser:
         """Chooses with the parameters as they are now."""
-        log_std = None if self._discrete else self.log_std.clamp(min=self._min_log_std)
-        return RecurrentChooser(self.memory, self.head.on_arrays(), self._obs_size, log_std)
+        head = self.head.on_arrays()
+        return RecurrentChooser(self.memory, head, self._obs_size, self.choice())
 
     def memory_after(
         self, inputs_TNF: Tensor, memory: list[Tensor], lengths_N: Tensor
@@ -116,9 +110,3 @@ class RecurrentNetwork(nn.Module):
         like = next(self.memory.parameters())
         zeros = like.new_zeros(1, count, self.memory.hidden_size)
         return [zeros] * (2 if isinstance(self.memory, nn.LSTM) else 1)
-
-    def distribution(self, outputs: Tensor) -> Distribution:
-        """The action distributions that outputs stand for."""
-        if self._discrete:
-            return Categorical(outputs)
-        return DiagonalGaussian(outputs, self.log_std.clamp(min=self._min_log_std))

@@ -1,0 +1,1 @@
+"""Learners that compare tasks: knowledge transfers between those that are near each other."""

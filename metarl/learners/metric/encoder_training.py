@@ -1,0 +1,101 @@
+"""Training the encoder that places tasks: support and query episodes apart.
+
+Shapes: M tasks, E episodes, B drawn steps, D embedding, X numbers of a transition.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from metarl.interaction.rollouts import Rollouts
+from metarl.learners.base import Metrics, World
+from metarl.learners.clipped_ppo import clipped_step
+from metarl.learners.metric.embedding import (
+    Distance,
+    TransitionEncoder,
+    mean_of,
+    prototypical_loss,
+)
+from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
+from metarl.params import Params, flatten
+
+_LARGEST_NORM = 10.0
+
+
+class EncoderTraining:
+    """Gradient steps of the encoder.
+
+    Args:
+        encoder: what is trained.
+        learning_rate: of Adam.
+        steps: B, drawn from each episode.
+        kind: of distance.
+        temperature: by which distances are divided.
+    """
+
+    def __init__(
+        self,
+        encoder: TransitionEncoder,
+        learning_rate: float,
+        steps: int,
+        kind: Distance,
+        temperature: float,
+    ) -> None:
+        self._encoder, self._steps = encoder, steps
+        self._kind, self._temperature = kind, temperature
+        self._optimizer = torch.optim.Adam(encoder.parameters(), lr=learning_rate)
+
+    def step(
+        self, first: Rollouts, second: Rollouts, generator: torch.Generator, world: World
+    ) -> Metrics:
+        """One step on the episodes of all tasks, told apart from each other.
+
+        Args:
+            first: of the support policy; the first half of each task's episodes makes its
+                prototype, the others are queries.
+            second: of the policy after that; all queries.
+            generator: draws steps.
+            world: whose gradients are averaged; each process tells its own tasks apart.
+        """
+        parts = [self._drawn(rollouts, generator) for rollouts in (first, second)]
+        loss, right = self.loss(*[torch.cat(both, dim=1) for both in zip(*parts, strict=True)])
+        parameters = dict(self._encoder.named_parameters())
+        gradient = torch.autograd.grad(loss, list(parameters.values()))
+        flat = flatten(dict(zip(parameters, gradient, strict=True)))
+        own = torch.cat([flat, torch.stack([loss, right]).detach().double()])
+        summed = world.sum_over_tasks(own.unsqueeze(0)) / world.size
+        clipped_step(self._encoder, self._optimizer, summed[:-2], _LARGEST_NORM)
+        found = summed[-2:].tolist()
+        return {"train/encoder_loss": found[0], "train/encoder_accuracy": found[1]}
+
+    def _drawn(self, rollouts: Rollouts, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """B steps of each episode: transitions (M, E, B, X), and whether an episode has any."""
+        transitions = self._encoder.transitions(rollouts)
+        sound_ME = transitions.isfinite().all(-1).all(-1)
+        lengths_ME = rollouts.lengths_ME * sound_ME
+        share = torch.rand(*lengths_ME.shape, self._steps, generator=generator, device="cpu")
+        last = (lengths_ME - 1).clamp(min=0).unsqueeze(-1)
+        steps_MEB = (share.to(transitions) * lengths_ME.unsqueeze(-1)).long().minimum(last)
+        index = steps_MEB.unsqueeze(-1).expand(*steps_MEB.shape, transitions.shape[-1])
+        drawn = transitions.gather(2, index)
+        return drawn.masked_fill(~sound_ME[..., None, None], 0.0), lengths_ME > 0
+
+    def loss(self, drawn_MEBX: Tensor, lived_ME: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and accuracy; the first quarter of the episodes, at least one, is the support."""
+        valid_MEB = lived_ME.unsqueeze(-1).expand(drawn_MEBX.shape[:3])
+        sums_MED = self._encoder.sums(drawn_MEBX, valid_MEB)
+        counts_ME = valid_MEB.sum(-1)
+        support = max(1, drawn_MEBX.shape[1] // 4)
+        own = sums_MED[:, :support].sum(1), counts_ME[:, :support].sum(1)
+        queries = mean_of(sums_MED[:, support:], counts_ME[:, support:])
+        known_MQ = lived_ME[:, support:] & (own[1] > 0).unsqueeze(-1)
+        return prototypical_loss(mean_of(*own), queries, known_MQ, self._kind, self._temperature)
+
+    def state(self) -> Params:
+        """Tensors that resuming needs."""
+        return optimizer_tensors(self._optimizer)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` gave."""
+        load_optimizer(self._optimizer, state)

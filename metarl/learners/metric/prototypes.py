@@ -1,0 +1,265 @@
+"""Prototypes: a new task takes its policy from the training tasks that lie near it.
+
+An encoder places tasks by their transitions (`embedding`), and a library keeps for each training
+task where it lies and a context, the task's own part of the policy pi(a | s, context). A new task
+collects support episodes with the mean of all contexts, and then acts with the combination of
+contexts whose weights are softmax(-d / tau) of its distances to the library. In training a task
+has to do without its own entry, so that what is trained is what a new task does: PPO improves the
+policy and the contexts of a task's neighbours; the encoder learns to tell episodes of different
+tasks apart (Snell et al. 2017, arXiv 1703.05175), those of the support policy and those after it.
+
+Shapes: M tasks, E episodes, H steps, K tasks of the library, D embedding, C context, X numbers of
+a transition.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+
+from metarl.errors import ConfigError
+from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
+from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.threads import single_threaded
+from metarl.learners.advantages import all_samples
+from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
+from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
+from metarl.learners.metric.embedding import Distance, TransitionEncoder, mean_of
+from metarl.learners.metric.encoder_training import EncoderTraining
+from metarl.learners.metric.library import TaskLibrary
+from metarl.params import Params
+from metarl.policies.actors import ActionStep, Chooser, Percept
+from metarl.policies.arrays import to_array
+from metarl.policies.distributions import Distribution
+from metarl.policies.networks.belief_head import TanhHead
+from metarl.policies.networks.heads import ArrayHead
+from metarl.policies.networks.outputs import ActionOutputs
+from metarl.policies.policy import ActionNoiseConfig
+from metarl.seeding import learning_generator, parameter_generator, value_baseline_seed
+
+_PPO, _ENCODER = "ppo.", "encoder."
+_LEARNING_DISTANCES = 1  # key of its stream of random numbers
+
+
+class PrototypesConfig(ClippedPPOConfig):
+    """Prototypes."""
+
+    name: Literal["prototypes"] = "prototypes"
+    embedding_size: PositiveInt = 8
+    context_size: PositiveInt = 8
+    encoder_sizes: tuple[PositiveInt, ...] = (64, 64)
+    distance: Distance = "euclidean"
+    temperature: PositiveFloat = 1.0
+    """tau: distances over it weigh the library, and tell episodes apart in training."""
+    support_episodes: PositiveInt = 1
+    """Episodes from which a task of training takes its context."""
+    encoder_steps: PositiveInt = 5
+    """Gradient steps of the encoder per iteration."""
+    encoder_learning_rate: PositiveFloat = 1e-3
+    embedded_steps: PositiveInt = 32
+    """Steps of each episode that such a gradient step embeds."""
+    advantages: AdvantageConfig = AdvantageConfig()
+
+
+class PrototypesPolicyConfig(ActionNoiseConfig):
+    """The policy on (observation, context)."""
+
+    hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where tasks lie, as far as is known.
+
+    Attributes:
+        sums_MD: of the embeddings of all transitions so far.
+        counts_M: of those transitions.
+        contexts_MC: that the policy takes now.
+    """
+
+    sums_MD: Tensor
+    counts_M: Tensor
+    contexts_MC: Tensor
+
+
+class ContextActor:
+    """Acts on the observation and its task's context, so that acting changes nothing."""
+
+    def __init__(self, head: ArrayHead, choose: Chooser, state: Placed) -> None:
+        self._head, self._choose, self._state = head, choose, state
+        self._contexts_M1C = to_array(state.contexts_MC)[:, None]
+
+    def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
+        shape = seen.obs_MEO.shape[:2]
+        contexts = np.broadcast_to(self._contexts_M1C, (*shape, self._contexts_M1C.shape[-1]))
+        flat = (part.reshape(-1, part.shape[-1]) for part in (contexts, seen.obs_MEO))
+        return self._choose(self._head(*flat).reshape(*shape, -1), noise_MEN)
+
+    @property
+    def state(self) -> Placed:
+        return self._state
+
+
+class ContextPolicy(ActionOutputs):
+    """pi(a | s, context), and the library that contexts come from."""
+
+    def __init__(self, head: TanhHead, library: TaskLibrary, *arguments: object) -> None:
+        super().__init__(*arguments)  # type: ignore[arg-type]
+        self.head, self.library = head, library
+
+
+class ContextPPO(ClippedPPO):
+    """PPO of policy and contexts; each step is a piece of its own.
+
+    Attributes:
+        weights_MK: of the library's contexts in each task, held fixed.
+    """
+
+    def __init__(self, policy: ContextPolicy, config: PrototypesConfig) -> None:
+        super().__init__(policy, config)
+        self._policy = policy
+        self.weights_MK = torch.zeros(0)
+
+    def distribution(self, data: Mapping[str, Tensor]) -> Distribution:
+        contexts_MC = self._policy.library.contexts(self.weights_MK)
+        contexts = contexts_MC[data["task"].squeeze(-1).long()]
+        return self._policy.distribution(self._policy.head(contexts, data["obs"]))
+
+
+class Prototypes(MetaLearner[Placed]):
+    """Compares a task with those it knows."""
+
+    Config = PrototypesConfig
+    PolicyConfig = PrototypesPolicyConfig
+    needs_fixed_tasks = True
+
+    def __init__(
+        self, config: PrototypesConfig, policy: PrototypesPolicyConfig, setting: Setting
+    ) -> None:
+        super().__init__(config, policy, setting)
+        if config.support_episodes > setting.episodes:
+            raise ConfigError(
+                f"learner.support_episodes = {config.support_episodes} must not exceed episodes = "
+                f"{setting.episodes}"
+            )
+        generator, spec = parameter_generator(setting.seed), setting.spec
+        self.config = config
+        self.encoder = TransitionEncoder(
+            spec, config.encoder_sizes, config.embedding_size, generator
+        ).to(setting.device, setting.dtype)
+        library = TaskLibrary(
+            setting.num_tasks or 1,
+            config.embedding_size,
+            config.context_size,
+            config.distance,
+            config.temperature,
+            generator,
+        )
+        head = TanhHead(
+            (spec.obs_size + config.context_size, *policy.hidden_sizes, spec.noise_size)
+        )
+        head.initialise(generator)
+        network = ContextPolicy(head, library, policy, spec)
+        self.network = network.to(setting.device, setting.dtype)
+        self._advantages = AdvantageEstimator(config.advantages, value_baseline_seed(setting.seed))
+        self.ppo = ContextPPO(self.network, config)
+        self.training = EncoderTraining(
+            self.encoder,
+            config.encoder_learning_rate,
+            config.embedded_steps,
+            config.distance,
+            config.temperature,
+        )
+
+    # Acting and adapting
+
+    def begin(self, num_tasks: int, episodes: int) -> Placed:
+        library = self.network.library
+        sums_MD = torch.zeros_like(library.prototypes_KD[:1]).expand(num_tasks, -1)
+        contexts_MC = library.contexts(library.prior(num_tasks)).detach()
+        return Placed(sums_MD, sums_MD.new_zeros(num_tasks), contexts_MC)
+
+    def actor(self, state: Placed) -> ContextActor:
+        return ContextActor(self.network.head.on_arrays(), self.network.choice(), state)
+
+    def adapt(self, state: Placed, rollouts: Rollouts) -> Placed:
+        sums_MD, counts_M = self.place(rollouts)
+        sums_MD, counts_M = state.sums_MD + sums_MD, state.counts_M + counts_M
+        library = self.network.library
+        contexts_MC = library.contexts(library.weights(mean_of(sums_MD, counts_M))).detach()
+        lived_M1 = (counts_M > 0).unsqueeze(-1)
+        return Placed(sums_MD, counts_M, torch.where(lived_M1, contexts_MC, state.contexts_MC))
+
+    @torch.no_grad()
+    def place(self, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
+        """Sum of embeddings (M, D) and number (M,) of valid transitions with finite numbers."""
+        transitions = self.encoder.transitions(rollouts)
+        valid_MEH = rollouts.valid_MEH & transitions.isfinite().all(-1)
+        transitions = transitions.masked_fill(~valid_MEH.unsqueeze(-1), 0.0)
+        sums_MED = self.encoder.sums(transitions, valid_MEH)
+        return sums_MED.sum(1), valid_MEH.sum((1, 2)).to(self.dtype)
+
+    # Meta-training
+
+    @single_threaded()
+    def iterate(self, work: Iteration[Placed]) -> Metrics:
+        first = work.collect(self.begin(len(work.keys), self.setting.episodes))
+        supported = first.map(lambda values: values[:, : self.config.support_episodes])
+        library, placed = self.network.library, self.place(supported)
+        weights_MK = library.weights(mean_of(*placed), without=work.keys)
+        contexts_MC = library.contexts(weights_MK).detach()
+        second = work.collect(Placed(*placed, contexts_MC))
+        self.ppo.weights_MK = weights_MK
+        seed, index = self.setting.seed, work.index
+        metrics = self.ppo.improve(
+            self.ppo_data(second), learning_generator(seed, index), work.world
+        )
+        generator = learning_generator(seed, index, _LEARNING_DISTANCES)
+        for _ in range(self.config.encoder_steps):
+            metrics |= self.training.step(first, second, generator, work.world)
+        sums_MD, counts_M = self.place(first)
+        library.place(work.keys, mean_of(sums_MD, counts_M), counts_M > 0)
+        return metrics
+
+    def ppo_data(self, rollouts: Rollouts) -> dict[str, Tensor]:
+        """What PPO needs, every step a piece of its own: shapes (1, M E H, ...)."""
+        samples = all_samples(self._advantages, rollouts)
+        tasks_MEH = torch.arange(len(rollouts.valid_MEH), device=self.device).view(-1, 1, 1)
+        data = {
+            "obs": samples.obs_MEHO,
+            "task": tasks_MEH.expand(samples.advantages_MEH.shape).unsqueeze(-1),
+            "actions": samples.actions_MEHA,
+            "log_probs": samples.log_probs_MEH.unsqueeze(-1),
+            "advantages": samples.advantages_MEH.unsqueeze(-1),
+            "valid": rollouts.valid_MEH.unsqueeze(-1).to(self.dtype),
+        }
+        return {name: values.flatten(0, 2).unsqueeze(0) for name, values in data.items()}
+
+    # Parameters
+
+    @property
+    def meta_parameters(self) -> Params:
+        parts = {"policy": self.network, "encoder": self.encoder}
+        return {
+            f"{prefix}.{name}": value.detach()
+            for prefix, module in parts.items()
+            for name, value in module.state_dict().items()
+        }
+
+    def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
+        for prefix, module in {"policy.": self.network, "encoder.": self.encoder}.items():
+            own = {n.removeprefix(prefix): v for n, v in params.items() if n.startswith(prefix)}
+            module.load_state_dict(own)
+
+    def training_state(self) -> Params:
+        parts = ((_PPO, self.ppo.state()), (_ENCODER, self.training.state()))
+        return {f"{prefix}{name}": value for prefix, part in parts for name, value in part.items()}
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        for prefix, part in ((_PPO, self.ppo), (_ENCODER, self.training)):
+            own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+            part.load_state(own)
