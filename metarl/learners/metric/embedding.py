@@ -21,11 +21,11 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.policies.networks.relu_mlp import relu_mlp
 
 Distance = Literal["euclidean", "cosine"]
-_LAST_BOUND = 0.1
+_LAST_BOUND, _LEAST_DEVIATION = 0.1, 1e-6
 
 
 class TransitionEncoder(nn.Module):
-    """f: from (observation, action, reward, next observation) to an embedding.
+    """f: from (observation, action, reward, next observation), standardised, to an embedding.
 
     Args:
         spec: sizes.
@@ -33,6 +33,9 @@ class TransitionEncoder(nn.Module):
         embedding_size: D.
         generator: of the initial weights.
     """
+
+    shift_X: Tensor
+    scale_X: Tensor
 
     def __init__(
         self,
@@ -44,6 +47,8 @@ class TransitionEncoder(nn.Module):
         super().__init__()
         self._num_actions = spec.num_actions
         size = 2 * spec.obs_size + (spec.num_actions or spec.action_size) + 1
+        self.register_buffer("shift_X", torch.zeros(size))
+        self.register_buffer("scale_X", torch.ones(size))
         self.network = relu_mlp((size, *hidden_sizes, embedding_size), _LAST_BOUND, generator)
 
     def transitions(self, rollouts: Rollouts) -> Tensor:
@@ -55,9 +60,18 @@ class TransitionEncoder(nn.Module):
         joined = torch.cat([obs, actions.to(obs), rewards, rollouts.next_obs_MEHO], -1)
         return joined.masked_fill(~rollouts.valid_MEH.unsqueeze(-1), 0.0)
 
+    @torch.no_grad()
+    def standardise(self, rollouts: Rollouts) -> None:
+        """Take mean and deviation of each number from the transitions of all tasks."""
+        rows = self.transitions(rollouts)[rollouts.valid_MEH]
+        rows = rows[rows.isfinite().all(-1)].double()
+        if len(rows) > 1:
+            self.shift_X.copy_(rows.mean(0))
+            self.scale_X.copy_(rows.std(0).clamp(min=_LEAST_DEVIATION))
+
     def sums(self, transitions_MEHX: Tensor, valid_MEH: Tensor) -> Tensor:
         """Sum of the embeddings of each episode's valid steps: shape (M, E, D)."""
-        embedded: Tensor = self.network(transitions_MEHX)
+        embedded: Tensor = self.network((transitions_MEHX - self.shift_X) / self.scale_X)
         return (embedded * valid_MEH.unsqueeze(-1)).sum(2)
 
 
@@ -81,7 +95,7 @@ def distances(first: Tensor, second: Tensor, kind: Distance = "euclidean") -> Te
 
 
 def prototypical_loss(
-    prototypes_MD: Tensor, queries_MQD: Tensor, known_MQ: Tensor, kind: Distance, temperature: float
+    prototypes_MD: Tensor, queries_MQD: Tensor, known_MQ: Tensor, kind: Distance
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of queries told apart by their distances, and the share that is right.
 
@@ -90,10 +104,9 @@ def prototypical_loss(
         queries_MQD: mean embedding of each query episode.
         known_MQ: whether a query has any step.
         kind: of distance.
-        temperature: by which distances are divided.
     """
     tasks, queries = queries_MQD.shape[:2]
-    logits = -distances(queries_MQD.flatten(0, 1), prototypes_MD, kind) / temperature
+    logits = -distances(queries_MQD.flatten(0, 1), prototypes_MD, kind)
     labels = torch.arange(tasks, device=logits.device).repeat_interleave(queries)
     known = known_MQ.flatten().to(logits)
     losses = nn.functional.cross_entropy(logits, labels, reduction="none")

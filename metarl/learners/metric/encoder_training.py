@@ -31,7 +31,6 @@ class EncoderTraining:
         learning_rate: of Adam.
         steps: B, drawn from each episode.
         kind: of distance.
-        temperature: by which distances are divided.
     """
 
     def __init__(
@@ -40,26 +39,22 @@ class EncoderTraining:
         learning_rate: float,
         steps: int,
         kind: Distance,
-        temperature: float,
     ) -> None:
-        self._encoder, self._steps = encoder, steps
-        self._kind, self._temperature = kind, temperature
+        self._encoder, self._steps, self._kind = encoder, steps, kind
         self._optimizer = torch.optim.Adam(encoder.parameters(), lr=learning_rate)
 
-    def step(
-        self, first: Rollouts, second: Rollouts, generator: torch.Generator, world: World
-    ) -> Metrics:
+    def step(self, rollouts: Rollouts, generator: torch.Generator, world: World) -> Metrics:
         """One step on the episodes of all tasks, told apart from each other.
 
         Args:
-            first: of the support policy; the first half of each task's episodes makes its
-                prototype, the others are queries.
-            second: of the policy after that; all queries.
-            generator: draws steps.
+            rollouts: of the support policy.
+            generator: draws steps, and which episodes make prototypes.
             world: whose gradients are averaged; each process tells its own tasks apart.
         """
-        parts = [self._drawn(rollouts, generator) for rollouts in (first, second)]
-        loss, right = self.loss(*[torch.cat(both, dim=1) for both in zip(*parts, strict=True)])
+        drawn_MEBX, lived_ME = self._drawn(rollouts, generator)
+        order = torch.randperm(lived_ME.shape[1], generator=generator, device="cpu")
+        order = order.to(lived_ME.device)
+        loss, right = self.loss(drawn_MEBX[:, order], lived_ME[:, order])
         parameters = dict(self._encoder.named_parameters())
         gradient = torch.autograd.grad(loss, list(parameters.values()))
         flat = flatten(dict(zip(parameters, gradient, strict=True)))
@@ -82,15 +77,16 @@ class EncoderTraining:
         return drawn.masked_fill(~sound_ME[..., None, None], 0.0), lengths_ME > 0
 
     def loss(self, drawn_MEBX: Tensor, lived_ME: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and accuracy; the first quarter of the episodes, at least one, is the support."""
+        """Loss and accuracy; the first half of the episodes is the support, one alone is both."""
         valid_MEB = lived_ME.unsqueeze(-1).expand(drawn_MEBX.shape[:3])
         sums_MED = self._encoder.sums(drawn_MEBX, valid_MEB)
         counts_ME = valid_MEB.sum(-1)
-        support = max(1, drawn_MEBX.shape[1] // 4)
+        support = -(-drawn_MEBX.shape[1] // 2)
+        rest = slice(support if drawn_MEBX.shape[1] > 1 else 0, None)
         own = sums_MED[:, :support].sum(1), counts_ME[:, :support].sum(1)
-        queries = mean_of(sums_MED[:, support:], counts_ME[:, support:])
-        known_MQ = lived_ME[:, support:] & (own[1] > 0).unsqueeze(-1)
-        return prototypical_loss(mean_of(*own), queries, known_MQ, self._kind, self._temperature)
+        queries = mean_of(sums_MED[:, rest], counts_ME[:, rest])
+        known_MQ = lived_ME[:, rest] & (own[1] > 0).unsqueeze(-1)
+        return prototypical_loss(mean_of(*own), queries, known_MQ, self._kind)
 
     def state(self) -> Params:
         """Tensors that resuming needs."""

@@ -1,6 +1,6 @@
 """What is known of the training tasks: where each lies, and the context that its policy takes.
 
-Shapes: M tasks, K tasks of the library, D embedding, C context.
+Shapes: M tasks, K tasks of the library, D embedding and context.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from metarl.learners.metric.embedding import Distance, distances
 
-_SMALL = 0.1
-
 
 class TaskLibrary(nn.Module):
     """K prototypes and contexts.
@@ -19,10 +17,8 @@ class TaskLibrary(nn.Module):
     Args:
         size: K.
         embedding_size: D.
-        context_size: C.
         kind: of distance.
         temperature: tau.
-        generator: of the initial contexts.
     """
 
     prototypes_KD: Tensor
@@ -32,14 +28,11 @@ class TaskLibrary(nn.Module):
         self,
         size: int,
         embedding_size: int,
-        context_size: int,
         kind: Distance,
         temperature: float,
-        generator: torch.Generator,
     ) -> None:
         super().__init__()
-        drawn = torch.randn(size, context_size, generator=generator)
-        self.contexts_KC = nn.Parameter(_SMALL * drawn)
+        self.own_KD = nn.Parameter(torch.zeros(size, embedding_size))
         self.register_buffer("prototypes_KD", torch.zeros(size, embedding_size))
         self.register_buffer("known_K", torch.zeros(size))
         self._kind, self._temperature = kind, temperature
@@ -60,19 +53,22 @@ class TaskLibrary(nn.Module):
         nobody_M1 = logits_MK.isneginf().all(-1, keepdim=True)
         return logits_MK.masked_fill(nobody_M1, 0.0).softmax(-1)
 
-    def prior(self, count: int) -> Tensor:
-        """Weights before any experience: those of all known tasks alike, shape (M, K)."""
-        known_K = self.known_K if bool(self.known_K.any()) else torch.ones_like(self.known_K)
-        return (known_K / known_K.sum()).expand(count, -1)
-
     def contexts(self, weights_MK: Tensor) -> Tensor:
-        """The weighted combinations of contexts: shape (M, C)."""
-        return weights_MK @ self.contexts_KC
+        """The weighted combinations of contexts: shape (M, D).
+
+        A task's context is its prototype, standardised over the library, and what PPO adds to it:
+        tasks that lie near each other begin with contexts that do.
+        """
+        known_K1 = self.known_K.unsqueeze(-1)
+        count = known_K1.sum().clamp(min=1.0)
+        centred_KD = (
+            self.prototypes_KD - (self.prototypes_KD * known_K1).sum(0) / count
+        ) * known_K1
+        deviation = (centred_KD.square().sum() / count / centred_KD.shape[1]).sqrt()
+        return weights_MK @ (centred_KD / deviation.clamp(min=1e-6) + self.own_KD)
 
     @torch.no_grad()
-    def place(self, keys: Sequence[int], means_MD: Tensor, lived_M: Tensor) -> None:
-        """Note where tasks lie now, but for those without any transition."""
-        for row, key in enumerate(keys):
-            if lived_M[row]:
-                self.prototypes_KD[key] = means_MD[row]
-                self.known_K[key] = 1.0
+    def place(self, means_KD: Tensor, known_K: Tensor) -> None:
+        """Note where all tasks lie now; known ones are 1, the others 0."""
+        self.prototypes_KD.copy_(means_KD)
+        self.known_K.copy_(known_K)

@@ -2,13 +2,13 @@
 
 An encoder places tasks by their transitions (`embedding`), and a library keeps for each training
 task where it lies and a context, the task's own part of the policy pi(a | s, context). A new task
-collects support episodes with the mean of all contexts, and then acts with the combination of
+collects support episodes with a context of zeros, and then acts with the combination of
 contexts whose weights are softmax(-d / tau) of its distances to the library. In training a task
 has to do without its own entry, so that what is trained is what a new task does: PPO improves the
 policy and the contexts of a task's neighbours; the encoder learns to tell episodes of different
 tasks apart (Snell et al. 2017, arXiv 1703.05175), those of the support policy and those after it.
 
-Shapes: M tasks, E episodes, H steps, K tasks of the library, D embedding, C context, X numbers of
+Shapes: M tasks, E episodes, H steps, K tasks of the library, D embedding and context, X numbers of
 a transition.
 """
 
@@ -21,6 +21,7 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
+from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
 from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
 from metarl.interaction.rollouts import Rollouts
@@ -31,10 +32,11 @@ from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
 from metarl.learners.metric.embedding import Distance, TransitionEncoder, mean_of
 from metarl.learners.metric.encoder_training import EncoderTraining
 from metarl.learners.metric.library import TaskLibrary
+from metarl.learners.metric.support_memory import SupportMemory
 from metarl.params import Params
-from metarl.policies.actors import ActionStep, Chooser, Percept
+from metarl.policies.actors import ActionStep, Chooser, GaussianChoice, Percept
 from metarl.policies.arrays import to_array
-from metarl.policies.distributions import Distribution
+from metarl.policies.distributions import DiagonalGaussian, Distribution
 from metarl.policies.networks.belief_head import TanhHead
 from metarl.policies.networks.heads import ArrayHead
 from metarl.policies.networks.outputs import ActionOutputs
@@ -50,16 +52,17 @@ class PrototypesConfig(ClippedPPOConfig):
 
     name: Literal["prototypes"] = "prototypes"
     embedding_size: PositiveInt = 8
-    context_size: PositiveInt = 8
     encoder_sizes: tuple[PositiveInt, ...] = (64, 64)
     distance: Distance = "euclidean"
     temperature: PositiveFloat = 1.0
-    """tau: distances over it weigh the library, and tell episodes apart in training."""
+    """tau: distances over it weigh the library; over 1 they tell episodes apart in training."""
     support_episodes: PositiveInt = 1
     """Episodes from which a task of training takes its context."""
     encoder_steps: PositiveInt = 5
     """Gradient steps of the encoder per iteration."""
     encoder_learning_rate: PositiveFloat = 1e-3
+    kept_steps: PositiveInt = 128
+    """Transitions kept of each task, by which it is placed anew whenever the encoder changes."""
     embedded_steps: PositiveInt = 32
     """Steps of each episode that such a gradient step embeds."""
     advantages: AdvantageConfig = AdvantageConfig()
@@ -78,12 +81,12 @@ class Placed:
     Attributes:
         sums_MD: of the embeddings of all transitions so far.
         counts_M: of those transitions.
-        contexts_MC: that the policy takes now.
+        contexts_MD: that the policy takes now.
     """
 
     sums_MD: Tensor
     counts_M: Tensor
-    contexts_MC: Tensor
+    contexts_MD: Tensor
 
 
 class ContextActor:
@@ -91,11 +94,11 @@ class ContextActor:
 
     def __init__(self, head: ArrayHead, choose: Chooser, state: Placed) -> None:
         self._head, self._choose, self._state = head, choose, state
-        self._contexts_M1C = to_array(state.contexts_MC)[:, None]
+        self._contexts_M1D = to_array(state.contexts_MD)[:, None]
 
     def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
         shape = seen.obs_MEO.shape[:2]
-        contexts = np.broadcast_to(self._contexts_M1C, (*shape, self._contexts_M1C.shape[-1]))
+        contexts = np.broadcast_to(self._contexts_M1D, (*shape, self._contexts_M1D.shape[-1]))
         flat = (part.reshape(-1, part.shape[-1]) for part in (contexts, seen.obs_MEO))
         return self._choose(self._head(*flat).reshape(*shape, -1), noise_MEN)
 
@@ -105,29 +108,54 @@ class ContextActor:
 
 
 class ContextPolicy(ActionOutputs):
-    """pi(a | s, context), and the library that contexts come from."""
+    """pi(a | s, context), and the library that contexts come from.
 
-    def __init__(self, head: TanhHead, library: TaskLibrary, *arguments: object) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
+    Support episodes keep the initial standard deviation: what they meet has to tell tasks apart,
+    however sure of itself the policy has become.
+    """
+
+    support_log_std: Tensor
+
+    def __init__(
+        self, head: TanhHead, library: TaskLibrary, noise: ActionNoiseConfig, spec: Spec
+    ) -> None:
+        super().__init__(noise, spec)
         self.head, self.library = head, library
+        initial = torch.zeros(0) if spec.num_actions else self.log_std.detach().clone()
+        self.register_buffer("support_log_std", initial)
+
+    def of_phase(self, outputs: Tensor, adapted: Tensor) -> Distribution:
+        """Action distributions; `adapted` (..., 1) tells those after support episodes."""
+        if self._discrete:
+            return self.distribution(outputs)
+        log_std = torch.where(adapted, self.bounded_log_std(), self.support_log_std)
+        return DiagonalGaussian(outputs, log_std)
+
+    def choice_of_phase(self, adapted_M: Tensor) -> Chooser:
+        """Actions for outputs (M, E, ...)."""
+        if self._discrete:
+            return self.choice()
+        own, support = self.bounded_log_std(), self.support_log_std
+        return GaussianChoice(torch.where(adapted_M.unsqueeze(-1), own, support))
 
 
 class ContextPPO(ClippedPPO):
     """PPO of policy and contexts; each step is a piece of its own.
 
     Attributes:
-        weights_MK: of the library's contexts in each task, held fixed.
+        weights_RK: of the library's contexts in each "context" of the data, held fixed.
     """
 
     def __init__(self, policy: ContextPolicy, config: PrototypesConfig) -> None:
         super().__init__(policy, config)
         self._policy = policy
-        self.weights_MK = torch.zeros(0)
+        self.weights_RK = torch.zeros(0)
 
     def distribution(self, data: Mapping[str, Tensor]) -> Distribution:
-        contexts_MC = self._policy.library.contexts(self.weights_MK)
-        contexts = contexts_MC[data["task"].squeeze(-1).long()]
-        return self._policy.distribution(self._policy.head(contexts, data["obs"]))
+        contexts_RD = self._policy.library.contexts(self.weights_RK)
+        contexts = contexts_RD[data["context"].squeeze(-1).long()]
+        outputs = self._policy.head(contexts, data["obs"])
+        return self._policy.of_phase(outputs, data["adapted"] == 1)
 
 
 class Prototypes(MetaLearner[Placed]):
@@ -154,25 +182,23 @@ class Prototypes(MetaLearner[Placed]):
         library = TaskLibrary(
             setting.num_tasks or 1,
             config.embedding_size,
-            config.context_size,
             config.distance,
             config.temperature,
-            generator,
         )
         head = TanhHead(
-            (spec.obs_size + config.context_size, *policy.hidden_sizes, spec.noise_size)
+            (spec.obs_size + config.embedding_size, *policy.hidden_sizes, spec.noise_size)
         )
         head.initialise(generator)
         network = ContextPolicy(head, library, policy, spec)
         self.network = network.to(setting.device, setting.dtype)
         self._advantages = AdvantageEstimator(config.advantages, value_baseline_seed(setting.seed))
         self.ppo = ContextPPO(self.network, config)
+        self.memory = SupportMemory(setting.num_tasks or 1, config.kept_steps)
         self.training = EncoderTraining(
             self.encoder,
             config.encoder_learning_rate,
             config.embedded_steps,
             config.distance,
-            config.temperature,
         )
 
     # Acting and adapting
@@ -180,19 +206,23 @@ class Prototypes(MetaLearner[Placed]):
     def begin(self, num_tasks: int, episodes: int) -> Placed:
         library = self.network.library
         sums_MD = torch.zeros_like(library.prototypes_KD[:1]).expand(num_tasks, -1)
-        contexts_MC = library.contexts(library.prior(num_tasks)).detach()
-        return Placed(sums_MD, sums_MD.new_zeros(num_tasks), contexts_MC)
+        contexts_MD = sums_MD
+        return Placed(sums_MD, sums_MD.new_zeros(num_tasks), contexts_MD)
 
     def actor(self, state: Placed) -> ContextActor:
-        return ContextActor(self.network.head.on_arrays(), self.network.choice(), state)
+        choose = self.network.choice_of_phase(state.counts_M > 0)
+        return ContextActor(self.network.head.on_arrays(), choose, state)
 
     def adapt(self, state: Placed, rollouts: Rollouts) -> Placed:
         sums_MD, counts_M = self.place(rollouts)
-        sums_MD, counts_M = state.sums_MD + sums_MD, state.counts_M + counts_M
+        # distances are between what one policy lived through: once it has changed, they stand
+        lived_M = state.counts_M > 0
+        counts_M = torch.where(lived_M, state.counts_M, counts_M)
+        sums_MD = torch.where(lived_M.unsqueeze(-1), state.sums_MD, sums_MD)
         library = self.network.library
-        contexts_MC = library.contexts(library.weights(mean_of(sums_MD, counts_M))).detach()
+        contexts_MD = library.contexts(library.weights(mean_of(sums_MD, counts_M))).detach()
         lived_M1 = (counts_M > 0).unsqueeze(-1)
-        return Placed(sums_MD, counts_M, torch.where(lived_M1, contexts_MC, state.contexts_MC))
+        return Placed(sums_MD, counts_M, torch.where(lived_M1, contexts_MD, state.contexts_MD))
 
     @torch.no_grad()
     def place(self, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
@@ -208,36 +238,45 @@ class Prototypes(MetaLearner[Placed]):
     @single_threaded()
     def iterate(self, work: Iteration[Placed]) -> Metrics:
         first = work.collect(self.begin(len(work.keys), self.setting.episodes))
+        if work.index == 0:
+            self.encoder.standardise(first)
         supported = first.map(lambda values: values[:, : self.config.support_episodes])
         library, placed = self.network.library, self.place(supported)
         weights_MK = library.weights(mean_of(*placed), without=work.keys)
-        contexts_MC = library.contexts(weights_MK).detach()
-        second = work.collect(Placed(*placed, contexts_MC))
-        self.ppo.weights_MK = weights_MK
+        contexts_MD = library.contexts(weights_MK).detach()
+        second = work.collect(Placed(*placed, contexts_MD))
+        self.ppo.weights_RK = torch.cat([torch.zeros_like(weights_MK), weights_MK])
         seed, index = self.setting.seed, work.index
-        metrics = self.ppo.improve(
-            self.ppo_data(second), learning_generator(seed, index), work.world
-        )
+        generator = learning_generator(seed, index)
+        metrics = self.ppo.improve(self.ppo_data(first, second), generator, work.world)
         generator = learning_generator(seed, index, _LEARNING_DISTANCES)
         for _ in range(self.config.encoder_steps):
-            metrics |= self.training.step(first, second, generator, work.world)
-        sums_MD, counts_M = self.place(first)
-        library.place(work.keys, mean_of(sums_MD, counts_M), counts_M > 0)
+            metrics |= self.training.step(first, generator, work.world)
+        self.memory.keep(work.keys, self.encoder.transitions(first), first.valid_MEH, generator)
+        library.place(*self.memory.placed(self.encoder))
         return metrics
 
-    def ppo_data(self, rollouts: Rollouts) -> dict[str, Tensor]:
-        """What PPO needs, every step a piece of its own: shapes (1, M E H, ...)."""
-        samples = all_samples(self._advantages, rollouts)
-        tasks_MEH = torch.arange(len(rollouts.valid_MEH), device=self.device).view(-1, 1, 1)
-        data = {
-            "obs": samples.obs_MEHO,
-            "task": tasks_MEH.expand(samples.advantages_MEH.shape).unsqueeze(-1),
-            "actions": samples.actions_MEHA,
-            "log_probs": samples.log_probs_MEH.unsqueeze(-1),
-            "advantages": samples.advantages_MEH.unsqueeze(-1),
-            "valid": rollouts.valid_MEH.unsqueeze(-1).to(self.dtype),
-        }
-        return {name: values.flatten(0, 2).unsqueeze(0) for name, values in data.items()}
+    def ppo_data(self, *collected: Rollouts) -> dict[str, Tensor]:
+        """What PPO needs, every step a piece of its own: shapes (1, N, ...).
+
+        "context" counts the rollouts' tasks through, those of the first rollouts first.
+        """
+        parts = []
+        for index, rollouts in enumerate(collected):
+            samples = all_samples(self._advantages, rollouts)
+            tasks_M11 = torch.arange(len(rollouts.valid_MEH), device=self.device).view(-1, 1, 1)
+            tasks_MEH = (tasks_M11 + index * len(tasks_M11)).expand(samples.advantages_MEH.shape)
+            data = {
+                "obs": samples.obs_MEHO,
+                "context": tasks_MEH.unsqueeze(-1),
+                "adapted": torch.full_like(tasks_MEH, index).unsqueeze(-1),
+                "actions": samples.actions_MEHA,
+                "log_probs": samples.log_probs_MEH.unsqueeze(-1),
+                "advantages": samples.advantages_MEH.unsqueeze(-1),
+                "valid": rollouts.valid_MEH.unsqueeze(-1).to(self.dtype),
+            }
+            parts.append({name: values.flatten(0, 2) for name, values in data.items()})
+        return {name: torch.cat([p[name] for p in parts]).unsqueeze(0) for name in parts[0]}
 
     # Parameters
 
@@ -263,3 +302,9 @@ class Prototypes(MetaLearner[Placed]):
         for prefix, part in ((_PPO, self.ppo), (_ENCODER, self.training)):
             own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
             part.load_state(own)
+
+    def buffers(self) -> Params:
+        return self.memory.tensors()
+
+    def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        self.memory.load(buffers, self.device)
