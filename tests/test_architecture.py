@@ -32,14 +32,18 @@ LIBRARY_ROOMS = {
     "interaction.rollouts": 1,
     "interaction.threads": 1,
     "interaction.replay": 2,
+    "interaction.trial_buffer": 2,
     "interaction.allocator": 1,
     "estimators": 2,
     "policies": 2,
     "optimization": 2,
     "learners.base": 3,
     "learners.advantages": 3,
+    "learners.clipped_ppo": 3.5,
     "interaction": 4,
     # families of learners, whatever their names, are 4 as well
+    # these build on other families
+    "learners.inference": 5,
     "learners.references": 5,
     "learners": 6,
     "adapted_policy": 6,

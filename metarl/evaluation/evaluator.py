@@ -63,12 +63,8 @@ def evaluate(
     config, horizon = _environment(learner, env_id, env_kwargs, horizon)
     if support_episodes is None and learner.adapts_after_each_episode:
         support_episodes = 1
-    sizes = {
-        "num_tasks": num_tasks,
-        "episodes": episodes,
-        "support_episodes": episodes if support_episodes is None else support_episodes,
-        "horizon": horizon,
-    }
+    support = episodes if support_episodes is None else support_episodes
+    sizes = dict(num_tasks=num_tasks, episodes=episodes, support_episodes=support, horizon=horizon)
     for name, size in sizes.items():
         if size < 1:
             raise ConfigError(f"{name} must be positive, got {size}")

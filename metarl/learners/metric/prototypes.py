@@ -13,15 +13,12 @@ a transition.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
 from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
 from metarl.interaction.rollouts import Rollouts
@@ -29,17 +26,14 @@ from metarl.interaction.threads import single_threaded
 from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
 from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
+from metarl.learners.metric.context_policy import ContextActor, ContextPolicy, Placed
 from metarl.learners.metric.embedding import Distance, TransitionEncoder, mean_of
 from metarl.learners.metric.encoder_training import EncoderTraining
 from metarl.learners.metric.library import TaskLibrary
 from metarl.learners.metric.support_memory import SupportMemory
 from metarl.params import Params
-from metarl.policies.actors import ActionStep, Chooser, GaussianChoice, Percept
-from metarl.policies.arrays import to_array
-from metarl.policies.distributions import DiagonalGaussian, Distribution
+from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import TanhHead
-from metarl.policies.networks.heads import ArrayHead
-from metarl.policies.networks.outputs import ActionOutputs
 from metarl.policies.policy import ActionNoiseConfig
 from metarl.seeding import learning_generator, parameter_generator, value_baseline_seed
 
@@ -72,71 +66,6 @@ class PrototypesPolicyConfig(ActionNoiseConfig):
     """The policy on (observation, context)."""
 
     hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
-
-
-@dataclass(frozen=True)
-class Placed:
-    """Where tasks lie, as far as is known.
-
-    Attributes:
-        sums_MD: of the embeddings of all transitions so far.
-        counts_M: of those transitions.
-        contexts_MD: that the policy takes now.
-    """
-
-    sums_MD: Tensor
-    counts_M: Tensor
-    contexts_MD: Tensor
-
-
-class ContextActor:
-    """Acts on the observation and its task's context, so that acting changes nothing."""
-
-    def __init__(self, head: ArrayHead, choose: Chooser, state: Placed) -> None:
-        self._head, self._choose, self._state = head, choose, state
-        self._contexts_M1D = to_array(state.contexts_MD)[:, None]
-
-    def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
-        shape = seen.obs_MEO.shape[:2]
-        contexts = np.broadcast_to(self._contexts_M1D, (*shape, self._contexts_M1D.shape[-1]))
-        flat = (part.reshape(-1, part.shape[-1]) for part in (contexts, seen.obs_MEO))
-        return self._choose(self._head(*flat).reshape(*shape, -1), noise_MEN)
-
-    @property
-    def state(self) -> Placed:
-        return self._state
-
-
-class ContextPolicy(ActionOutputs):
-    """pi(a | s, context), and the library that contexts come from.
-
-    Support episodes keep the initial standard deviation: what they meet has to tell tasks apart,
-    however sure of itself the policy has become.
-    """
-
-    support_log_std: Tensor
-
-    def __init__(
-        self, head: TanhHead, library: TaskLibrary, noise: ActionNoiseConfig, spec: Spec
-    ) -> None:
-        super().__init__(noise, spec)
-        self.head, self.library = head, library
-        initial = torch.zeros(0) if spec.num_actions else self.log_std.detach().clone()
-        self.register_buffer("support_log_std", initial)
-
-    def of_phase(self, outputs: Tensor, adapted: Tensor) -> Distribution:
-        """Action distributions; `adapted` (..., 1) tells those after support episodes."""
-        if self._discrete:
-            return self.distribution(outputs)
-        log_std = torch.where(adapted, self.bounded_log_std(), self.support_log_std)
-        return DiagonalGaussian(outputs, log_std)
-
-    def choice_of_phase(self, adapted_M: Tensor) -> Chooser:
-        """Actions for outputs (M, E, ...)."""
-        if self._discrete:
-            return self.choice()
-        own, support = self.bounded_log_std(), self.support_log_std
-        return GaussianChoice(torch.where(adapted_M.unsqueeze(-1), own, support))
 
 
 class ContextPPO(ClippedPPO):
