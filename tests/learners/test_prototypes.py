@@ -66,7 +66,7 @@ def test_the_loss_against_its_definition(float64):
 
 @pytest.fixture
 def library(float64):
-    made = TaskLibrary(4, 2, "euclidean", 2.0)
+    made = TaskLibrary(4, 2, "euclidean", 2.0, torch.Generator())
     places = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0], [9.0, 9.0]])
     made.place(places, torch.tensor([1.0, 1.0, 1.0, 0.0]))
     return made.double()

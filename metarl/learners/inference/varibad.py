@@ -30,8 +30,10 @@ from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefHead, BeliefPolicyConfig
 from metarl.policies.networks.recurrent import RecurrentNetwork
 from metarl.seeding import learning_generator, parameter_generator
+from metarl_envs.memory import require_memory
 
 _DECODER, _PPO, _VAE, _TRIALS = "decoder.", "ppo.", "vae.", "trials"
+_COPIES = 8  # of a weight: its gradient, two moments, and what making it takes
 _LEARNING_THE_BELIEF = 1  # key of its stream of random numbers
 
 
@@ -41,6 +43,17 @@ class VariBADConfig(MemoryConfig):
     name: Literal["varibad"] = "varibad"
     latent_size: PositiveInt = 5
     belief: BeliefVAEConfig = Field(default_factory=BeliefVAEConfig)
+
+
+def require_latent_memory(config: VariBADConfig) -> None:
+    """Refuse latents whose layers, with gradients and moments, this machine cannot hold.
+
+    Raises:
+        MemoryNeedError: with the estimate.
+    """
+    beside = (2 * config.hidden_size, *config.belief.decoder_sizes[:1])
+    numbers = config.latent_size * sum(beside)
+    require_memory(f"networks of latent size {config.latent_size}", 4 * _COPIES * numbers)
 
 
 class BeliefPPO(ClippedPPO):
@@ -70,6 +83,7 @@ class VariBAD(MemoryLearner):
     PolicyConfig = BeliefPolicyConfig
 
     def __init__(self, config: VariBADConfig, policy: BeliefPolicyConfig, setting: Setting) -> None:
+        require_latent_memory(config)
         own = policy.head(config.latent_size, setting.spec)
         head = BeliefHead(config.hidden_size, config.latent_size, own)
         super().__init__(config, policy, setting, head)

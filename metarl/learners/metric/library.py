@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from metarl.learners.metric.embedding import Distance, distances
+from metarl_envs.memory import require_memory
+
+_SMALL = 0.1
 
 
 class TaskLibrary(nn.Module):
@@ -19,6 +22,7 @@ class TaskLibrary(nn.Module):
         embedding_size: D.
         kind: of distance.
         temperature: tau.
+        generator: of what contexts have of their own.
     """
 
     prototypes_KD: Tensor
@@ -30,9 +34,12 @@ class TaskLibrary(nn.Module):
         embedding_size: int,
         kind: Distance,
         temperature: float,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.own_KD = nn.Parameter(torch.zeros(size, embedding_size))
+        require_memory(f"libraries of {size} tasks", 16 * 2 * size * embedding_size)
+        drawn = torch.randn(size, embedding_size, generator=generator)
+        self.own_KD = nn.Parameter(_SMALL * drawn)
         self.register_buffer("prototypes_KD", torch.zeros(size, embedding_size))
         self.register_buffer("known_K", torch.zeros(size))
         self._kind, self._temperature = kind, temperature

@@ -113,6 +113,7 @@ class Prototypes(MetaLearner[Placed]):
             config.embedding_size,
             config.distance,
             config.temperature,
+            generator,
         )
         head = TanhHead(
             (spec.obs_size + config.embedding_size, *policy.hidden_sizes, spec.noise_size)
