@@ -4,14 +4,18 @@ python scripts/evaluate.py runs/x --split test --num-tasks 40 --adaptation-steps
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 import metarl
 from metarl.command_line import allow_imports, run
+from metarl.evaluation.task_distances import ComparesTasks
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
+from metarl.reports.task_map import plot_task_distances
 
 
 def main() -> None:
@@ -29,7 +33,7 @@ def main() -> None:
     )
     parser.add_argument("--adaptation-steps", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the result here, and a plot beside it")
+    parser.add_argument("--json", type=Path, help="write the result here, and plots beside it")
     allow_imports(parser)
     arguments = parser.parse_args()
     learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
@@ -48,6 +52,16 @@ def main() -> None:
     if arguments.json is not None:
         result.save_json(arguments.json)
         plot_adaptation(result, arguments.json.with_suffix(".png"))
+        if isinstance(learner, ComparesTasks):
+            distances = metarl.task_distances(learner, result.env, result.tasks)
+            name = f"{arguments.json.stem}_distances.png"
+            plot_task_distances(distances, arguments.json.with_name(name), _numbers(result.tasks))
+
+
+def _numbers(tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The first number of each task."""
+    values = np.asarray(next(iter(tasks.values())), float)
+    return values.reshape(len(values), -1)[:, 0]
 
 
 if __name__ == "__main__":

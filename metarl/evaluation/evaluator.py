@@ -60,7 +60,7 @@ def evaluate(
     Raises:
         UserError: if the environment, the split or a size is not allowed.
     """
-    config, horizon = _environment(learner, env_id, env_kwargs, horizon)
+    config, horizon = environment_of(learner, env_id, env_kwargs, horizon)
     if support_episodes is None and learner.adapts_after_each_episode:
         support_episodes = 1
     support = episodes if support_episodes is None else support_episodes
@@ -91,7 +91,7 @@ def evaluation_tasks(env: TaskEnv, split: str, num_tasks: int, seed: int) -> Tas
     return env.task_distribution(split).sample(num_tasks, entropy((seed, Purpose.TASKS)))
 
 
-def _environment(
+def environment_of(
     learner: MetaLearner, env_id: str, kwargs: Mapping[str, Any] | None, horizon: int | None
 ) -> tuple[EnvConfig, int]:
     """The environment and its horizon: as in training if it is that one."""

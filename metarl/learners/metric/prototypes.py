@@ -27,7 +27,7 @@ from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
 from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
 from metarl.learners.metric.context_policy import ContextActor, ContextPolicy, Placed
-from metarl.learners.metric.embedding import Distance, TransitionEncoder, mean_of
+from metarl.learners.metric.embedding import Distance, TransitionEncoder, distances, mean_of
 from metarl.learners.metric.encoder_training import EncoderTraining
 from metarl.learners.metric.library import TaskLibrary
 from metarl.learners.metric.support_memory import SupportMemory
@@ -162,6 +162,11 @@ class Prototypes(MetaLearner[Placed]):
         transitions = transitions.masked_fill(~valid_MEH.unsqueeze(-1), 0.0)
         sums_MED = self.encoder.sums(transitions, valid_MEH)
         return sums_MED.sum(1), valid_MEH.sum((1, 2)).to(self.dtype)
+
+    def distances_of(self, rollouts: Rollouts) -> Tensor:
+        """Of all pairs of tasks that support rollouts belong to: shape (M, M)."""
+        means_MD = mean_of(*self.place(rollouts)).double()
+        return distances(means_MD, means_MD, self.config.distance)
 
     # Meta-training
 
