@@ -36,6 +36,7 @@ _TARGETS = {
     "maml HalfCheetahVel 20 x 20 x 100": {"iteration": 70},
     "maml AntDir 40 x 20 x 200": {"iteration": 90},
     "rl2 HalfCheetahVel 40 x 20 x 200": {"iteration": 60},
+    "varibad HalfCheetahVel 40 x 20 x 200": {"iteration": 40},
     "maml HalfCheetahVel 1 x 20 x 200": {"adaptation": 70},
     "maml HopperVel 40 x 20 x 200": {"iteration": 72},
     "maml HopperVel 20 x 20 x 100": {"iteration": 72},
@@ -78,7 +79,8 @@ def _measure_all(results: dict[str, Any], repeats: int, before: Mapping[str, Any
     _add(results, Workload(_CHEETAH, 20, 20, 100), 2 * repeats)
     # an Ant turn takes as long as all of the above
     _add(results, Workload("metarl/AntDir-v0", 40, 20, 200), 1, warm=False)
-    _add(results, Workload(_CHEETAH, 40, 20, 200, "rl2"), repeats, warm=False)
+    for learner in ("rl2", "varibad"):
+        _add(results, Workload(_CHEETAH, 40, 20, 200, learner), repeats, warm=False)
     _add(results, Workload(_CHEETAH, 1, 20, 200), 5 * repeats, "adaptation")
     for robot in _FALLING:  # at the start of training
         for size in _SIZES:

@@ -24,7 +24,10 @@ def main() -> None:
     print(f"{config.env.id}, iteration {episode.iteration}: {episode.describe()}")
     step, obs = replay(config, episode)
     if step is None:
-        print(f"no step of the {len(episode.actions)} diverges here: other versions, or chance")
+        print(
+            f"no step of the {len(episode.actions)} diverges here: made with other versions, or lost "
+            "with a worker that had to be replaced"
+        )
     else:
         print(f"step {step} diverges again; the observation before it:\n{obs}")
         print(f"the action:\n{episode.actions[step]}")

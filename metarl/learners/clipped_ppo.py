@@ -4,7 +4,7 @@ Schulman et al. 2017, arXiv 1707.06347, eq. 7. Shapes: T steps of a piece, N pie
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -134,3 +134,24 @@ def clipped_step(
     if np.isfinite(norm):
         optimizer.step()
     return norm
+
+
+def with_steps(metrics: Metrics, steps: Sequence[Metrics], norm: str) -> Metrics:
+    """Metrics of PPO and of the steps of what is trained beside it, skipped ones counted.
+
+    Args:
+        metrics: of PPO.
+        steps: metrics of each step; the last one's are kept.
+        norm: the key of their gradient's norm, by which a step was skipped.
+    """
+    skipped = sum(not np.isfinite(float(step[norm])) for step in steps)
+    before = float(metrics["train/skipped_updates"])
+    reason = metrics["train/rejected_because"]
+    if skipped == len(steps):
+        reason = reason or "non-finite gradient of the encoder"
+    return {
+        **metrics,
+        **steps[-1],
+        "train/skipped_updates": before + skipped,
+        "train/rejected_because": reason,
+    }

@@ -4,13 +4,20 @@ from pathlib import Path
 
 import numpy as np
 
+from metarl.errors import ConfigError
+
 
 def plane(distances_MM: np.ndarray) -> np.ndarray:
     """Points whose distances are as near as two dimensions allow: shape (M, 2).
 
     Classical scaling (Torgerson 1952): the leading eigenvectors of the doubly centred matrix of
     squared distances, which `distances_MM` holds.
+
+    Raises:
+        ConfigError: if a distance is not finite.
     """
+    if not np.isfinite(distances_MM).all():
+        raise ConfigError("distances between tasks are not finite: no map can be drawn")
     count = len(distances_MM)
     centring = np.eye(count) - 1.0 / count
     values, vectors = np.linalg.eigh(-0.5 * centring @ distances_MM @ centring)

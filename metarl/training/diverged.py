@@ -6,10 +6,10 @@ Shapes: M tasks, E episodes, T steps up to the one that diverged, A action.
 import json
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
 from metarl.config_model import ConfigModel
 from metarl.environments.make import make_env
@@ -23,6 +23,7 @@ from metarl.training.task_sources import KeyedTasks
 from metarl_envs.tasks.batches import take, to_json
 
 FILE = "diverged.json"
+_LARGEST_FILE = 2**26
 
 
 class DivergedEpisode(ConfigModel):
@@ -37,10 +38,16 @@ class DivergedEpisode(ConfigModel):
     """
 
     iteration: NonNegativeInt
-    task: dict[str, Any]
+    task: dict[str, Annotated[list[Any], Field(min_length=1, max_length=1)]]
     reset_seed: NonNegativeInt
     step: NonNegativeInt
     actions: list[list[float]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ends_with_the_step(self) -> "DivergedEpisode":
+        if self.step != len(self.actions) - 1:
+            raise ValueError(f"step {self.step} is not the last of {len(self.actions)} actions")
+        return self
 
     def describe(self) -> str:
         """Task, seed and step in a few words."""
@@ -82,10 +89,12 @@ def read_diverged(run_dir: Path) -> DivergedEpisode:
     """
     path = run_dir / FILE
     try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ConfigError(f"{path} is larger than any episode")
         return DivergedEpisode.model_validate(json.loads(path.read_text()))
     except FileNotFoundError:
         raise ConfigError(f"{run_dir} keeps no diverged episode ({FILE})") from None
-    except (ValidationError, ValueError, OSError, RecursionError) as error:
+    except (ValidationError, OSError, RecursionError, UnicodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"{path} is no diverged episode: {str(error).splitlines()[0]}") from None
 
 
@@ -102,10 +111,15 @@ def replay(config: ExperimentConfig, episode: DivergedEpisode) -> tuple[int | No
         size = (env.single_action_space.shape or (1,))[0]
         if any(len(action) != size for action in episode.actions):
             raise ConfigError(f"the actions of {FILE} do not fit {config.env.id}: it takes {size}")
-        env.set_tasks(episode.task)
+        try:
+            env.set_tasks(episode.task)
+        except (OverflowError, TypeError, ValueError) as error:
+            raise ConfigError(f"the task of {FILE} is none of {config.env.id}: {error}") from None
         obs, _ = env.reset(seed=[episode.reset_seed])
         for step, action in enumerate(episode.actions):
-            after, _, _, _, info = env.step(np.asarray([action], np.float32))
+            with np.errstate(over="ignore"):
+                taken = np.asarray([action], np.float32)
+            after, _, _, _, info = env.step(taken)
             if "diverged" in info and info["diverged"][0]:
                 return step, obs[0]
             obs = after

@@ -89,16 +89,21 @@ def test_a_task_does_without_its_own_entry(library):
     torch.testing.assert_close(alone, torch.full((4,), 0.25))  # nobody else is known
 
 
-def test_acting_has_the_log_probs_of_training():
+@pytest.mark.parametrize("unplaced", [False, True])
+def test_acting_has_the_log_probs_of_training(unplaced):
     run = comparing(HOPPER, 30)
     run.iterate()
+    with torch.no_grad():
+        run.learner.network.log_std.fill_(-1.0)
     state = run.begin()
     first = run.collect(state)
+    if unplaced:
+        first.valid_MEH[0] = False
     second = run.collect(run.learner.adapt(state, first), 1)
     library, placed = run.learner.network.library, run.learner.place(first)
-    weights = library.weights(mean_of(*placed))
+    weights = library.weights(mean_of(*placed)) * (placed[1] > 0).unsqueeze(-1)
     run.learner.ppo.weights_RK = torch.cat([torch.zeros_like(weights), weights])
-    data = run.learner.ppo_data(first, second)
+    data = run.learner.ppo_data((first, second), placed[1] > 0)
     with torch.no_grad():
         log_probs = run.learner.ppo.distribution(data).log_prob(data["actions"])
     valid = data["valid"].squeeze(-1) == 1
@@ -178,3 +183,28 @@ def test_bad_configs_are_refused(tiny_document, keys, rest, message):
 def test_more_support_episodes_than_there_are_is_refused():
     with pytest.raises(metarl.ConfigError, match="must not exceed episodes = 4"):
         comparing(support_episodes=5)
+
+
+def test_a_number_that_is_constant_at_first_keeps_its_size():
+    run = comparing("metarl/PointNavigationSparse-v0")
+    run.iterate()
+    rollouts = run.collect(run.begin())
+    before = mean_of(*run.learner.place(rollouts))[0]
+    rollouts.rewards_MEH[0, 0, 3] = 1.0
+    assert (mean_of(*run.learner.place(rollouts))[0] - before).abs().max() < 1.0
+
+
+def test_a_single_episode_is_split_and_never_compared_with_itself():
+    run = SmallRun("prototypes", episodes=1, embedding_size=3, support_episodes=1)
+    assert run.iterate()["train/encoder_loss"] > 0.01
+
+
+@pytest.mark.parametrize("name", ["prototypes", "varibad"])
+def test_an_encoder_that_cannot_learn_is_said(name):
+    run = SmallRun(name)
+    module = run.learner.encoder if name == "prototypes" else run.learner.decoder
+    with torch.no_grad():
+        next(module.parameters()).fill_(float("nan"))
+    metrics = run.iterate()
+    assert "non-finite gradient" in metrics["train/rejected_because"]
+    assert metrics["train/skipped_updates"] > 0

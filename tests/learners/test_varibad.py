@@ -246,3 +246,17 @@ def test_parameters_go_round():
     other.learner.load_meta_parameters(run.learner.meta_parameters)
     first, second = (flatten(r.learner.meta_parameters) for r in (run, other))
     assert torch.equal(first, second)
+
+
+def test_trials_are_normalised_by_what_is_known_when_they_are_learned_from():
+    normalization = {"observations": True, "rewards": True}
+    run = inferring(normalization=normalization)
+    run.iterate(2)
+    kept = run.learner.buffer.sample(M * E, torch.Generator())
+    seen = run.learner.seen(kept)
+    normalizer, size = run.learner.normalizer, run.spec.obs_size
+    torch.testing.assert_close(seen["obs"], normalizer.obs(kept["obs"]))
+    torch.testing.assert_close(seen["inputs"][..., :size], seen["obs"])
+    torch.testing.assert_close(seen["inputs"][1:12, :, -2], seen["rewards"][:11, :, 0])
+    raw = run.seen[0].rewards_MEH
+    assert any(torch.equal(kept["rewards"][:12, n, 0], row) for n in range(M * E) for row in raw[0])

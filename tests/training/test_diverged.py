@@ -78,3 +78,27 @@ def test_an_episode_of_another_environment_is_refused(diverged):
     episode = read_diverged(folder).model_copy(update={"actions": [[0.0, 0.0]]})
     with pytest.raises(metarl.UserError, match="do not fit plugged:LeavesTheWorld-v0"):
         replay(config, episode)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": {"goal": []}},
+        {"task": {"goal": 5}},
+        {"task": {"goal": [[10**400, 0]]}},
+        {"task": {"goal": [{"a": 1}]}},
+        {"task": {"goal": ["x"]}},
+        {"task": {"gaol": [0.1]}},
+        {"step": 10**9},
+        {"actions": [[1e300]], "step": 0},
+    ],
+)
+def test_a_hostile_file_is_a_sentence(diverged, change):
+    config, folder, _ = diverged
+    document = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps({**document, **change}))
+    with pytest.raises(metarl.UserError) as error:
+        episode = read_diverged(folder)
+        episode.describe()
+        replay(config, episode)
+    assert "\n" not in str(error.value)

@@ -28,6 +28,7 @@ from metarl.policies.networks.belief_head import BeliefHead
 from metarl.policies.networks.recurrent import RecurrentNetwork
 from metarl.policies.networks.relu_mlp import relu_mlp
 
+BELIEF_NORM = "train/belief_gradient"  # a metric
 _LAST_BOUND = 1e-2
 
 
@@ -141,7 +142,7 @@ class BeliefVAE:
             self.module, self._optimizer, summed[:-2], self.config.max_gradient_norm
         )
         error, kl = summed[-2:].tolist()
-        return {"train/decoder_error": error, "train/belief_kl": kl, "train/belief_gradient": norm}
+        return {"train/decoder_error": error, "train/belief_kl": kl, BELIEF_NORM: norm}
 
     def draw(self, lengths_N: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Which beliefs (K, N) decode which steps (D, N), and their noise (K, N, L)."""

@@ -22,8 +22,13 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import on_all_cores, single_threaded
 from metarl.interaction.trial_buffer import TrialBuffer
 from metarl.learners.base import Iteration, Metrics, Setting
-from metarl.learners.clipped_ppo import SLICES, ClippedPPO
-from metarl.learners.inference.belief_vae import BeliefVAE, BeliefVAEConfig, TaskDecoder
+from metarl.learners.clipped_ppo import SLICES, ClippedPPO, with_steps
+from metarl.learners.inference.belief_vae import (
+    BELIEF_NORM,
+    BeliefVAE,
+    BeliefVAEConfig,
+    TaskDecoder,
+)
 from metarl.learners.memory.base import Memory, MemoryConfig, MemoryLearner, time_first
 from metarl.params import Params
 from metarl.policies.distributions import Distribution
@@ -100,17 +105,19 @@ class VariBAD(MemoryLearner):
     @single_threaded()
     def iterate(self, work: Iteration[Memory]) -> Metrics:
         episodes = self.collect_trials(work)
-        seen = [self.normalizer.rollouts(rollouts) for rollouts in episodes]
-        joined = self.joined(seen, {"next_obs": [rollouts.next_obs_MEHO for rollouts in seen]})
+        joined = self.joined([self.normalizer.rollouts(rollouts) for rollouts in episodes])
         seed, index = self.setting.seed, work.index
         metrics = self.ppo.improve(
             self.ppo_data(joined), learning_generator(seed, index), work.world
         )
-        self.buffer.add(self.whole_trials(joined))
+        raw = {"next_obs": [rollouts.next_obs_MEHO for rollouts in episodes]}
+        self.buffer.add(self.whole_trials(self.joined(episodes, raw)))
         generator = learning_generator(seed, index, _LEARNING_THE_BELIEF)
+        steps = list[Metrics]()
         for _ in range(self.vae.config.steps):
             trials = self.buffer.sample(self.vae.config.batch_trials, generator)
-            metrics |= self.vae.update(trials, generator, work.world)
+            steps.append(self.vae.update(self.seen(trials), generator, work.world))
+        metrics = with_steps(metrics, steps, BELIEF_NORM)
         self.learned(episodes, work)
         return metrics
 
@@ -153,6 +160,19 @@ class VariBAD(MemoryLearner):
         trials = {name: values.masked_fill(~kept_MET1, 0.0) for name, values in trials.items()}
         trials["valid"] = kept_MET1.to(self.dtype)
         return {name: time_first(values) for name, values in trials.items()}
+
+    def seen(self, trials: Params) -> Params:
+        """Trials as the environment gave them, normalised by what is known now."""
+        obs, reward, inputs = self.normalizer.obs, self.normalizer.reward, trials["inputs"]
+        size = self.spec.obs_size
+        parts = (obs(inputs[..., :size]), inputs[..., size:-2], reward(inputs[..., -2:-1]))
+        return {
+            **trials,
+            "inputs": torch.cat([*parts, inputs[..., -1:]], dim=-1),
+            "obs": obs(trials["obs"]),
+            "next_obs": obs(trials["next_obs"]),
+            "rewards": reward(trials["rewards"]),
+        }
 
     # Parameters
 

@@ -21,7 +21,7 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.policies.networks.relu_mlp import relu_mlp
 
 Distance = Literal["euclidean", "cosine"]
-_LAST_BOUND, _LEAST_DEVIATION = 0.1, 1e-6
+_LAST_BOUND, _LEAST_DEVIATION, _CLIP = 0.1, 1e-6, 10.0
 
 
 class TransitionEncoder(nn.Module):
@@ -67,11 +67,14 @@ class TransitionEncoder(nn.Module):
         rows = rows[rows.isfinite().all(-1)].double()
         if len(rows) > 1:
             self.shift_X.copy_(rows.mean(0))
-            self.scale_X.copy_(rows.std(0).clamp(min=_LEAST_DEVIATION))
+            deviation_X = rows.std(0)
+            constant_X = deviation_X < _LEAST_DEVIATION  # so far
+            self.scale_X.copy_(torch.where(constant_X, 1.0, deviation_X))
 
     def sums(self, transitions_MEHX: Tensor, valid_MEH: Tensor) -> Tensor:
         """Sum of the embeddings of each episode's valid steps: shape (M, E, D)."""
-        embedded: Tensor = self.network((transitions_MEHX - self.shift_X) / self.scale_X)
+        standard = (transitions_MEHX - self.shift_X) / self.scale_X
+        embedded: Tensor = self.network(standard.clamp(-_CLIP, _CLIP))
         return (embedded * valid_MEH.unsqueeze(-1)).sum(2)
 
 

@@ -20,6 +20,7 @@ from metarl.learners.metric.embedding import (
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import Params, flatten
 
+ENCODER_NORM = "train/encoder_gradient"  # a metric
 _LARGEST_NORM = 10.0
 
 
@@ -52,6 +53,9 @@ class EncoderTraining:
             world: whose gradients are averaged; each process tells its own tasks apart.
         """
         drawn_MEBX, lived_ME = self._drawn(rollouts, generator)
+        if lived_ME.shape[1] == 1:  # its earlier steps are the support, its later ones the query
+            drawn_MEBX = torch.cat(drawn_MEBX.chunk(2, dim=2), dim=1)
+            lived_ME = lived_ME.expand(-1, 2)
         order = torch.randperm(lived_ME.shape[1], generator=generator, device="cpu")
         order = order.to(lived_ME.device)
         loss, right = self.loss(drawn_MEBX[:, order], lived_ME[:, order])
@@ -60,16 +64,23 @@ class EncoderTraining:
         flat = flatten(dict(zip(parameters, gradient, strict=True)))
         own = torch.cat([flat, torch.stack([loss, right]).detach().double()])
         summed = world.sum_over_tasks(own.unsqueeze(0)) / world.size
-        clipped_step(self._encoder, self._optimizer, summed[:-2], _LARGEST_NORM)
-        found = summed[-2:].tolist()
-        return {"train/encoder_loss": found[0], "train/encoder_accuracy": found[1]}
+        norm = clipped_step(self._encoder, self._optimizer, summed[:-2], _LARGEST_NORM)
+        loss_value, right_value = summed[-2:].tolist()
+        return {
+            "train/encoder_loss": loss_value,
+            "train/encoder_accuracy": right_value,
+            ENCODER_NORM: norm,
+        }
 
     def _drawn(self, rollouts: Rollouts, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """B steps of each episode: transitions (M, E, B, X), and whether an episode has any."""
         transitions = self._encoder.transitions(rollouts)
         sound_ME = transitions.isfinite().all(-1).all(-1)
         lengths_ME = rollouts.lengths_ME * sound_ME
-        share = torch.rand(*lengths_ME.shape, self._steps, generator=generator, device="cpu")
+        steps = self._steps + self._steps % 2
+        share = torch.rand(*lengths_ME.shape, steps, generator=generator, device="cpu")
+        if share.shape[1] == 1:
+            share = 0.5 * (share + (torch.arange(steps) >= steps // 2))
         last = (lengths_ME - 1).clamp(min=0).unsqueeze(-1)
         steps_MEB = (share.to(transitions) * lengths_ME.unsqueeze(-1)).long().minimum(last)
         index = steps_MEB.unsqueeze(-1).expand(*steps_MEB.shape, transitions.shape[-1])
@@ -77,15 +88,14 @@ class EncoderTraining:
         return drawn.masked_fill(~sound_ME[..., None, None], 0.0), lengths_ME > 0
 
     def loss(self, drawn_MEBX: Tensor, lived_ME: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and accuracy; the first half of the episodes is the support, one alone is both."""
+        """Loss and accuracy; the first half of the episodes is the support."""
         valid_MEB = lived_ME.unsqueeze(-1).expand(drawn_MEBX.shape[:3])
         sums_MED = self._encoder.sums(drawn_MEBX, valid_MEB)
         counts_ME = valid_MEB.sum(-1)
         support = -(-drawn_MEBX.shape[1] // 2)
-        rest = slice(support if drawn_MEBX.shape[1] > 1 else 0, None)
         own = sums_MED[:, :support].sum(1), counts_ME[:, :support].sum(1)
-        queries = mean_of(sums_MED[:, rest], counts_ME[:, rest])
-        known_MQ = lived_ME[:, rest] & (own[1] > 0).unsqueeze(-1)
+        queries = mean_of(sums_MED[:, support:], counts_ME[:, support:])
+        known_MQ = lived_ME[:, support:] & (own[1] > 0).unsqueeze(-1)
         return prototypical_loss(mean_of(*own), queries, known_MQ, self._kind)
 
     def state(self) -> Params:

@@ -4,9 +4,9 @@ An encoder places tasks by their transitions (`embedding`), and a library keeps 
 task where it lies and a context, the task's own part of the policy pi(a | s, context). A new task
 collects support episodes with a context of zeros, and then acts with the combination of
 contexts whose weights are softmax(-d / tau) of its distances to the library. In training a task
-has to do without its own entry, so that what is trained is what a new task does: PPO improves the
-policy and the contexts of a task's neighbours; the encoder learns to tell episodes of different
-tasks apart (Snell et al. 2017, arXiv 1703.05175), those of the support policy and those after it.
+has to do without its own entry (where another is known), so that what is trained is what a new
+task does: PPO improves the policy and the contexts of a task's neighbours; the encoder learns to
+tell support episodes of different tasks apart (Snell et al. 2017, arXiv 1703.05175).
 
 Shapes: M tasks, E episodes, H steps, K tasks of the library, D embedding and context, X numbers of
 a transition.
@@ -25,10 +25,10 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import single_threaded
 from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
-from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
+from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig, with_steps
 from metarl.learners.metric.context_policy import ContextActor, ContextPolicy, Placed
 from metarl.learners.metric.embedding import Distance, TransitionEncoder, distances, mean_of
-from metarl.learners.metric.encoder_training import EncoderTraining
+from metarl.learners.metric.encoder_training import ENCODER_NORM, EncoderTraining
 from metarl.learners.metric.library import TaskLibrary
 from metarl.learners.metric.support_memory import SupportMemory
 from metarl.params import Params
@@ -178,23 +178,30 @@ class Prototypes(MetaLearner[Placed]):
         supported = first.map(lambda values: values[:, : self.config.support_episodes])
         library, placed = self.network.library, self.place(supported)
         weights_MK = library.weights(mean_of(*placed), without=work.keys)
+        weights_MK = weights_MK * (placed[1] > 0).unsqueeze(-1)  # as `adapt` has it
         contexts_MD = library.contexts(weights_MK).detach()
         second = work.collect(Placed(*placed, contexts_MD))
         self.ppo.weights_RK = torch.cat([torch.zeros_like(weights_MK), weights_MK])
         seed, index = self.setting.seed, work.index
         generator = learning_generator(seed, index)
-        metrics = self.ppo.improve(self.ppo_data(first, second), generator, work.world)
+        metrics = self.ppo.improve(
+            self.ppo_data((first, second), placed[1] > 0), generator, work.world
+        )
         generator = learning_generator(seed, index, _LEARNING_DISTANCES)
-        for _ in range(self.config.encoder_steps):
-            metrics |= self.training.step(first, generator, work.world)
+        steps = [
+            self.training.step(first, generator, work.world)
+            for _ in range(self.config.encoder_steps)
+        ]
+        metrics = with_steps(metrics, steps, ENCODER_NORM)
         self.memory.keep(work.keys, self.encoder.transitions(first), first.valid_MEH, generator)
         library.place(*self.memory.placed(self.encoder))
         return metrics
 
-    def ppo_data(self, *collected: Rollouts) -> dict[str, Tensor]:
+    def ppo_data(self, collected: tuple[Rollouts, Rollouts], placed_M: Tensor) -> dict[str, Tensor]:
         """What PPO needs, every step a piece of its own: shapes (1, N, ...).
 
-        "context" counts the rollouts' tasks through, those of the first rollouts first.
+        "context" counts the rollouts' tasks through, those of the first rollouts first. A task
+        that no support step has placed goes on as it began.
         """
         parts = []
         for index, rollouts in enumerate(collected):
@@ -204,7 +211,7 @@ class Prototypes(MetaLearner[Placed]):
             data = {
                 "obs": samples.obs_MEHO,
                 "context": tasks_MEH.unsqueeze(-1),
-                "adapted": torch.full_like(tasks_MEH, index).unsqueeze(-1),
+                "adapted": (placed_M[tasks_M11] * bool(index)).expand_as(tasks_MEH).unsqueeze(-1),
                 "actions": samples.actions_MEHA,
                 "log_probs": samples.log_probs_MEH.unsqueeze(-1),
                 "advantages": samples.advantages_MEH.unsqueeze(-1),
