@@ -25,8 +25,8 @@ def main() -> None:
     step, obs = replay(config, episode)
     if step is None:
         print(
-            f"no step of the {len(episode.actions)} diverges here: made with other versions, or lost "
-            "with a worker that had to be replaced"
+            f"no step of the {len(episode.actions)} diverges here: made with other versions, or "
+            "lost with a worker that had to be replaced"
         )
     else:
         print(f"step {step} diverges again; the observation before it:\n{obs}")

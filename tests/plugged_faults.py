@@ -71,6 +71,20 @@ class DyingInReset(Point):
         return super().reset(seed=seed, options=options)
 
 
+class DyingInTask(Point):
+    """Its process dies where it is given a positive goal for the second time, once only."""
+
+    tasks = 0
+
+    def set_task(self, task):
+        super().set_task(task)
+        self.tasks += 1
+        died = Path(os.environ["DIED_ONCE"])
+        if self.tasks == 2 and self.goal > 0 and not died.exists():
+            died.touch()
+            os._exit(7)
+
+
 class NotPicklable(Point):
     def __init__(self, goal=0.0, helper=None):
         super().__init__(goal)
@@ -132,4 +146,4 @@ def apply_negative_mass(env, task):
 
 
 register(Failing, Dying, Hanging, Exiting, Hungry, NotPicklable, ArrayReward, OldApi, WrongShape)
-register(Crashing, ClosesTheOriginal, Settles, DyingInReset)
+register(Crashing, ClosesTheOriginal, Settles, DyingInReset, DyingInTask)

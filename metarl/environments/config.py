@@ -25,7 +25,7 @@ class PluginConfig(ConfigModel):
     timeout_s: float = Field(300.0, gt=0.0, le=86_400.0)
     """Longest time that a worker may take for one step, reset or start of its environments."""
     restarts: NonNegativeInt = 0
-    """How often a worker that fails in a step or reset is replaced; its episodes are lost."""
+    """How often a worker that fails is replaced; its episodes are lost."""
     action_scale: PositiveFloat = 1.0
 
 

@@ -27,7 +27,8 @@ from metarl.environments.fit import Spec
 from metarl.errors import CheckpointError
 from metarl.experiment.config import ExperimentConfig, load_config
 from metarl.learners.base import MetaLearner
-from metarl.params import Params
+from metarl.params import Params, all_finite
+from metarl_envs.errors import one_line
 
 PREFIX, BUFFERS = "iteration_", "buffers.safetensors"
 METADATA = "metadata.json"
@@ -194,9 +195,14 @@ def restore_buffers(learner: MetaLearner, checkpoint: Checkpoint) -> None:
     if not path.is_file():
         raise CheckpointError(f"{path} is gone: only the newest checkpoint can be resumed")
     try:
-        learner.load_buffers(load_file(path))
+        buffers = load_file(path)
+        if not all_finite(buffers):
+            raise ValueError("it holds numbers that are not finite")
+        learner.load_buffers(buffers)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from None
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit the learner: {one_line(error)}") from None
 
 
 def _candidates(path: Path) -> list[Path]:

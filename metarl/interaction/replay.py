@@ -65,13 +65,21 @@ class TaskReplay:
         }
 
     def load(self, prefix: str, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        """Restore what `tensors` gave."""
+        """Restore what `tensors` gave.
+
+        Raises:
+            ValueError: if the tensors of a task differ in length.
+            TypeError: if some are missing.
+        """
         found: dict[int, dict[str, Tensor]] = {}
         for path, value in tensors.items():
             start, key, name = path.split(".")
             if start == prefix:
                 found.setdefault(int(key), {})[name] = value.to(device).clone()
-        self._kept = {key: Transitions(**found[key]) for key in sorted(found)}
+        kept = {key: Transitions(**found[key]) for key in sorted(found)}
+        if any(len({len(values) for values in rows}) > 1 for rows in kept.values()):
+            raise ValueError("the tensors of a task differ in length")
+        self._kept = kept
 
 
 def _numbers(rows: Transitions) -> list[Tensor]:

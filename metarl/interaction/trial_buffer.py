@@ -46,13 +46,20 @@ class TrialBuffer:
         return {f"{prefix}.{name}": value for name, value in self._kept.items()}
 
     def load(self, prefix: str, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        """Restore what `tensors` gave."""
+        """Restore what `tensors` gave.
+
+        Raises:
+            ValueError: if the tensors are not those of the same trials.
+        """
         start = f"{prefix}."
-        self._kept = {
+        kept = {
             name.removeprefix(start): value.to(device).clone()
             for name, value in tensors.items()
             if name.startswith(start)
         }
+        if len({values.shape[:2] for values in kept.values()}) > 1:
+            raise ValueError("its tensors differ in their trials")
+        self._kept = kept
 
 
 def _of_one_length(*parts: Tensor) -> list[Tensor]:

@@ -105,6 +105,26 @@ def test_a_reset_that_fails_is_tried_again_with_a_new_worker(rows, tmp_path, mon
     env.close(), undisturbed.close()
 
 
+def test_a_task_that_fails_is_set_again_in_a_new_worker(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIED_ONCE", str(tmp_path / "died"))
+    env, undisturbed = make("DyingInTask", restarts=1), make("Point")
+    for one in (env, undisturbed):
+        one.set_tasks(TASKS)
+        one.reset(seed=0)
+        one.set_tasks({"goal": 0.5 * TASKS["goal"]})
+    expected, _ = undisturbed.reset(seed=1)
+    with pytest.warns(UserWarning, match="died with exit code 7 during 'set_task'"):
+        obs, _ = env.reset(seed=1)
+    np.testing.assert_array_equal(obs, expected)
+    for one in (env, undisturbed):
+        step = one.step(np.ones((4, 1)))
+        assert "diverged" not in step[-1] and not step[3].any()
+    np.testing.assert_array_equal(
+        env.step(np.ones((4, 1)))[1], undisturbed.step(np.ones((4, 1)))[1]
+    )
+    env.close(), undisturbed.close()
+
+
 def test_a_worker_is_not_replaced_for_ever():
     env = make("Dying", restarts=1)
     env.set_tasks(TASKS)

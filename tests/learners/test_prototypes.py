@@ -145,7 +145,7 @@ def test_the_memory_keeps_what_is_finite_and_valid_of_each_task():
     valid = rows[0][rollouts.valid_MEH[0]]
     assert all((valid == row).all(-1).any() for row in kept[4])
     again = SupportMemory(5, 9)
-    again.load(memory.tensors(), torch.device("cpu"))
+    again.load(memory.tensors(), rows.shape[-1], torch.device("cpu"))
     assert torch.equal(again.placed(run.learner.encoder)[0], means)
 
 

@@ -32,8 +32,8 @@ class PluginEnv(TaskVectorEnv):
             step costs less than some 20 microseconds.
         start_method: how workers start: "spawn" (safe everywhere), "fork" or "forkserver".
         timeout_s: longest time that a worker may take for one command; then it counts as hung.
-        restarts: how often a worker that fails in a step or reset is replaced: its episodes then
-            count as diverged (a reset is tried again), and the others go on.
+        restarts: how often a worker that fails is replaced: its episodes then count as diverged (a
+            reset or task is tried again), and the others go on.
         action_scale: see `MujocoTaskEnv`; 1 for Discrete actions.
         max_episode_steps: horizon, or None for the environment's own.
 
@@ -55,8 +55,7 @@ class PluginEnv(TaskVectorEnv):
         max_episode_steps: int | None = None,
     ) -> None:
         require_positive("num_envs", num_envs)
-        settings = PoolSettings(num_workers, start_method, timeout_s, restarts)
-        _require_workers(settings)
+        _require_workers(settings := PoolSettings(num_workers, start_method, timeout_s, restarts))
         definition = definition.resolved()
         probe = definition.make()
         try:
@@ -82,24 +81,34 @@ class PluginEnv(TaskVectorEnv):
         self._views = self._pool.shared.views()
         self._has_new_task[:] = True
         self._lost = np.zeros(num_envs, bool)  # until the next reset
+        self._unprepared = np.zeros(num_envs, bool)  # in a worker that has only just started
 
     def _distributions(self) -> Mapping[str, TaskDistribution]:
         return self._splits
 
     def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
-        singles = [{key: values[i] for key, values in tasks.items()} for i in range(len(rows))]
-        self._pool.call("set_task", rows, singles)
+        pending = rows
+        while pending.size:
+            tasks = take(self.tasks, pending)
+            singles = [
+                {key: values[i] for key, values in tasks.items()} for i in range(len(pending))
+            ]
+            pending = np.asarray(sorted(self._pool.call("set_task", pending, singles)), int)
+            self._unprepared[pending] = True
 
     def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
         seeds = dict(zip(rows.tolist(), (int(g.integers(2**31)) for g in generators), strict=True))
-        pending = rows
-        while pending.size:
+        self._unprepared[rows] = True
+        while self._unprepared.any():
+            pending = np.flatnonzero(self._unprepared)
+            self._unprepared[:] = False
             items = [seeds.get(row, 0) for row in pending.tolist()]
-            pending = np.asarray(sorted(self._pool.call("reset", pending, items)), int)
-            if pending.size:
-                self._apply_tasks(take(self.tasks, pending), pending)
-                # episodes that had no reset to repeat are lost
-                self._lost[np.setdiff1d(pending, rows)] = True
+            replaced = np.asarray(sorted(self._pool.call("reset", pending, items)), int)
+            # episodes that had no reset to repeat are lost
+            self._lost[np.setdiff1d(pending, rows)] = True
+            if replaced.size:
+                self._unprepared[replaced] = True
+                self._apply_tasks(take(self.tasks, replaced), replaced)
         self._lost[rows] = False
         for name in (*SUCCESS_KEYS, "terminated", "truncated"):
             self._views[name][rows] = 0

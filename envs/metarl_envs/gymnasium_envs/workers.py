@@ -22,7 +22,7 @@ from metarl_envs.gymnasium_envs.shared_arrays import SharedArrays
 from metarl_envs.gymnasium_envs.worker import run, work
 
 _JOIN_S = 5.0
-_REPLACED_IN = ("step", "reset")
+_REPLACED_IN = ("step", "reset", "set_task")
 _START_S = 60.0  # a new process imports much; it may take that long, whatever a step may take
 
 
@@ -37,8 +37,7 @@ class PoolSettings(NamedTuple):
         num_workers: W; 0 for none, all in this process.
         start_method: "spawn", "fork" or "forkserver".
         timeout_s: longest time that a worker may take for one command.
-        restarts: how often a worker that fails in a step or reset is replaced; its episodes are
-            lost.
+        restarts: how often a worker that fails is replaced; its episodes are lost.
     """
 
     num_workers: int
@@ -140,8 +139,8 @@ class WorkerPool:
             payload: one item per row ("reset": seeds, "set_task": tasks).
 
         Returns:
-            Sub-environments whose worker failed in a step or reset and was replaced: they need
-            their tasks and a reset.
+            Sub-environments whose worker failed and was replaced: they need their tasks and a
+            reset.
 
         Raises:
             WorkerError: if a worker raised, died or hung, and no restarts are left.

@@ -252,5 +252,11 @@ class PEARL(MetaLearner[LatentBelief]):
         return {**self.replay.tensors("replay"), **self.context.tensors("context")}
 
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        sizes = {"obs_NO": self.spec.obs_size, "actions_NA": self.spec.action_size}
+        sizes["next_obs_NO"] = self.spec.obs_size
+        for name, values in buffers.items():
+            size = sizes.get(name.rpartition(".")[2])
+            if values.shape[1:] != (() if size is None else (size,)):
+                raise ValueError(f"{name} is not of this environment")
         self.replay.load("replay", buffers, self.device)
         self.context.load("context", buffers, self.device)

@@ -200,4 +200,18 @@ class VariBAD(MemoryLearner):
         return self.buffer.tensors(_TRIALS)
 
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        sizes = {
+            "inputs": self.network.memory.input_size,
+            "obs": self.spec.obs_size,
+            "actions": self.spec.num_actions or self.spec.action_size,
+            "rewards": 1,
+            "next_obs": self.spec.obs_size,
+            "valid": 1,
+        }
+        if buffers and {f"{_TRIALS}.{n}": size for n, size in sizes.items()} != {
+            name: values.shape[-1] for name, values in buffers.items()
+        }:
+            raise ValueError("its tensors are not those of trials of this environment")
+        if buffers and not ((valid := buffers[f"{_TRIALS}.valid"]) * (valid - 1) == 0).all():
+            raise ValueError("a step is valid or not")
         self.buffer.load(_TRIALS, buffers, self.device)

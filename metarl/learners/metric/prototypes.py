@@ -249,4 +249,4 @@ class Prototypes(MetaLearner[Placed]):
         return self.memory.tensors()
 
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
-        self.memory.load(buffers, self.device)
+        self.memory.load(buffers, len(self.encoder.shift_X), self.device)

@@ -63,6 +63,18 @@ class SupportMemory:
         """Everything, by name, for checkpoints."""
         return dict(self._kept)
 
-    def load(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        """Restore what `tensors` gave."""
-        self._kept = {name: value.to(device).clone() for name, value in tensors.items()}
+    def load(self, tensors: Mapping[str, Tensor], numbers: int, device: torch.device) -> None:
+        """Restore what `tensors` gave: transitions of so many `numbers`.
+
+        Raises:
+            ValueError: if they are not those of K tasks.
+        """
+        kept = {name: value.to(device).clone() for name, value in tensors.items()}
+        if kept and (
+            kept.keys() != {_TRANSITIONS, _KNOWN}
+            or kept[_TRANSITIONS].shape != (self._size, self._kept_steps, numbers)
+            or kept[_KNOWN].shape != (self._size,)
+            or not (kept[_KNOWN] * (kept[_KNOWN] - 1.0) == 0).all()
+        ):
+            raise ValueError(f"its tensors are not those of {self._size} tasks")
+        self._kept = kept
