@@ -113,7 +113,9 @@ def estimate(
         cells = values_SME.reshape(1, seeds * tasks, -1)
         of_cells = variance(seeds * tasks, lambda d: cells[:, d])
         both = of_cells - of_seeds / tasks - of_tasks / seeds
-        of_seeds -= max(both, 0.0) / (1.0 - 1.0 / tasks - 1.0 / seeds)
+        share = 1.0 - 1.0 / tasks - 1.0 / seeds
+        if share > 0.0:  # not so with two of each, which tell nothing of what they do together
+            of_seeds -= max(both, 0.0) / share
     squared = _quantile(seeds) ** 2 * max(of_seeds, 0.0) + _quantile(tasks) ** 2 * of_tasks
     reach = math.sqrt(squared)
     return Estimate(value, Interval(value - reach, value + reach))

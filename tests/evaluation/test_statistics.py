@@ -111,3 +111,11 @@ def test_what_was_drawn_once_has_no_interval():
     assert constant.interval == (2.5, 2.5)
     # two seeds on one task: the seeds are what was drawn
     assert np.isfinite(estimate(np.arange(10.0).reshape(2, 1, 5), mean).interval).all()
+
+
+@pytest.mark.parametrize(("seeds", "tasks"), [(2, 2), (2, 1), (1, 2), (2, 3), (3, 2)])
+def test_the_smallest_numbers_of_seeds_and_tasks_have_an_interval(seeds, tasks):
+    values = np.random.default_rng(0).normal(size=(seeds, tasks, 5))
+    found = estimate(values)
+    assert found.interval.low < found.value < found.interval.high
+    assert np.isfinite(found.interval.low)
