@@ -48,3 +48,13 @@ def task_slice(params: Mapping[str, Tensor], tasks: slice) -> Params:
 def all_finite(params: Mapping[str, Tensor]) -> bool:
     """Whether every value is finite."""
     return all(bool(torch.isfinite(value).all()) for value in params.values())
+
+
+def prefixed(parts: Mapping[str, Mapping[str, Tensor]]) -> Params:
+    """Several dicts as one, each name behind its part's prefix; `without_prefix` gives one back."""
+    return {f"{prefix}{n}": value for prefix, part in parts.items() for n, value in part.items()}
+
+
+def without_prefix(params: Mapping[str, Tensor], prefix: str) -> Params:
+    """The values whose names begin with the prefix, by the rest of their names."""
+    return {n.removeprefix(prefix): value for n, value in params.items() if n.startswith(prefix)}

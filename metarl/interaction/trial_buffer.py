@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from metarl.params import Params
+from metarl.params import Params, without_prefix
 
 
 class TrialBuffer:
@@ -51,12 +51,8 @@ class TrialBuffer:
         Raises:
             ValueError: if the tensors are not those of the same trials.
         """
-        start = f"{prefix}."
-        kept = {
-            name.removeprefix(start): value.to(device).clone()
-            for name, value in tensors.items()
-            if name.startswith(start)
-        }
+        own = without_prefix(tensors, f"{prefix}.")
+        kept = {name: value.to(device).clone() for name, value in own.items()}
         if len({values.shape[:2] for values in kept.values()}) > 1:
             raise ValueError("its tensors differ in their trials")
         self._kept = kept

@@ -1,7 +1,7 @@
 """Any Gymnasium environment behind the contract of batched task environments."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,14 +87,15 @@ class PluginEnv(TaskVectorEnv):
         return self._splits
 
     def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
-        pending = rows
-        while pending.size:
-            tasks = take(self.tasks, pending)
-            singles = [
-                {key: values[i] for key, values in tasks.items()} for i in range(len(pending))
-            ]
-            pending = np.asarray(sorted(self._pool.call("set_task", pending, singles)), int)
-            self._unprepared[pending] = True
+        singles = [{key: values[i] for key, values in tasks.items()} for i in range(len(rows))]
+        self._start_anew(self._pool.call("set_task", rows, singles))
+
+    def _start_anew(self, replaced: Sequence[int]) -> None:
+        """Give sub-environments of new workers their tasks; a reset is what they need then."""
+        rows = np.asarray(sorted(replaced), int)
+        if rows.size:
+            self._unprepared[rows] = True
+            self._apply_tasks(take(self.tasks, rows), rows)
 
     def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
         seeds = dict(zip(rows.tolist(), (int(g.integers(2**31)) for g in generators), strict=True))
@@ -103,12 +104,10 @@ class PluginEnv(TaskVectorEnv):
             pending = np.flatnonzero(self._unprepared)
             self._unprepared[:] = False
             items = [seeds.get(row, 0) for row in pending.tolist()]
-            replaced = np.asarray(sorted(self._pool.call("reset", pending, items)), int)
+            replaced = self._pool.call("reset", pending, items)
             # episodes that had no reset to repeat are lost
             self._lost[np.setdiff1d(pending, rows)] = True
-            if replaced.size:
-                self._unprepared[replaced] = True
-                self._apply_tasks(take(self.tasks, replaced), replaced)
+            self._start_anew(replaced)
         self._lost[rows] = False
         for name in (*SUCCESS_KEYS, "terminated", "truncated"):
             self._views[name][rows] = 0

@@ -30,7 +30,7 @@ from metarl.learners.inference.belief_vae import (
     TaskDecoder,
 )
 from metarl.learners.memory.base import Memory, MemoryConfig, MemoryLearner, time_first
-from metarl.params import Params
+from metarl.params import Params, prefixed, without_prefix
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefHead, BeliefPolicyConfig
 from metarl.policies.networks.recurrent import RecurrentNetwork
@@ -188,13 +188,11 @@ class VariBAD(MemoryLearner):
                 value.copy_(params[f"{_DECODER}{name}"])
 
     def training_state(self) -> Params:
-        parts = ((_PPO, self.ppo.state()), (_VAE, self.vae.state()))
-        return {f"{prefix}{name}": value for prefix, part in parts for name, value in part.items()}
+        return prefixed({_PPO: self.ppo.state(), _VAE: self.vae.state()})
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        for prefix, part in ((_PPO, self.ppo), (_VAE, self.vae)):
-            own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
-            part.load_state(own)
+        self.ppo.load_state(without_prefix(state, _PPO))
+        self.vae.load_state(without_prefix(state, _VAE))
 
     def buffers(self) -> Params:
         return self.buffer.tensors(_TRIALS)

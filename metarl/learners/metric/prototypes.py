@@ -31,13 +31,13 @@ from metarl.learners.metric.embedding import Distance, TransitionEncoder, distan
 from metarl.learners.metric.encoder_training import ENCODER_NORM, EncoderTraining
 from metarl.learners.metric.library import TaskLibrary
 from metarl.learners.metric.support_memory import SupportMemory
-from metarl.params import Params
+from metarl.params import Params, detach, prefixed, without_prefix
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import TanhHead
 from metarl.policies.policy import ActionNoiseConfig
 from metarl.seeding import learning_generator, parameter_generator, value_baseline_seed
 
-_PPO, _ENCODER = "ppo.", "encoder."
+_PPO, _POLICY, _ENCODER = "ppo.", "policy.", "encoder."
 _LEARNING_DISTANCES = 1  # key of its stream of random numbers
 
 
@@ -136,8 +136,7 @@ class Prototypes(MetaLearner[Placed]):
     def begin(self, num_tasks: int, episodes: int) -> Placed:
         library = self.network.library
         sums_MD = torch.zeros_like(library.prototypes_KD[:1]).expand(num_tasks, -1)
-        contexts_MD = sums_MD
-        return Placed(sums_MD, sums_MD.new_zeros(num_tasks), contexts_MD)
+        return Placed(sums_MD, sums_MD.new_zeros(num_tasks), contexts_MD=sums_MD)
 
     def actor(self, state: Placed) -> ContextActor:
         choose = self.network.choice_of_phase(state.counts_M > 0)
@@ -224,26 +223,19 @@ class Prototypes(MetaLearner[Placed]):
 
     @property
     def meta_parameters(self) -> Params:
-        parts = {"policy": self.network, "encoder": self.encoder}
-        return {
-            f"{prefix}.{name}": value.detach()
-            for prefix, module in parts.items()
-            for name, value in module.state_dict().items()
-        }
+        values = prefixed({_POLICY: self.network.state_dict(), _ENCODER: self.encoder.state_dict()})
+        return detach(values)
 
     def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
-        for prefix, module in {"policy.": self.network, "encoder.": self.encoder}.items():
-            own = {n.removeprefix(prefix): v for n, v in params.items() if n.startswith(prefix)}
-            module.load_state_dict(own)
+        self.network.load_state_dict(without_prefix(params, _POLICY))
+        self.encoder.load_state_dict(without_prefix(params, _ENCODER))
 
     def training_state(self) -> Params:
-        parts = ((_PPO, self.ppo.state()), (_ENCODER, self.training.state()))
-        return {f"{prefix}{name}": value for prefix, part in parts for name, value in part.items()}
+        return prefixed({_PPO: self.ppo.state(), _ENCODER: self.training.state()})
 
     def load_training_state(self, state: Mapping[str, Tensor]) -> None:
-        for prefix, part in ((_PPO, self.ppo), (_ENCODER, self.training)):
-            own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
-            part.load_state(own)
+        self.ppo.load_state(without_prefix(state, _PPO))
+        self.training.load_state(without_prefix(state, _ENCODER))
 
     def buffers(self) -> Params:
         return self.memory.tensors()
