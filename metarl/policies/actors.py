@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from metarl.policies.arrays import to_array, to_tensor
 from metarl.policies.distributions import Categorical, Distribution
@@ -147,83 +147,6 @@ class GaussianTanhChooser:
         return self._choose(means, noise_MEA)
 
 
-class RecurrentChooser:
-    """A GRU or LSTM with a head, step by step, by the equations of `torch.nn`.
-
-    Later changes of their parameters are not seen.
-
-    Args:
-        memory: the GRU or LSTM, of one layer.
-        head: (hidden state, observations) -> outputs, both (N, ...).
-        obs_size: O, the part of the inputs that is the observation.
-        choose: actions for outputs (M, E, ...), see `output_choice`.
-    """
-
-    def __init__(
-        self,
-        memory: nn.GRU | nn.LSTM,
-        head: Callable[[np.ndarray, np.ndarray], np.ndarray],
-        obs_size: int,
-        choose: Chooser,
-    ) -> None:
-        lstm = isinstance(memory, nn.LSTM)
-        gates = [
-            [to_array(part).T.copy() for part in values.chunk(4 if lstm else 3)]
-            for values in memory.all_weights[0]
-        ]
-        of_inputs, of_hidden, bias_inputs, bias_hidden = gates
-        joined = [np.concatenate(pair) for pair in zip(of_inputs, of_hidden, strict=True)]
-        biases = [a + b for a, b in zip(bias_inputs, bias_hidden, strict=True)]
-        self._gates = list(zip(joined, biases, strict=True))
-        # a GRU's candidate sees the hidden state through the reset gate
-        self._candidate = tuple(parts[-1] for parts in gates)
-        self._head, self._obs_size = head, obs_size
-        self._step = self._lstm if lstm else self._gru
-        self._choose = choose
-
-    def __call__(
-        self,
-        inputs_MEF: np.ndarray,
-        memory: Sequence[np.ndarray],
-        noise_MEA: np.ndarray | None,
-    ) -> tuple[ActionStep, list[np.ndarray]]:
-        """Actions, and the memory after them: hidden (and cell) state, each (M, E, hidden)."""
-        flat = [part.reshape(-1, part.shape[-1]) for part in (inputs_MEF, *memory)]
-        new = self._step(*flat)
-        outputs = self._head(new[0], flat[0][:, : self._obs_size])
-        shape = inputs_MEF.shape[:2]
-        step = self._choose(outputs.reshape(*shape, -1), noise_MEA)
-        return step, [part.reshape(*shape, -1) for part in new]
-
-    def _gru(self, inputs: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, ...]:
-        joined = np.concatenate([inputs, hidden], axis=1)
-        reset, update = (_sigmoid(joined, *gate) for gate in self._gates[:2])
-        of_inputs, of_hidden, bias_inputs, bias_hidden = self._candidate
-        candidate = hidden @ of_hidden
-        candidate += bias_hidden
-        candidate *= reset
-        candidate += inputs @ of_inputs
-        candidate += bias_inputs
-        np.tanh(candidate, out=candidate)
-        update *= hidden - candidate
-        update += candidate
-        return (update,)
-
-    def _lstm(
-        self, inputs: np.ndarray, hidden: np.ndarray, cell: np.ndarray
-    ) -> tuple[np.ndarray, ...]:
-        joined = np.concatenate([inputs, hidden], axis=1)
-        enter, forget, leave = (_sigmoid(joined, *self._gates[gate]) for gate in (0, 1, 3))
-        weight, bias = self._gates[2]
-        new = joined @ weight
-        new += bias
-        enter *= np.tanh(new, out=new)
-        forget *= cell
-        forget += enter
-        leave *= np.tanh(forget)
-        return leave, forget
-
-
 def output_choice(log_std_A: Tensor | None) -> Chooser:
     """Actions for outputs: means of a Gaussian of this deviation, or logits if there is none."""
     return _choose_category if log_std_A is None else GaussianChoice(log_std_A[None])
@@ -231,14 +154,3 @@ def output_choice(log_std_A: Tensor | None) -> Chooser:
 
 def _choose_category(logits_MEA: np.ndarray, noise_MEA: np.ndarray | None) -> ActionStep:
     return action_step(Categorical(to_tensor(logits_MEA)), noise_MEA)
-
-
-def _sigmoid(joined: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Sigmoid of a linear map, as (1 + tanh(x / 2)) / 2: NumPy's tanh is fast."""
-    gate: np.ndarray = joined @ weight
-    gate += bias
-    gate *= 0.5
-    np.tanh(gate, out=gate)
-    gate += 1.0
-    gate *= 0.5
-    return gate

@@ -13,11 +13,13 @@ from metarl.experiment.building import build_learner
 from metarl.experiment.config import parse_config
 from metarl.experiment.world import Alone
 
+MEMORIES = ["gru", "lstm", "transformer"]
 POINT, HOPPER = "metarl/PointNavigation-v0", "metarl/HopperRandParams-v0"
 
 
 def recurrent(memory="gru", env_id=POINT, h=12, **learner):
-    return SmallRun("rl2", env_id, h=h, memory=memory, **{"bptt_steps": h, **learner})
+    own = {} if memory == "transformer" else {"bptt_steps": h}
+    return SmallRun("rl2", env_id, h=h, memory=memory, **own, **learner)
 
 
 def trial_of(run, phases=(0, 1)):
@@ -29,15 +31,14 @@ def trial_of(run, phases=(0, 1)):
     return episodes, run.learner.trial(run.learner.joined(episodes))
 
 
-@pytest.mark.parametrize("memory", ["gru", "lstm"])
+@pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("env_id", [POINT, HOPPER])
 def test_whole_trials_give_the_log_probs_of_acting(memory, env_id):
     run = recurrent(memory, env_id, h=30)
     episodes, trial = trial_of(run, (0, 1, 2))
     network = run.learner.network
     with torch.no_grad():
-        memories = network.empty_memory(trial["inputs"].shape[1])
-        outputs, _ = network(trial["inputs"], memories)
+        outputs = network(trial["inputs"])
         log_probs = network.distribution(outputs).log_prob(trial["actions"])
     valid = trial["valid"].squeeze(-1) == 1
     assert valid.sum() == sum(int(e.valid_MEH.sum()) for e in episodes)
@@ -45,7 +46,7 @@ def test_whole_trials_give_the_log_probs_of_acting(memory, env_id):
     torch.testing.assert_close(log_probs[valid], expected[valid], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("memory", ["gru", "lstm"])
+@pytest.mark.parametrize("memory", MEMORIES)
 def test_a_cached_memory_equals_its_replay(memory):
     run = recurrent(memory)
     state = run.step(run.begin())
@@ -82,12 +83,12 @@ def test_memory_stands_still_after_an_episodes_end():
     rollouts = run.collect(state)
     assert rollouts.acted is None and not rollouts.valid_MEH.all()
     after = run.learner.adapt(state, rollouts).parts["hidden"]
-    inputs = run.learner.episode_inputs(rollouts)
+    inputs, core = run.learner.episode_inputs(rollouts), run.learner.network.core
     for task, episode in ((0, 0), (1, 2)):
         steps = inputs[task, episode, : int(rollouts.lengths_ME[task, episode])]
         with torch.no_grad():
-            _, (alone,) = run.learner.network(steps[:, None], run.learner.network.empty_memory(1))
-        torch.testing.assert_close(after[task, episode], alone[0, 0], atol=1e-5, rtol=1e-4)
+            _, (alone,) = core.run(steps[:, None], core.empty(1))
+        torch.testing.assert_close(after[task, episode], alone[0], atol=1e-5, rtol=1e-4)
 
 
 def test_memory_is_carried_across_episodes_and_starts_at_zero():
@@ -99,7 +100,7 @@ def test_memory_is_carried_across_episodes_and_starts_at_zero():
     assert not torch.equal(fresh.actions_MEHA[:, :, 0], experienced.actions_MEHA[:, :, 0])
 
 
-@pytest.mark.parametrize("memory", ["gru", "lstm"])
+@pytest.mark.parametrize("memory", MEMORIES)
 def test_an_actor_acts_with_the_parameters_it_was_made_with(memory):
     run = recurrent(memory)
     rollouts = run.collect(run.begin())
@@ -152,7 +153,10 @@ def test_advantages_reach_from_one_episode_to_the_next():
         ({"bptt_steps": 7}, "learner.bptt_steps = 7 does not divide the trial's 2 x 12 = 24 steps"),
         ({"trial_episodes": 0}, "key 'learner.trial_episodes' is 0, must be greater than 0"),
         ({"hidden_size": -1}, "key 'learner.hidden_size' is -1"),
-        ({"memory": "gru2"}, "key 'learner.memory' is 'gru2', must be 'gru' or 'lstm'"),
+        ({"memory": "gru2"}, "'learner.memory' is 'gru2', must be 'gru', 'lstm' or 'transformer'"),
+        ({"memory": "transformer", "bptt_steps": 4}, "bptt_steps belongs to memory=gru and"),
+        ({"transformer": {"heads": 2}}, "transformer belongs to memory=transformer"),
+        ({"memory": "transformer", "hidden_size": 33}, "hidden_size = 33 is no multiple of the 2"),
     ],
 )
 def test_bad_sizes(change, message, tiny_document):
@@ -178,7 +182,7 @@ def test_entropy_bonus_widens_the_policy():
     assert widths[1] > widths[0]
 
 
-@pytest.mark.parametrize("memory", ["gru", "lstm"])
+@pytest.mark.parametrize("memory", MEMORIES)
 def test_threads_do_not_change_the_update(memory):
     results = []
     for threads in (1, 2):
@@ -197,12 +201,12 @@ def test_threads_do_not_change_the_update(memory):
 def test_a_piece_starts_from_the_memory_that_acting_had(memory, env_id):
     run = recurrent(memory, env_id, h=30)
     ppo = run.learner.ppo
-    ppo.config = ppo.config.model_copy(update={"bptt_steps": 7})
+    ppo.bptt_steps = 7
     _, data = trial_of(run)
     length, count = data["inputs"].shape[:2]
     with torch.no_grad():
         pieces = ppo.pieces(data)
-        outputs, _ = ppo.network(pieces["inputs"], list(pieces["memory"].split(1)))
+        outputs = ppo.network(pieces["inputs"], list(pieces["memory"]))
     assert pieces["inputs"].shape[:2] == (7, count * -(-length // 7))
     assert pieces["valid"].sum() == data["valid"].sum()
     log_probs = ppo.network.distribution(outputs).log_prob(pieces["actions"])
@@ -216,8 +220,7 @@ def pieces_of(run, count, length):
     generator = torch.Generator().manual_seed(0)
     sizes = {"inputs": 6, "actions": 2, "log_probs": 1, "advantages": 1}
     data = {n: torch.randn(length, count, size, generator=generator) for n, size in sizes.items()}
-    memory = torch.cat(run.learner.network.empty_memory(count))
-    return {**data, "valid": torch.ones(length, count, 1), "memory": memory}
+    return {**data, "valid": torch.ones(length, count, 1)}
 
 
 def test_slices_of_a_minibatch_add_up_to_its_gradient(float64):

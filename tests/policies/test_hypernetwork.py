@@ -80,7 +80,6 @@ def test_rl2_with_it_acts_as_it_is_trained_and_its_cache_equals_replay(memory):
     first = run.collect(run.begin(), 2)
     trial = learner.trial(learner.joined([first]))
     with torch.no_grad():
-        memories = learner.network.empty_memory(trial["inputs"].shape[1])
-        outputs, _ = learner.network(trial["inputs"], memories)
+        outputs = learner.network(trial["inputs"])
         log_probs = learner.network.distribution(outputs).log_prob(trial["actions"])
     torch.testing.assert_close(log_probs, trial["log_probs"].squeeze(-1), atol=1e-4, rtol=1e-4)

@@ -25,7 +25,7 @@ from metarl.learners.inference.belief import kl_between
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import Params, flatten
 from metarl.policies.networks.belief_head import BeliefHead
-from metarl.policies.networks.recurrent import RecurrentNetwork
+from metarl.policies.networks.memory_network import MemoryNetwork
 from metarl.policies.networks.relu_mlp import relu_mlp
 
 BELIEF_NORM = "train/belief_gradient"  # a metric
@@ -109,7 +109,7 @@ class BeliefVAE:
 
     def __init__(
         self,
-        network: RecurrentNetwork,
+        network: MemoryNetwork,
         head: BeliefHead,
         decoder: TaskDecoder,
         config: BeliefVAEConfig,
@@ -161,8 +161,7 @@ class BeliefVAE:
     ) -> Tensor:
         """Squared error and weighted KL, each over T and summed over trials: shape (2,)."""
         lengths_N = trials["valid"].sum((0, 2))
-        memory = self.network.empty_memory(len(lengths_N))
-        belief_TNB = self.head.belief(self.network.remember(trials["inputs"], memory))
+        belief_TNB = self.head.belief(self.network.core.whole(trials["inputs"]))
         prior = torch.zeros_like(belief_TNB[:1])
         before_TNB = torch.cat([prior, belief_TNB[:-1]])
         own, before = (_steps(values, beliefs_KN) for values in (belief_TNB, before_TNB))

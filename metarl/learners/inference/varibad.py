@@ -33,7 +33,7 @@ from metarl.learners.memory.base import Memory, MemoryConfig, MemoryLearner, tim
 from metarl.params import Params, prefixed, without_prefix
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefHead, BeliefPolicyConfig
-from metarl.policies.networks.recurrent import RecurrentNetwork
+from metarl.policies.networks.memory_network import MemoryNetwork
 from metarl.seeding import learning_generator, parameter_generator
 from metarl_envs.memory import require_memory
 
@@ -70,7 +70,7 @@ class BeliefPPO(ClippedPPO):
         config: see there.
     """
 
-    def __init__(self, network: RecurrentNetwork, head: BeliefHead, config: VariBADConfig) -> None:
+    def __init__(self, network: MemoryNetwork, head: BeliefHead, config: VariBADConfig) -> None:
         trained = nn.ModuleDict({"policy": head.policy})
         if hasattr(network, "log_std"):
             trained.register_parameter("log_std", network.log_std)
@@ -134,8 +134,7 @@ class VariBAD(MemoryLearner):
 
         def of_rows(rows: Tensor) -> Tensor:
             with torch.no_grad():
-                memory = self.network.empty_memory(len(rows))
-                return self.head.belief(self.network.remember(inputs_TNF[:, rows], memory))
+                return self.head.belief(self.network.core.whole(inputs_TNF[:, rows]))
 
         rows = torch.arange(inputs_TNF.shape[1], device=inputs_TNF.device)
         return torch.cat(on_all_cores(of_rows, rows.tensor_split(min(SLICES, len(rows)))), dim=1)
@@ -199,7 +198,7 @@ class VariBAD(MemoryLearner):
 
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
         sizes = {
-            "inputs": self.network.memory.input_size,
+            "inputs": self.network.core.input_size,
             "obs": self.spec.obs_size,
             "actions": self.spec.num_actions or self.spec.action_size,
             "rewards": 1,

@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 from torch import Tensor
 
 from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
@@ -25,10 +25,12 @@ from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Setting
 from metarl.learners.clipped_ppo import ClippedPPOConfig
 from metarl.params import Params
-from metarl.policies.actors import ActionStep, Percept, RecurrentChooser
+from metarl.policies.actors import ActionStep, Percept
 from metarl.policies.arrays import to_array, to_tensor
 from metarl.policies.networks.heads import Head
-from metarl.policies.networks.recurrent import RecurrentNetwork
+from metarl.policies.networks.memory_core import MemoryCore, RecurrentCore
+from metarl.policies.networks.memory_network import MemoryChooser, MemoryNetwork
+from metarl.policies.networks.transformer import TransformerConfig, TransformerCore
 from metarl.policies.normalization import NormalizationConfig, Normalizer
 from metarl.policies.policy import ActionNoiseConfig
 from metarl.seeding import parameter_generator, value_baseline_seed
@@ -42,7 +44,8 @@ class Memory:
     """Memory of every trial.
 
     Attributes:
-        parts: hidden state (and an LSTM's cell), shapes (M, E, hidden_size).
+        parts: hidden state (and an LSTM's cell), shapes (M, E, hidden_size), or a transformer's
+            keys and values (M, E, layers, heads, window, size) and numbers of steps (M, E, 1).
     """
 
     parts: dict[str, Tensor]
@@ -65,7 +68,7 @@ class RememberingActor:
     """
 
     def __init__(
-        self, learner: "MemoryLearner", choose: RecurrentChooser, state: Memory, weights: object
+        self, learner: "MemoryLearner", choose: MemoryChooser, state: Memory, weights: object
     ) -> None:
         self._learner, self._choose, self._state = learner, choose, state
         self._memory: list[np.ndarray] | None = None
@@ -74,7 +77,7 @@ class RememberingActor:
     def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
         if self._memory is None:
             parts = self._state.spread(seen.obs_MEO.shape[1]).parts
-            self._memory = [to_array(part) for part in parts.values()]
+            self._memory = [to_array(part).copy() for part in parts.values()]
         normalizer = self._learner.normalizer
         inputs_MEF = self._learner.inputs(
             normalizer.normalize_obs(seen.obs_MEO),
@@ -90,18 +93,42 @@ class RememberingActor:
         if self._memory is None:
             return self._state
         parts = zip(self._state.parts, self._memory, strict=True)
-        return Memory({n: to_tensor(part, self._learner.device) for n, part in parts})
+        device = self._learner.device
+        return Memory({name: to_tensor(part.copy(), device) for name, part in parts})
 
 
 class MemoryConfig(ClippedPPOConfig):
     """Base of the configs of learners that adapt a memory."""
 
-    memory: Literal["gru", "lstm"] = "gru"
+    memory: Literal["gru", "lstm", "transformer"] = "gru"
     hidden_size: PositiveInt = 64
+    """Of a recurrent memory's state, or a transformer's width."""
+    transformer: TransformerConfig | None = None
+    """Of `memory: transformer` alone, which attends over as many steps as a trial has here."""
     trial_episodes: PositiveInt = 2
     """Episodes of a trial in training; any number at test time."""
     advantages: AdvantageConfig = AdvantageConfig()
     normalization: NormalizationConfig = NormalizationConfig()
+
+    @model_validator(mode="after")
+    def _shape_of_a_transformer(self) -> "MemoryConfig":
+        if self.transformer is not None and self.memory != "transformer":
+            raise ValueError("transformer belongs to memory=transformer")
+        shape = self.transformer or TransformerConfig()
+        if self.memory == "transformer" and self.hidden_size % shape.heads:
+            raise ValueError(
+                f"hidden_size = {self.hidden_size} is no multiple of the {shape.heads} heads"
+            )
+        return self
+
+    def core(self, setting: Setting) -> MemoryCore:
+        """What remembers."""
+        spec, size = setting.spec, self.hidden_size
+        inputs = spec.obs_size + (spec.num_actions or spec.action_size) + 2
+        if self.memory != "transformer":
+            return RecurrentCore(self.memory, inputs, size)
+        window = self.trial_episodes * setting.horizon
+        return TransformerCore(self.transformer or TransformerConfig(), inputs, size, window)
 
 
 class MemoryLearner(MetaLearner[Memory]):
@@ -121,7 +148,7 @@ class MemoryLearner(MetaLearner[Memory]):
         self, config: MemoryConfig, policy: ActionNoiseConfig, setting: Setting, head: Head
     ) -> None:
         super().__init__(config, policy, setting)
-        network = RecurrentNetwork(config.memory, config.hidden_size, head, policy, setting.spec)
+        network = MemoryNetwork(config.core(setting), head, policy, setting.spec)
         self.network = network.to(setting.device, setting.dtype)
         self.network.initialise(parameter_generator(setting.seed))
         self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
@@ -131,12 +158,11 @@ class MemoryLearner(MetaLearner[Memory]):
     # Acting and adapting
 
     def begin(self, num_tasks: int, episodes: int) -> Memory:
-        empty = self.network.empty_memory(num_tasks * episodes)
-        return self._memory(empty, num_tasks)
+        return self._memory(self.network.core.empty(num_tasks * episodes), num_tasks)
 
-    def _memory(self, parts_1NH: Sequence[Tensor], num_tasks: int) -> Memory:
-        names = zip(("hidden", "cell"), parts_1NH, strict=False)  # a GRU has no cell
-        return Memory({n: part[0].unflatten(0, (num_tasks, -1)) for n, part in names})
+    def _memory(self, parts: Sequence[Tensor], num_tasks: int) -> Memory:
+        names = zip(self.network.core.parts, parts, strict=True)
+        return Memory({name: part.unflatten(0, (num_tasks, -1)) for name, part in names})
 
     def actor(self, state: Memory) -> RememberingActor:
         return RememberingActor(self, self.network.chooser(), state, self._weights)
@@ -150,9 +176,9 @@ class MemoryLearner(MetaLearner[Memory]):
         start = state.spread(episodes).parts.values()
         inputs_NHF = self.episode_inputs(self.normalizer.rollouts(rollouts)).flatten(0, 1)
         with torch.no_grad():
-            after = self.network.memory_after(
+            after = self.network.core.after(
                 inputs_NHF.transpose(0, 1),
-                [part.flatten(0, 1)[None].contiguous() for part in start],
+                [part.flatten(0, 1) for part in start],
                 rollouts.lengths_ME.flatten(),
             )
         return self._memory(after, num_tasks)

@@ -1,12 +1,14 @@
-"""RL2: learning to learn in the memory of a recurrent policy.
+"""RL2: learning to learn in the memory of a policy.
 
 Duan et al. 2016, arXiv 1611.02779; Wang et al. 2016, arXiv 1611.05763. PPO maximises the return of
-whole trials, with backpropagation through time cut into pieces of `bptt_steps`.
+whole trials, with backpropagation through time cut into pieces of `bptt_steps`; a transformer's
+trials are whole (as in Melo 2022, arXiv 2206.06614, whose network is another).
 """
 
 from collections.abc import Mapping
 from typing import Literal
 
+from pydantic import model_validator
 from torch import Tensor
 
 from metarl.errors import ConfigError
@@ -15,8 +17,10 @@ from metarl.learners.base import Iteration, Metrics, Setting
 from metarl.learners.memory.base import Memory, MemoryConfig, MemoryLearner
 from metarl.learners.memory.trial_ppo import TrialPPO, TrialPPOConfig
 from metarl.params import Params
-from metarl.policies.networks.recurrent import RecurrentPolicyConfig
+from metarl.policies.networks.memory_network import MemoryPolicyConfig
 from metarl.seeding import learning_generator
+
+_BPTT_STEPS = 100
 
 
 class RL2Config(TrialPPOConfig, MemoryConfig):
@@ -24,22 +28,38 @@ class RL2Config(TrialPPOConfig, MemoryConfig):
 
     name: Literal["rl2"] = "rl2"
 
+    @model_validator(mode="after")
+    def _a_transformers_trials_are_whole(self) -> "RL2Config":
+        if self.memory == "transformer" and self.bptt_steps is not None:
+            raise ValueError("bptt_steps belongs to memory=gru and memory=lstm")
+        return self
+
+    def steps_of_bptt(self, horizon: int) -> int | None:
+        """Length of the pieces of trials, or None for whole trials.
+
+        Raises:
+            ConfigError: if trials are no multiple of it.
+        """
+        if self.memory == "transformer":
+            return None
+        length, steps = self.trial_episodes * horizon, self.bptt_steps or _BPTT_STEPS
+        if length % min(steps, length):
+            raise ConfigError(
+                f"learner.bptt_steps = {steps} does not divide the trial's "
+                f"{self.trial_episodes} x {horizon} = {length} steps"
+            )
+        return steps
+
 
 class RL2(MemoryLearner):
-    """Remembers a task in a GRU or LSTM."""
+    """Remembers a task in a GRU, LSTM or transformer."""
 
     Config = RL2Config
-    PolicyConfig = RecurrentPolicyConfig
+    PolicyConfig = MemoryPolicyConfig
 
-    def __init__(self, config: RL2Config, policy: RecurrentPolicyConfig, setting: Setting) -> None:
-        length = config.trial_episodes * setting.horizon
-        if length % min(config.bptt_steps, length):
-            raise ConfigError(
-                f"learner.bptt_steps = {config.bptt_steps} does not divide the trial's "
-                f"{config.trial_episodes} x {setting.horizon} = {length} steps"
-            )
+    def __init__(self, config: RL2Config, policy: MemoryPolicyConfig, setting: Setting) -> None:
         super().__init__(config, policy, setting, policy.head(config.hidden_size, setting.spec))
-        self.ppo = TrialPPO(self.network, config)
+        self.ppo = TrialPPO(self.network, config, config.steps_of_bptt(setting.horizon))
 
     @single_threaded()
     def iterate(self, work: Iteration[Memory]) -> Metrics:
