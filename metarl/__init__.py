@@ -10,6 +10,7 @@ Importing it registers the environments of `metarl_envs` with Gymnasium.
 from metarl.adapted_policy import AdaptedPolicy, adapt
 from metarl.errors import CheckpointError, ConfigError, EnvironmentFitError, UserError
 from metarl.evaluation import EvaluationResult, evaluate
+from metarl.evaluation.demonstrate import load_demonstrations
 from metarl.evaluation.task_distances import task_distances
 from metarl.experiment.building import load
 from metarl.experiment.config import ExperimentConfig, load_config
@@ -30,6 +31,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_config",
+    "load_demonstrations",
     "task_distances",
     "train",
     "zoo_names",

@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     PREDICTION = 8
     EVALUATION_SUPPORT = 9
     FIXED_TASKS = 10
+    DEMONSTRATIONS = 11
 
 
 Path = tuple[int, ...]

@@ -20,6 +20,26 @@ from metarl.reports.task_map import plot_task_distances
 
 def main() -> None:
     """Parse, load, evaluate, report."""
+    arguments = _parse()
+    learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
+    assert learner.trained_on is not None
+    names = ("split", "num_tasks", "episodes", "support_episodes", "adaptation_steps", "seed")
+    chosen = {name: getattr(arguments, name) for name in names}
+    if arguments.demonstrations is not None:
+        shown = metarl.load_demonstrations(arguments.demonstrations, learner)
+        chosen["demonstrations"] = shown
+    result = metarl.evaluate(learner, arguments.env or learner.trained_on.env.id, **chosen)
+    Console().print(adaptation_table(result))
+    if arguments.json is not None:
+        result.save_json(arguments.json)
+        plot_adaptation(result, arguments.json.with_suffix(".png"))
+        if isinstance(learner, ComparesTasks):
+            distances = metarl.task_distances(learner, result.env, result.tasks)
+            name = f"{arguments.json.stem}_distances.png"
+            plot_task_distances(distances, arguments.json.with_name(name), _numbers(result.tasks))
+
+
+def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Evaluate adaptation on held-out tasks.")
     parser.add_argument("path", type=Path, help="run folder, checkpoint folder or zoo:ENV/METHOD")
     parser.add_argument("--env", help="another environment id than the one trained on")
@@ -32,30 +52,11 @@ def main() -> None:
         "--support-episodes", type=int, help="per task, to adapt on; by default the measured ones"
     )
     parser.add_argument("--adaptation-steps", type=int, default=3)
+    parser.add_argument("--demonstrations", help="folder, for a learner that adapts to them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the result here, and plots beside it")
     allow_imports(parser)
-    arguments = parser.parse_args()
-    learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
-    assert learner.trained_on is not None
-    result = metarl.evaluate(
-        learner,
-        arguments.env or learner.trained_on.env.id,
-        split=arguments.split,
-        num_tasks=arguments.num_tasks,
-        episodes=arguments.episodes,
-        support_episodes=arguments.support_episodes,
-        adaptation_steps=arguments.adaptation_steps,
-        seed=arguments.seed,
-    )
-    Console().print(adaptation_table(result))
-    if arguments.json is not None:
-        result.save_json(arguments.json)
-        plot_adaptation(result, arguments.json.with_suffix(".png"))
-        if isinstance(learner, ComparesTasks):
-            distances = metarl.task_distances(learner, result.env, result.tasks)
-            name = f"{arguments.json.stem}_distances.png"
-            plot_task_distances(distances, arguments.json.with_name(name), _numbers(result.tasks))
+    return parser.parse_args()
 
 
 def _numbers(tasks: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -1,5 +1,7 @@
 """A learner and its environment, small, for tests that drive the interface by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -9,6 +11,8 @@ from metarl.environments.make import make_env
 from metarl.experiment.building import build_learner
 from metarl.experiment.config import parse_config
 from metarl.experiment.world import Alone
+from metarl.interaction.demonstrations import Demonstrations
+from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import collect
 from metarl.learners import LEARNERS
 from metarl.learners.base import Iteration
@@ -16,6 +20,19 @@ from metarl.params import flatten
 from metarl.policies.actors import Percept
 
 M, E, H = 3, 4, 12
+
+
+def tasks_of(name, num_tasks, folder="demonstrations"):
+    """The keys of a config about tasks that a learner needs."""
+    kind = LEARNERS[name]
+    document = {}
+    if kind.needs_fixed_tasks:
+        document["tasks"] = {"kind": "fixed", "num": num_tasks}
+    if kind.needs_demonstrations:
+        document["tasks"] = {"kind": "demonstrated", "demonstrations": str(folder)}
+    if kind.adapts_to_demonstrations:
+        document["evaluation"] = {"demonstrations": str(folder), "num_tasks": num_tasks}
+    return document
 
 
 class SmallRun:
@@ -32,7 +49,7 @@ class SmallRun:
         env_kwargs=None,
         **learner,
     ):
-        fixed = LEARNERS[name].needs_fixed_tasks
+        self.shown = None
         if "gradient_steps" in LEARNERS[name].Config.model_fields:
             learner = {"gradient_steps": 3, **learner}
         self.config = parse_config(
@@ -44,7 +61,7 @@ class SmallRun:
                 "episodes": episodes,
                 "horizon": h,
                 "iterations": 1,
-                **({"tasks": {"kind": "fixed", "num": num_tasks}} if fixed else {}),
+                **tasks_of(name, num_tasks),
             }
         )
         self.env = make_env(self.config.env, num_tasks * episodes, h)
@@ -54,6 +71,12 @@ class SmallRun:
         self.learner = build_learner(self.config, self.spec)
         self.tasks = self.env.task_distribution("train").sample(num_tasks, 0)
         self.env.set_tasks(task_batches.repeat(self.tasks, episodes))
+        if LEARNERS[name].needs_demonstrations:
+            shown = self.collect(self.begin(), 99)
+            shown = replace(shown, actions_MEHA=shown.actions_MEHA.clamp(-1, 1))
+            if episodes == 1:
+                shown = Rollouts.concatenate_episodes([shown, shown])
+            self.shown = Demonstrations(self.tasks, shown)
 
     def collect(self, state, phase=0, learner=None):
         path = (0, 0, phase)
@@ -74,7 +97,7 @@ class SmallRun:
                 return self.seen[-1]
 
             keys = self.keys
-            work = Iteration(self.index, self.tasks, keys, len(keys), gather, Alone())
+            work = Iteration(self.index, self.tasks, keys, len(keys), gather, Alone(), self.shown)
             metrics = self.learner.iterate(work)
             self.index += 1
         return metrics

@@ -33,6 +33,7 @@ LIBRARY_ROOMS = {
     "interaction.threads": 1,
     "interaction.replay": 2,
     "interaction.trial_buffer": 2,
+    "interaction.demonstrations": 2,
     "interaction.allocator": 1,
     "estimators": 2,
     "policies": 2,
@@ -44,6 +45,7 @@ LIBRARY_ROOMS = {
     # families of learners, whatever their names, are 4 as well
     # these build on other families
     "learners.inference": 5,
+    "learners.imitation": 5,
     "learners.references": 5,
     "learners": 6,
     "adapted_policy": 6,
@@ -161,7 +163,10 @@ def test_library_imports_no_script_and_no_environment():
 
 
 def test_one_file_for_each_foreign_interface():
-    assert users("stable_baselines3", LIBRARY) == ["metarl/training/run_log.py"]
+    assert users("stable_baselines3", LIBRARY) == [
+        "metarl/evaluation/sb3_expert.py",
+        "metarl/training/run_log.py",
+    ]
     assert users("torch.distributed", LIBRARY) in ([], ["metarl/experiment/world.py"])
     meeting = [p.name for p in LIBRARY if {"from_numpy", "numpy()"} & set(_words(p))]
     assert meeting == ["arrays.py"]

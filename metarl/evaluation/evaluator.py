@@ -8,9 +8,9 @@ Shapes: M tasks, E episodes.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,13 +19,32 @@ from metarl.environments.fit import require_fit
 from metarl.environments.make import make_env, make_single, registered_horizon
 from metarl.errors import ConfigError
 from metarl.evaluation.result import EvaluationResult
+from metarl.interaction.demonstrations import Demonstrations
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import Clock, collect, require_rollout_memory
 from metarl.learners.base import MetaLearner
 from metarl.policies.arrays import to_array
 from metarl.seeding import Purpose, content_keys, entropy
 from metarl_envs.protocol import TaskEnv
-from metarl_envs.tasks.batches import Tasks, repeat
+from metarl_envs.tasks.batches import Tasks, repeat, take
+
+
+class SupportDemonstrations(NamedTuple):
+    """What an evaluation adapts to where it is not own rollouts.
+
+    Attributes:
+        demonstrations: of the tasks, in their order.
+        episodes: of each adaptation step.
+    """
+
+    demonstrations: Demonstrations
+    episodes: int
+
+    def of_step(self, step: int) -> Rollouts:
+        """The next ones in each step, from the first one again where there are no more."""
+        first, have = step * self.episodes, self.demonstrations.episodes
+        index = [(first + episode) % have for episode in range(self.episodes)]
+        return self.demonstrations.of_episodes(index).rollouts
 
 
 def evaluate(
@@ -40,6 +59,7 @@ def evaluate(
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
     horizon: int | None = None,
+    demonstrations: Demonstrations | None = None,
 ) -> EvaluationResult:
     """Adapt to each of `num_tasks` tasks of a split and measure the return at every step.
 
@@ -56,15 +76,39 @@ def evaluate(
         env_kwargs: constructor arguments; those of training if `env_id` is what the learner
             was trained on, else none.
         horizon: longest episode in steps; by default that of training, or the registered one.
+        demonstrations: what a learner adapts to that learns from them, `support_episodes` in each
+            step (one by default); the first M of their tasks take the place of the split's.
 
     Raises:
         UserError: if the environment, the split or a size is not allowed.
     """
     config, horizon = environment_of(learner, env_id, env_kwargs, horizon)
+    require_demonstrations(learner, demonstrations)
     if support_episodes is None and learner.adapts_after_each_episode:
         support_episodes = 1
-    support = episodes if support_episodes is None else support_episodes
-    sizes = dict(num_tasks=num_tasks, episodes=episodes, support_episodes=support, horizon=horizon)
+    learned = episodes if support_episodes is None else support_episodes
+    sizes = dict(num_tasks=num_tasks, episodes=episodes, support_episodes=learned, horizon=horizon)
+    _require_sizes(sizes, adaptation_steps, seed)
+    with ExitStack() as opened:
+        env = opened.enter_context(closing(make_env(config, num_tasks * episodes, horizon)))
+        require_fit(env_id, env.single_observation_space, env.single_action_space, learner.spec)
+        for count in (episodes, support_episodes or 1):
+            require_rollout_memory(learner, num_tasks, count, horizon, adaptation_steps + 1)
+        tasks = evaluation_tasks(env, split, num_tasks, seed, demonstrations)
+        support: TaskEnv | SupportDemonstrations | None = None
+        if demonstrations is not None:
+            shown = demonstrations.of_tasks(range(num_tasks))
+            support = SupportDemonstrations(shown, support_episodes or 1)
+        elif support_episodes is not None:
+            other = make_env(config, num_tasks * support_episodes, horizon)
+            support = opened.enter_context(closing(other))
+        settings = (split, adaptation_steps, seed)
+        return evaluate_tasks(
+            learner, env, env_id, tasks, *settings, horizon=horizon, support=support
+        )
+
+
+def _require_sizes(sizes: Mapping[str, int], adaptation_steps: int, seed: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ConfigError(f"{name} must be positive, got {size}")
@@ -72,22 +116,38 @@ def evaluate(
         raise ConfigError(
             f"adaptation_steps and seed must not be negative, got {adaptation_steps} and {seed}"
         )
-    with closing(make_env(config, num_tasks * episodes, horizon)) as env:
-        require_fit(env_id, env.single_observation_space, env.single_action_space, learner.spec)
-        for count in (episodes, support_episodes or 1):
-            require_rollout_memory(learner, num_tasks, count, horizon, adaptation_steps + 1)
-        tasks = evaluation_tasks(env, split, num_tasks, seed)
-        settings = (split, adaptation_steps, seed)
-        if support_episodes is None:
-            return evaluate_tasks(learner, env, env_id, tasks, *settings, horizon=horizon)
-        with closing(make_env(config, num_tasks * support_episodes, horizon)) as support_env:
-            return evaluate_tasks(
-                learner, env, env_id, tasks, *settings, horizon=horizon, support_env=support_env
+
+
+def require_demonstrations(learner: MetaLearner, demonstrations: Demonstrations | None) -> None:
+    """Refuse demonstrations for learners that adapt to none, and none for those that do.
+
+    Raises:
+        ConfigError: with what to give.
+    """
+    if learner.adapts_to_demonstrations and demonstrations is None:
+        raise ConfigError("this learner adapts to demonstrations: give it demonstrations=...")
+    if demonstrations is not None and not learner.adapts_to_demonstrations:
+        raise ConfigError("this learner adapts to its own rollouts, not to demonstrations")
+
+
+def evaluation_tasks(
+    env: TaskEnv,
+    split: str,
+    num_tasks: int,
+    seed: int,
+    demonstrations: Demonstrations | None = None,
+) -> Tasks:
+    """The tasks of an evaluation with this seed, or the first that demonstrations show.
+
+    Raises:
+        ConfigError: if they show fewer.
+    """
+    if demonstrations is not None:
+        if demonstrations.num_tasks < num_tasks:
+            raise ConfigError(
+                f"demonstrations of {demonstrations.num_tasks} tasks, num_tasks is {num_tasks}"
             )
-
-
-def evaluation_tasks(env: TaskEnv, split: str, num_tasks: int, seed: int) -> Tasks:
-    """The tasks of an evaluation with this seed."""
+        return take(demonstrations.tasks, slice(num_tasks))
     return env.task_distribution(split).sample(num_tasks, entropy((seed, Purpose.TASKS)))
 
 
@@ -115,18 +175,23 @@ def evaluate_tasks(
     seed: int,
     *,
     horizon: int,
-    support_env: TaskEnv | None = None,
+    support: TaskEnv | SupportDemonstrations | None = None,
 ) -> EvaluationResult:
     """`evaluate` on given tasks, in an environment of M*E sub-environments.
+
+    Adaptation learns from what is measured, or from `support`: rollouts in another environment, or
+    demonstrations.
 
     The randomness of a task derives from its content: permuting tasks permutes results.
     """
     keys = content_keys(tasks)
+    shown = support if isinstance(support, SupportDemonstrations) else None
+    support_env = None if isinstance(support, SupportDemonstrations) else support
     learned_from = env if support_env is None else support_env
     for each in {id(e): e for e in (env, learned_from)}.values():
         each.set_tasks(repeat(tasks, each.num_envs // len(keys)))
-    course = _Course(learner, env, support_env, keys, horizon, seed)
-    support_episodes = learned_from.num_envs // len(keys)
+    course = _Course(learner, env, support_env, shown, keys, horizon, seed)
+    support_episodes = shown.episodes if shown else learned_from.num_envs // len(keys)
     measured, learned = course.follow(adaptation_steps, support_episodes)
     # an episode that belongs to a trial of its own is no experience of the others
     pooled = support_episodes if learner.pools_episodes else 1
@@ -164,6 +229,7 @@ class _Course:
     learner: MetaLearner
     env: TaskEnv
     support_env: TaskEnv | None
+    shown: SupportDemonstrations | None
     keys: Sequence[int]
     horizon: int
     seed: int
@@ -177,7 +243,9 @@ class _Course:
         measured, learned = [self._run(self.env, state, Purpose.EVALUATION, 0)], list[Rollouts]()
         for step in range(adaptation_steps):
             support = measured[-1]
-            if self.support_env is not None:
+            if self.shown is not None:
+                support = self.shown.of_step(step)
+            elif self.support_env is not None:
                 support = self._run(self.support_env, state, Purpose.EVALUATION_SUPPORT, step)
             learned.append(support)
             state = self.learner.adapt(state, support)

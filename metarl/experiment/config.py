@@ -40,6 +40,8 @@ class EvaluationConfig(ConfigModel):
     """Episodes per task that each step learns from; null for those that are measured."""
     adaptation_steps: int = Field(3, ge=0)
     seed: int = Field(0, ge=0)
+    demonstrations: str | None = None
+    """Folder of demonstrations to adapt to; their tasks take the place of the split's."""
 
 
 class CheckpointConfig(ConfigModel):
@@ -56,15 +58,19 @@ class CheckpointConfig(ConfigModel):
 class TasksConfig(ConfigModel):
     """Which tasks an iteration sees."""
 
-    kind: Literal["fresh", "fixed"] = "fresh"
-    """New ones in every iteration, or some of `num` ones, which keep their keys."""
+    kind: Literal["fresh", "fixed", "demonstrated"] = "fresh"
+    """New in every iteration, or some of `num` that keep their keys, or of those demonstrated."""
     num: PositiveInt | None = None
     """Number of fixed tasks."""
+    demonstrations: str | None = None
+    """Folder of demonstrations, see scripts/record_demonstrations.py."""
 
     @model_validator(mode="after")
     def _num_belongs_to_fixed(self) -> "TasksConfig":
         if (self.num is not None) != (self.kind == "fixed"):
             raise ValueError("takes num with kind fixed, and only with it")
+        if (self.demonstrations is not None) != (self.kind == "demonstrated"):
+            raise ValueError("takes demonstrations with kind demonstrated, and only with it")
         return self
 
 
@@ -124,6 +130,20 @@ class ExperimentConfig(ConfigModel):
             raise ValueError(
                 f"tasks.num = {self.tasks.num} must be at least meta_batch = {self.meta_batch}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _demonstrations_where_needed(self) -> "ExperimentConfig":
+        learner, name = LEARNERS[self.learner.name], self.learner.name
+        if learner.needs_demonstrations != (self.tasks.demonstrations is not None):
+            verb = "needs" if learner.needs_demonstrations else "does not learn from"
+            raise ValueError(
+                f"learner {name} {verb} demonstrations: tasks.kind=demonstrated and "
+                "tasks.demonstrations"
+            )
+        if learner.adapts_to_demonstrations != (self.evaluation.demonstrations is not None):
+            verb = "adapts" if learner.adapts_to_demonstrations else "does not adapt"
+            raise ValueError(f"learner {name} {verb} to demonstrations: evaluation.demonstrations")
         return self
 
 

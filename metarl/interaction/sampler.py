@@ -11,10 +11,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 
+from metarl.environments.fit import Spec
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import arithmetic_threads
-from metarl.learners.base import MetaLearner
-from metarl.policies.actors import ActionStep, Percept
+from metarl.policies.actors import ActionStep, Actor, Percept
 from metarl.policies.arrays import array_dtype, to_tensor
 from metarl.seeding import Path, action_noise, reset_seeds
 from metarl_envs.memory import require_memory
@@ -44,6 +44,23 @@ class SampledEnv(Protocol):
         ...
 
 
+class Acting(Protocol[S]):
+    """What the loop needs of a learner."""
+
+    spec: Spec
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that an actor is given for each action."""
+        ...
+
+    def actor(self, state: S) -> Actor[S]:
+        """Acts from a state, which it does not change."""
+        ...
+
+
 @dataclass
 class Clock:
     """Seconds and environment steps spent, by what they were spent on.
@@ -63,7 +80,7 @@ class Clock:
 
 def collect(
     env: SampledEnv,
-    learner: MetaLearner[S],
+    learner: Acting[S],
     state: S,
     path: Path,
     task_keys: Sequence[int],
@@ -115,7 +132,7 @@ def collect(
 
 
 def require_rollout_memory(
-    learner: MetaLearner, num_tasks: int, episodes: int, horizon: int, times: int = 1
+    learner: Acting[Any], num_tasks: int, episodes: int, horizon: int, times: int = 1
 ) -> None:
     """Refuse rollouts, kept so many times, that this machine's memory cannot hold.
 
@@ -135,9 +152,7 @@ def require_rollout_memory(
 class Recorder:
     """Buffers of one `collect`, written in place; `finish` makes tensors of them."""
 
-    def __init__(
-        self, num_tasks: int, episodes: int, horizon: int, learner: MetaLearner[S]
-    ) -> None:
+    def __init__(self, num_tasks: int, episodes: int, horizon: int, learner: Acting[S]) -> None:
         shape, spec = (num_tasks, episodes), learner.spec
         self._shape, self._horizon, self._device = shape, horizon, learner.device
         self.dtype = array_dtype(learner.dtype)

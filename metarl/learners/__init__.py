@@ -8,6 +8,8 @@ from metarl.learners.gradient.maml import MAML
 from metarl.learners.gradient.meta_sgd import MetaSGD
 from metarl.learners.gradient.promp import ProMP
 from metarl.learners.gradient.reptile import ModelAveraging, Reptile
+from metarl.learners.imitation.guided import Guided
+from metarl.learners.imitation.imitation import Imitation
 from metarl.learners.inference.pearl import PEARL
 from metarl.learners.inference.varibad import VariBAD
 from metarl.learners.memory.rl2 import RL2
@@ -27,6 +29,8 @@ LEARNERS: dict[str, type[MetaLearner]] = {
     "pearl": PEARL,
     "varibad": VariBAD,
     "prototypes": Prototypes,
+    "guided": Guided,
+    "imitation": Imitation,
     "model_averaging": ModelAveraging,
     "multi_task": MultiTask,
     "random_init": RandomInit,

@@ -15,6 +15,7 @@ from torch import Tensor
 from metarl.config_model import ConfigModel
 from metarl.environments.config import EnvConfig
 from metarl.environments.fit import Spec
+from metarl.interaction.demonstrations import Demonstrations
 from metarl.interaction.rollouts import Rollouts
 from metarl.params import Params
 from metarl.policies.actors import Actor
@@ -106,6 +107,7 @@ class Iteration(Generic[S]):
         meta_batch: tasks of all processes.
         collect: gives rollouts.
         world: all processes.
+        demonstrations: of these tasks, where the run has some.
     """
 
     index: int
@@ -114,6 +116,7 @@ class Iteration(Generic[S]):
     meta_batch: int
     collect: Collect[S]
     world: World
+    demonstrations: Demonstrations | None = None
 
 
 class MetaLearner(ABC, Generic[S]):
@@ -130,6 +133,8 @@ class MetaLearner(ABC, Generic[S]):
             acts on what it brought, unless a user says otherwise.
         needs_fixed_tasks: whether training has to meet the same tasks again, as replay does: with
             `tasks: {kind: fixed}`.
+        needs_demonstrations: whether training learns from demonstrations of its tasks.
+        adapts_to_demonstrations: whether `adapt` wants demonstrations in place of own rollouts.
         acts_on_rewards: whether actions depend on the rewards of earlier ones.
         spec: observations and actions that it was built for.
         setting: all that it was built for.
@@ -144,6 +149,8 @@ class MetaLearner(ABC, Generic[S]):
     acts_on_rewards: ClassVar[bool] = False
     adapts_after_each_episode: ClassVar[bool] = False
     needs_fixed_tasks: ClassVar[bool] = False
+    needs_demonstrations: ClassVar[bool] = False
+    adapts_to_demonstrations: ClassVar[bool] = False
     trained_on: TrainedOn | None = None
 
     def __init__(self, config: LearnerConfig, policy: ConfigModel, setting: Setting) -> None:

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metarl.errors import ConfigError
 from metarl.experiment.config import ExperimentConfig
+from metarl.interaction.demonstrations import Demonstrations
 from metarl.seeding import Purpose, entropy, stream
-from metarl_envs.tasks.batches import Tasks, take
+from metarl_envs.tasks.batches import Tasks, num_tasks, take
 from metarl_envs.tasks.distributions import TaskDistribution
 
 
@@ -35,10 +37,18 @@ def _fresh(config: ExperimentConfig, distribution: TaskDistribution) -> TaskSour
 
 
 def _fixed(config: ExperimentConfig, distribution: TaskDistribution) -> TaskSource:
-    """Some of the run's tasks, each key once; a key names the same task in every iteration."""
-    num, path = config.tasks.num, (config.seed, Purpose.FIXED_TASKS)
-    assert num is not None
-    tasks = distribution.sample(num, entropy(path))
+    """Some of the run's tasks; a key names the same task in every iteration."""
+    assert config.tasks.num is not None
+    path = entropy((config.seed, Purpose.FIXED_TASKS))
+    return _some_of(config, distribution.sample(config.tasks.num, path))
+
+
+_SOURCES = {"fresh": _fresh, "fixed": _fixed}
+
+
+def _some_of(config: ExperimentConfig, tasks: Tasks) -> TaskSource:
+    """Some of these tasks in each iteration, each once; a key is a task's place among them."""
+    path, num = (config.seed, Purpose.FIXED_TASKS), num_tasks(tasks)
 
     def source(iteration: int) -> KeyedTasks:
         generator = np.random.default_rng(stream((*path, iteration)))
@@ -48,9 +58,21 @@ def _fixed(config: ExperimentConfig, distribution: TaskDistribution) -> TaskSour
     return source
 
 
-_SOURCES = {"fresh": _fresh, "fixed": _fixed}
+def make_task_source(
+    config: ExperimentConfig,
+    distribution: TaskDistribution,
+    demonstrations: Demonstrations | None = None,
+) -> TaskSource:
+    """The tasks of a run, by iteration.
 
-
-def make_task_source(config: ExperimentConfig, distribution: TaskDistribution) -> TaskSource:
-    """The tasks of a run, by iteration."""
-    return _SOURCES[config.tasks.kind](config, distribution)
+    Raises:
+        ConfigError: if demonstrations show fewer tasks than an iteration takes.
+    """
+    if demonstrations is None:
+        return _SOURCES[config.tasks.kind](config, distribution)
+    if demonstrations.num_tasks < config.meta_batch:
+        raise ConfigError(
+            f"{config.tasks.demonstrations} shows {demonstrations.num_tasks} tasks, must be at "
+            f"least meta_batch = {config.meta_batch}"
+        )
+    return _some_of(config, demonstrations.tasks)

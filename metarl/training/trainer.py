@@ -26,10 +26,11 @@ from metarl.experiment.checkpoint import restore_buffers
 from metarl.experiment.config import ExperimentConfig, to_yaml
 from metarl.experiment.trust import remember
 from metarl.experiment.world import Alone
+from metarl.interaction.minari_files import read_if_given
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import Clock, collect, require_rollout_memory
 from metarl.interaction.threads import arithmetic_threads, num_cpus
-from metarl.learners.base import Iteration, Metrics
+from metarl.learners.base import Iteration, MetaLearner, Metrics
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
 from metarl.seeding import Purpose
@@ -100,32 +101,30 @@ class _Trainer:
             raise ConfigError(f"run folder {run_dir} is not empty: resume it or name another one")
         self.env = make_env(config.env, config.meta_batch * config.episodes, config.horizon)
         spec = spec_of_spaces(self.env.single_observation_space, self.env.single_action_space)
-        self.tasks = make_task_source(config, self.env.task_distribution("train"))
         self.world = Alone()
-        settings = config.evaluation
+        settings, space = config.evaluation, self.env.task_space
+        self.demonstrations = read_if_given(config.tasks.demonstrations, spec, space)
+        self.shown = read_if_given(settings.demonstrations, spec, space)
+        distribution = self.env.task_distribution("train")
+        self.tasks = make_task_source(config, distribution, self.demonstrations)
         self.held_out_tasks = evaluation_tasks(
-            self.env, settings.split, settings.num_tasks, settings.seed
+            self.env, settings.split, settings.num_tasks, settings.seed, self.shown
         )
         if checkpoint is None:
             self.learner = build_learner(config, spec)
             self.start, self.env_steps = 0, 0
+            if self.demonstrations is not None:
+                self.env_steps = self.demonstrations.rollouts.num_steps
         else:
             self.learner = from_checkpoint(checkpoint, config)
             restore_buffers(self.learner, checkpoint)
             self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
-        measured = settings.adaptation_steps + 1
-        for num_tasks, episodes, times in (
-            (config.meta_batch, config.episodes, 1),
-            (settings.num_tasks, settings.episodes, measured),
-            (settings.num_tasks, settings.support_episodes or 1, measured),
-        ):
-            require_rollout_memory(self.learner, num_tasks, episodes, config.horizon, times)
+        _require_memory(config, self.learner)
         saved_at = None if checkpoint is None else self.start
         tasks = to_json(self.held_out_tasks)
         self.keeper = CheckpointKeeper(run_dir, config, tasks, saved_at)
-        self._skipped = 0
+        self._skipped, self._checkpoint = 0, checkpoint
         self._diverged: DivergedEpisode | None = None
-        self._checkpoint = checkpoint
         self.advice = Advice(run_dir, config, self._tell)
 
     def run(self) -> EvaluationResult:
@@ -202,8 +201,9 @@ class _Trainer:
                 self._diverged = first_diverged(rollouts, keyed, path, iteration)
             return rollouts
 
+        shown = self.demonstrations and self.demonstrations.of_tasks(keys)
         own = self.learner.iterate(
-            Iteration(iteration, tasks, keys, self.config.meta_batch, gather, self.world)
+            Iteration(iteration, tasks, keys, self.config.meta_batch, gather, self.world, shown)
         )
         self.env_steps += clock.env_steps
         split = time_split(clock, time.perf_counter() - start)
@@ -225,6 +225,7 @@ class _Trainer:
             support_episodes=settings.support_episodes,
             adaptation_steps=settings.adaptation_steps,
             seed=settings.seed,
+            demonstrations=self.shown,
         )
         self.keeper.offer(self.learner, iteration, self.env_steps, result)
         self.advice.after_evaluation(result)
@@ -242,6 +243,18 @@ class _Trainer:
 
     def close(self) -> None:
         self.env.close()
+
+
+def _require_memory(config: ExperimentConfig, learner: MetaLearner) -> None:
+    """Refuse rollouts that this machine's memory cannot hold."""
+    settings = config.evaluation
+    measured = settings.adaptation_steps + 1
+    for num_tasks, episodes, times in (
+        (config.meta_batch, config.episodes, 1),
+        (settings.num_tasks, settings.episodes, measured),
+        (settings.num_tasks, settings.support_episodes or 1, measured),
+    ):
+        require_rollout_memory(learner, num_tasks, episodes, config.horizon, times)
 
 
 def _machine_fault(error: Exception, run_dir: Path) -> str:

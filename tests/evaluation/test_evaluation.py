@@ -98,7 +98,7 @@ def evaluate_stub(tasks, episodes=3, steps=2, horizon=5, support=None, learner=N
         steps,
         0,
         horizon=horizon,
-        support_env=envs[1] if support else None,
+        support=envs[1] if support else None,
     )
 
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 from conftest import TINY
+from demonstrated import demonstrate_by_chance
+from small_runs import tasks_of
 
 import metarl
 from metarl.errors import MachineError, TrainingError
@@ -143,8 +145,10 @@ def test_numbers_that_are_not_finite_never_reach_parameters(
     """Rewards that should not occur: a learner skips the update, or ends in a sentence."""
     document = {**tiny_document, "learner": {"name": name}, "policy": {}, "iterations": 4}
     document["max_skipped"] = 3
-    if LEARNERS[name].needs_fixed_tasks:
-        document["tasks"] = {"kind": "fixed", "num": 3}
+    document |= tasks_of(name, 3, tmp_path / "shown")
+    document["evaluation"] = {**tiny_document["evaluation"], **document["evaluation"]}
+    if LEARNERS[name].needs_demonstrations:
+        demonstrate_by_chance(tmp_path / "shown", document["env"])
     config = parse_config(document)
     explode(monkeypatch, name)
     try:

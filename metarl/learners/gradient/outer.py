@@ -5,7 +5,7 @@ Each has a config with a name; `make_outer` builds it. Shapes: none, everything 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -51,6 +51,18 @@ class OuterResult(NamedTuple):
 
     theta: Params
     metrics: Metrics
+
+
+class DifferentiableObjective(Protocol):
+    """What Adam needs of an objective that is to be raised."""
+
+    def gradient(self, theta: Params | None = None, clip: float | None = None) -> Tensor:
+        """Its gradient as a float64 vector, at theta or where the rollouts were made."""
+        ...
+
+    def evaluate(self, theta: Params) -> tuple[float, float]:
+        """Its value, and how far policies have moved."""
+        ...
 
 
 class OuterOptimizer(ABC):
@@ -114,7 +126,7 @@ class Adam(OuterOptimizer):
         self._loaded: Params = {}
         self._iterations = 0
 
-    def update(self, objective: MetaObjective, theta: Params) -> OuterResult:
+    def update(self, objective: DifferentiableObjective, theta: Params) -> OuterResult:
         before, optimizer, new, norm = self.state(), self._prepared(theta), theta, 0.0
         for epoch in range(self._epochs):
             gradient = objective.gradient(None if epoch == 0 else new, self._clip)

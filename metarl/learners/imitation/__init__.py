@@ -1,0 +1,1 @@
+"""Guided from outside: learners that experts have shown what to do."""

@@ -1,0 +1,80 @@
+"""Record an expert's episodes as a Minari dataset, one folder for a list of tasks.
+
+python scripts/record_demonstrations.py runs/reacher_goal/oracle-seed0 --split train \
+    --num-tasks 200 --episodes 4 --output demonstrations/reacher_goal_train
+
+The expert is a run, a checkpoint or zoo:ENV/METHOD, adapted to each task first where
+--adaptation-steps says so; one that is told the task demonstrates for those who are not. With
+--sb3 PPO it is a model of stable-baselines3, whose file is a pickle: reading it runs what it says.
+"""
+
+import argparse
+from pathlib import Path
+
+import metarl
+from metarl.command_line import allow_imports, run
+from metarl.environments.config import EnvConfig
+from metarl.environments.make import registered_horizon
+from metarl.errors import ConfigError
+from metarl.evaluation.demonstrate import Expert, MostLikely, demonstrate
+from metarl.evaluation.sb3_expert import SB3Expert
+from metarl.interaction.minari_files import require_new, write_demonstrations
+
+
+def main() -> None:
+    """Parse, load, record, write."""
+    arguments = _parse()
+    require_new(arguments.output)
+    expert, env, horizon = _expert(arguments)
+    names = ("split", "num_tasks", "episodes", "adaptation_steps", "support_episodes", "seed")
+    chosen = {name: getattr(arguments, name) for name in names}
+    recorded = demonstrate(expert, env, horizon=horizon, **chosen)
+    about = {"algorithm_name": arguments.sb3 or arguments.path, "description": env.id}
+    write_demonstrations(
+        recorded.demonstrations,
+        arguments.output,
+        recorded.observation_space,
+        recorded.action_space,
+        about,
+    )
+    rollouts = recorded.demonstrations.rollouts
+    print(
+        f"{arguments.num_tasks} tasks x {arguments.episodes} episodes, {rollouts.num_steps:,} "
+        f"steps, mean return {float(rollouts.returns_ME.mean()):.4g}; in {arguments.output}"
+    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Record demonstrations.")
+    parser.add_argument("path", help="run folder, checkpoint folder, zoo:ENV/METHOD or a model")
+    parser.add_argument("--sb3", metavar="ALGORITHM", help="PATH is a model of stable-baselines3")
+    parser.add_argument("--env", help="id; needed with --sb3")
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--num-tasks", type=int, default=100)
+    parser.add_argument("--episodes", type=int, default=4, help="recorded per task")
+    parser.add_argument("--adaptation-steps", type=int, default=0, help="before recording")
+    parser.add_argument("--support-episodes", type=int, default=20, help="of each of them")
+    parser.add_argument("--sampled", action="store_true", help="actions, in place of likeliest")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True)
+    allow_imports(parser)
+    return parser.parse_args()
+
+
+def _expert(arguments: argparse.Namespace) -> tuple[Expert, EnvConfig, int]:
+    """Who acts, where, and for how long."""
+    if arguments.sb3 is not None:
+        if arguments.env is None:
+            raise ConfigError("--sb3 needs --env: a model does not say where it was trained")
+        expert = SB3Expert(arguments.sb3, arguments.path)
+        horizon = registered_horizon(arguments.env)
+        return expert, EnvConfig(id=arguments.env), horizon or 1000
+    learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
+    assert learner.trained_on is not None
+    trained = learner.trained_on
+    env = trained.env if arguments.env is None else EnvConfig(id=arguments.env)
+    return learner if arguments.sampled else MostLikely(learner), env, trained.horizon
+
+
+if __name__ == "__main__":
+    run(main)
