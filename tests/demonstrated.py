@@ -9,10 +9,10 @@ from metarl.interaction.minari_files import write_demonstrations
 
 def demonstrate_by_chance(folder, env, num_tasks=3, episodes=3, h=8, **choice):
     """A dataset of random episodes; returns what it holds."""
-    run = SmallRun("random_init", env["id"], env_kwargs=env.get("kwargs"))
+    config = SmallRun("random_init").config.model_copy(update={"env": EnvConfig(**env)})
     found = demonstrate(
-        run.learner,
-        EnvConfig(**env),
+        SmallRun.of_config(config).learner,
+        config.env,
         horizon=h,
         split="train",
         num_tasks=num_tasks,

@@ -1,6 +1,7 @@
 """A learner and its environment, small, for tests that drive the interface by hand."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -77,6 +78,13 @@ class SmallRun:
             if episodes == 1:
                 shown = Rollouts.concatenate_episodes([shown, shown])
             self.shown = Demonstrations(self.tasks, shown)
+
+    @staticmethod
+    def of_config(config):
+        """Only a learner and its spec, for another environment."""
+        env = make_env(config.env, 1, config.horizon)
+        spec = spec_of_spaces(env.single_observation_space, env.single_action_space)
+        return SimpleNamespace(learner=build_learner(config, spec), spec=spec)
 
     def collect(self, state, phase=0, learner=None):
         path = (0, 0, phase)

@@ -16,6 +16,7 @@ import numpy as np
 
 from metarl.environments.make import make_env
 from metarl.errors import CheckpointError
+from metarl.evaluation.demonstrate import load_demonstrations
 from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.result import EvaluationResult, nested_lists, write_whole
 from metarl.experiment.building import from_checkpoint
@@ -24,6 +25,7 @@ from metarl.experiment.trust import require_trust
 from metarl_envs.tasks.batches import to_json
 
 REPORTED_SPLITS = ("test", "gap", "extrapolation")
+_SECONDS = "time/iteration_s"
 _DIGITS = 6  # significant, of returns
 
 
@@ -76,16 +78,21 @@ def record_run(
     Args:
         run_dir: the run folder.
         splits: where to evaluate; by default those of `REPORTED_SPLITS` that the environment has.
+            Demonstrations are of tasks of their own: the split is that of the config.
         trust_imports: modules that the checkpoint may import, see `metarl.load`.
     """
     checkpoint = read_checkpoint(run_dir)
     require_trust(checkpoint.config, checkpoint.path, trust_imports)
     config, learner = checkpoint.config, from_checkpoint(checkpoint, checkpoint.config)
+    settings = config.evaluation.model_dump(exclude={"every", "split", "demonstrations"})
+    if config.evaluation.demonstrations is not None:
+        splits = [config.evaluation.split]  # the tasks are those that are shown
+        shown = load_demonstrations(config.evaluation.demonstrations, learner)
+        settings["demonstrations"] = shown
     if splits is None:
         env = make_env(config.env, 1, config.horizon)
         splits = [name for name in REPORTED_SPLITS if name in env.task_splits]
         env.close()
-    settings = config.evaluation.model_dump(exclude={"every", "split"})
     evaluations = {
         split: _plain(evaluate(learner, config.env.id, split=split, **settings)) for split in splits
     }
@@ -107,8 +114,11 @@ def training_cost(run_dir: Path) -> tuple[int, float]:
         rows = list(csv.DictReader(file))
     steps = np.diff([0.0, *(float(row["time/env_steps"]) for row in rows)])
     speeds = np.array([float(row["time/env_steps_per_s"]) for row in rows])
-    moved = speeds > 0  # an iteration may need no experience
-    return int(steps.sum()), float((steps[moved] / speeds[moved]).sum())
+    seconds = [
+        float(row.get(_SECONDS) or (step / speed if speed > 0 else 0.0))  # older runs did not tell
+        for row, step, speed in zip(rows, steps, speeds, strict=True)
+    ]
+    return int(steps.sum()), float(sum(seconds))
 
 
 def _plain(result: EvaluationResult) -> dict[str, Any]:

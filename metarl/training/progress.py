@@ -30,6 +30,7 @@ def time_split(clock: Clock, elapsed_s: float) -> dict[str, float]:
     env, policy = clock.env_s / elapsed_s, clock.policy_s / elapsed_s
     physics = clock.physics_s / elapsed_s
     return {
+        "time/iteration_s": elapsed_s,
         "time/env_steps_per_s": clock.env_steps / elapsed_s,
         "time/physics": physics,
         "time/environment": env - physics,

@@ -98,6 +98,8 @@ class _ConsoleLines(KVWriter):
                 parts.append(f"{name} {values}")
         if key_values.get("train/diverged"):
             parts.append(f"{key_values['train/diverged']:.0f} episodes diverged")
+        if "train/cloning_loss" in key_values:
+            parts.append(f"cloning loss {key_values['train/cloning_loss']:.4g}")
         if key_values.get("train/rejected_because"):
             parts.append(f"step rejected: {key_values['train/rejected_because']}")
         speed, physics = key_values["time/env_steps_per_s"], key_values["time/physics"]

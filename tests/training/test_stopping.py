@@ -63,11 +63,9 @@ def columns(folder):
     """All that is logged but times."""
     with (folder / "progress.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    timed = ("time/env_steps_per_s", "time/physics", "time/environment", "time/policy")
-    return [
-        {key: value for key, value in row.items() if key not in (*timed, "time/learning")}
-        for row in rows
-    ]
+    shares = ("physics", "environment", "policy", "learning")
+    timed = {f"time/{name}" for name in ("env_steps_per_s", "iteration_s", *shares)}
+    return [{key: value for key, value in row.items() if key not in timed} for row in rows]
 
 
 def check_equal(folder, whole):

@@ -100,7 +100,7 @@ class CloningObjective:
         world: World,
         meta_batch: int,
     ) -> None:
-        self._policy, self._steps, self._query, self._loss = policy, steps, query, loss
+        self.policy, self.steps, self.query, self._loss = policy, steps, query, loss
         self._theta, self._chunks = theta, chunks
         self._world, self._meta_batch = world, meta_batch
 
@@ -130,10 +130,10 @@ class CloningObjective:
         return float(self._mean(on_all_cores(of_chunk, self._chunks))), 0.0
 
     def _losses(self, params_M: Params, chunk: slice) -> Tensor:
-        for step in self._steps:
+        for step in self.steps:
             params_M = step(params_M, chunk)
-        query = self._query.of_tasks(chunk)
-        return cloning_loss(self._policy(params_M, query.obs_MNO), query, self._loss)
+        query = self.query.of_tasks(chunk)
+        return cloning_loss(self.policy(params_M, query.obs_MNO), query, self._loss)
 
     def _mean(self, chunks_MP: Sequence[Tensor]) -> Tensor:
         return self._world.sum_over_tasks(torch.cat(list(chunks_MP))) / self._meta_batch
