@@ -40,6 +40,7 @@ LIBRARY_ROOMS = {
     "optimization": 2,
     "learners.base": 3,
     "learners.advantages": 3,
+    "learners.training_reward": 3,
     "learners.clipped_ppo": 3.5,
     "interaction": 4,
     # families of learners, whatever their names, are 4 as well

@@ -18,6 +18,7 @@ from metarl.learners.gradient.inner_loop import DifferentiatedStepsConfig, Inner
 from metarl.learners.gradient.meta_objective import Experience, MetaObjective, ObjectiveConfig
 from metarl.learners.gradient.outer import OuterConfig, OuterResult, make_outer
 from metarl.learners.gradient.terms import SupportTerm
+from metarl.learners.training_reward import with_training_reward
 from metarl.optimization.trust_region import TRPOConfig
 from metarl.params import Params
 from metarl.policies.policy import MLPPolicyConfig, Policy
@@ -32,6 +33,8 @@ class OuterObjectiveConfig(GradientBasedConfig):
     outer: OuterConfig = Field(TRPOConfig(), discriminator="name")
     entropy_bonus: NonNegativeFloat = 0.0
     """Weight of the adapted policies' entropy in the outer objective."""
+    training_reward: bool = False
+    """Whether that objective is of `info["training_reward"]`; adaptation never sees it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -56,7 +59,7 @@ class OuterObjectiveLearner(GradientBasedLearner):
     def __init__(
         self, config: OuterObjectiveConfig, policy: MLPPolicyConfig, setting: Setting
     ) -> None:
-        self.outer = make_outer(config.outer)
+        self.outer, self._training_reward = make_outer(config.outer), config.training_reward
         self._objective_config = ObjectiveConfig(
             config.task_chunk,
             self.outer.query_states,
@@ -72,6 +75,8 @@ class OuterObjectiveLearner(GradientBasedLearner):
         work: Iteration[AdaptedParameters],
     ) -> OuterResult:
         query = work.collect(states[-1])
+        if self._training_reward:
+            query = with_training_reward(query)
         adapted = [state.params_M for state in states]
         experience = Experience(adapted, supports, self.samples(query))
         objective = MetaObjective(

@@ -27,12 +27,12 @@ from metarl.learners.inference.belief import LatentBelief, kl_to_standard_normal
 from metarl.learners.inference.latent_actor import LatentActor
 from metarl.learners.inference.pearl_config import PEARLConfig, PEARLPolicyConfig
 from metarl.learners.inference.soft_actor_critic import SoftActorCritic
+from metarl.learners.training_reward import with_training_reward
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import Params, flatten, unflatten
 from metarl.policies.networks.relu_mlp import ArrayMLP, relu_mlp
 from metarl.policies.squashed import ActionRange, require_widths
 from metarl.seeding import learning_generator, parameter_generator
-from metarl_envs.protocol import TRAINING_REWARD
 
 _ENCODER_BOUND, _LEAST_VARIANCE = 3e-3, 1e-7
 _TASKS_TOGETHER = 8
@@ -150,12 +150,7 @@ class PEARL(MetaLearner[LatentBelief]):
 
     def _learned_from(self, rollouts: Rollouts) -> Rollouts:
         """The rollouts with the rewards that actor and critics see."""
-        if not self.config.training_reward:
-            return rollouts
-        if TRAINING_REWARD not in rollouts.extras:
-            needed = f"an environment that reports info[{TRAINING_REWARD!r}]"
-            raise ConfigError(f"learner.training_reward needs {needed}, and this one does not")
-        return replace(rollouts, rewards_MEH=rollouts.extras[TRAINING_REWARD])
+        return with_training_reward(rollouts) if self.config.training_reward else rollouts
 
     def _gradient_step(self, generator: torch.Generator) -> list[float]:
         """One step of all networks; returns critic loss, policy loss and KL."""

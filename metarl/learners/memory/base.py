@@ -24,6 +24,7 @@ from metarl.interaction.rollouts import Rollouts, in_order, valid_first
 from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Setting
 from metarl.learners.clipped_ppo import ClippedPPOConfig
+from metarl.learners.training_reward import with_training_reward
 from metarl.params import Params
 from metarl.policies.actors import ActionStep, Percept
 from metarl.policies.arrays import to_array, to_tensor
@@ -35,6 +36,7 @@ from metarl.policies.normalization import NormalizationConfig, Normalizer
 from metarl.policies.policy import ActionNoiseConfig
 from metarl.seeding import parameter_generator, value_baseline_seed
 
+_GUIDE = "guide"
 # Fields of rollouts with a step axis
 _PER_STEP = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
 
@@ -109,6 +111,8 @@ class MemoryConfig(ClippedPPOConfig):
     """Episodes of a trial in training; any number at test time."""
     advantages: AdvantageConfig = AdvantageConfig()
     normalization: NormalizationConfig = NormalizationConfig()
+    training_reward: bool = False
+    """Whether PPO raises `info["training_reward"]`; what is remembered never shows it."""
 
     @model_validator(mode="after")
     def _shape_of_a_transformer(self) -> "MemoryConfig":
@@ -154,6 +158,7 @@ class MemoryLearner(MetaLearner[Memory]):
         self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
         self._advantages = AdvantageEstimator(config.advantages, value_baseline_seed(setting.seed))
         self._trial_episodes, self._weights = config.trial_episodes, object()
+        self._training_reward = config.training_reward
 
     # Acting and adapting
 
@@ -227,6 +232,8 @@ class MemoryLearner(MetaLearner[Memory]):
         (M, E, H, ...) for each episode.
         """
         parts = {"inputs": [self.episode_inputs(e) for e in episodes], **(beside or {})}
+        if self._training_reward:
+            parts[_GUIDE] = [with_training_reward(e).rewards_MEH for e in episodes]
         extras = {name: torch.cat([*tensors], dim=2) for name, tensors in parts.items()}
         fields = {n: torch.cat([getattr(e, n) for e in episodes], dim=2) for n in _PER_STEP}
         if not fields["valid_MEH"].all():
@@ -237,7 +244,9 @@ class MemoryLearner(MetaLearner[Memory]):
 
     def trial(self, joined: Rollouts) -> dict[str, Tensor]:
         """What PPO needs of whole trials, time first: shapes (T, N, ...)."""
-        samples = all_samples(self._advantages, replace(joined, extras={}))
+        rewards_MEH = joined.extras.get(_GUIDE, joined.rewards_MEH)
+        learned_from = replace(joined, rewards_MEH=rewards_MEH, extras={})
+        samples = all_samples(self._advantages, learned_from)
         data = {
             "inputs": joined.extras["inputs"],
             "actions": samples.actions_MEHA,
