@@ -53,6 +53,7 @@ LIBRARY_ROOMS = {
     "evaluation": 6,
     "experiment": 7,
     "reports": 7,
+    "reports.html": 8,
     "training": 8,
     "": 9,
 }

@@ -135,6 +135,26 @@ def paired_difference(first_SME: np.ndarray, second_SME: np.ndarray, seed: int =
     return estimate(_episode_means(second_SME) - _episode_means(first_SME), mean, seed)
 
 
+def probability_of_improvement(
+    first_SME: np.ndarray, second_SME: np.ndarray, seed: int = 0
+) -> Estimate:
+    """Probability that an episode of the second scores more than one of the first, on a task.
+
+    Of all pairs of episodes of a task, ties count half; then the mean over tasks (Agarwal et al.
+    2021, section 4.3). The interval is cut to probabilities.
+    """
+    seeds, tasks, _ = first_SME.shape
+    better = np.full((seeds, tasks, 1), np.nan)
+    for s in range(seeds):
+        for m in range(tasks):
+            pairs = second_SME[s, m][:, None] - first_SME[s, m]
+            known = pairs[np.isfinite(pairs)]
+            if known.size:
+                better[s, m, 0] = np.mean((known > 0) + 0.5 * (known == 0))
+    value, interval = estimate(better, mean, seed)
+    return Estimate(value, Interval(*(float(np.clip(end, 0.0, 1.0)) for end in interval)))
+
+
 def _episode_means(values_SME: np.ndarray) -> np.ndarray:
     finite = np.isfinite(values_SME)
     count = finite.sum(axis=2, keepdims=True)

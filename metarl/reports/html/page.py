@@ -1,0 +1,199 @@
+"""The page put together: one HTML file that asks no network for anything."""
+
+import base64
+import shlex
+from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import jinja2
+import numpy as np
+import vl_convert
+
+from metarl.errors import ConfigError, UserError
+from metarl.evaluation.result import write_whole
+from metarl.evaluation.statistics import probability_of_improvement
+from metarl.reports.html.charts import (
+    Spec,
+    adaptation_chart,
+    distance_chart,
+    learning_chart,
+    task_chart,
+)
+from metarl.reports.html.replay import replay_page
+from metarl.reports.html.runs import ReportedRun, in_script, raw_document
+from metarl.reports.video import record
+from metarl_envs.tasks.batches import take
+
+_TEMPLATE = Path(__file__).with_name("page.html.j2")
+
+
+def write_report(
+    runs: Sequence[ReportedRun], output: Path, command: Sequence[str], replays: bool = True
+) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        runs: what it shows; several must be of one environment and the same tasks.
+        output: an .html file.
+        command: that makes this page.
+        replays: whether robots are shown, which takes most of the page's size.
+
+    Raises:
+        ConfigError: if runs cannot stand beside each other.
+    """
+    require_comparable(runs)
+    replay = _replay(runs[0]) if replays else None
+    page = (
+        _environment()
+        .get_template(_TEMPLATE.name)
+        .render(
+            title=runs[0].env_id,
+            runs=runs,
+            rows=_summary(runs),
+            charts=_charts(runs),
+            pairs=_pairs(runs),
+            replay=replay,
+            film=_film(runs[0]) if replays and replay is None else None,
+            replayed=runs[0].name,
+            raw=in_script(raw_document(runs)),
+            vega=_vega(),
+            command=shlex.join(command),
+        )
+    )
+    write_whole(output, page.encode())
+
+
+def require_comparable(runs: Sequence[ReportedRun]) -> None:
+    """Refuse runs whose figures would not stand beside each other.
+
+    Raises:
+        ConfigError: with what differs.
+    """
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"run folders need names of their own, got {', '.join(names)}")
+    for run in runs[1:]:
+        if run.env_id != runs[0].env_id:
+            raise ConfigError(
+                f"runs of one environment, please: {runs[0].name} is of {runs[0].env_id}, "
+                f"{run.name} of {run.env_id}"
+            )
+        first, second = runs[0].result.tasks, run.result.tasks
+        if any(not np.array_equal(first[key], second[key]) for key in first):
+            raise ConfigError(
+                f"{runs[0].name} and {run.name} were evaluated on other tasks: give them the same "
+                "evaluation.split, evaluation.num_tasks and evaluation.seed"
+            )
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATE.parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _vega() -> str:
+    """The charts' library, as one script."""
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed")
+    return script.replace("</script", "<\\/script")
+
+
+def _summary(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": run.name,
+            "step": step.step,
+            "iqm": _estimate(step.iqm.value, *step.iqm.interval),
+            "gain": _estimate(step.gain.value, *step.gain.interval) if step.step else "",
+            "success": _share(step.metrics.get("success")),
+            "episodes": step.episodes,
+            "env_steps": f"{step.env_steps:,.0f}",
+            "seconds": f"{step.env_steps * run.seconds_per_step:,.1f}",
+        }
+        for run in runs
+        for step in run.result.summary
+    ]
+
+
+def _estimate(value: float, low: float, high: float) -> str:
+    if not np.isfinite(value):
+        return "none"
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]" if np.isfinite(low) else f"{value:.1f}"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None or not np.isfinite(value) else f"{100 * value:.0f} %"
+
+
+def _charts(runs: Sequence[ReportedRun]) -> list[dict[str, str]]:
+    learning = learning_chart(runs)
+    charts: list[tuple[str, str, Spec]] = [
+        (
+            "Adaptation",
+            "Interquartile mean of the return after each adaptation step, and its 95 % interval "
+            "for new tasks.",
+            adaptation_chart(runs),
+        )
+    ]
+    if learning is not None:
+        charts.append(("Learning", "Mean return of training tasks.", learning))
+    for run in runs:
+        caption = "Mean return of every task, before adaptation and after the last step."
+        charts.append((f"Tasks: {run.name}", caption, task_chart(run)))
+        if run.distances is not None:
+            caption = "Learned distances between the evaluation tasks."
+            charts.append((f"Task distances: {run.name}", caption, distance_chart(run.distances)))
+    return [
+        {"title": title, "caption": caption, "spec": in_script(spec)}
+        for title, caption, spec in charts
+    ]
+
+
+def _pairs(runs: Sequence[ReportedRun]) -> list[Mapping[str, str]]:
+    """For every two runs, how probable it is that the second does better on a task."""
+    found = list[Mapping[str, str]]()
+    for first, second in combinations(runs, 2):
+        scores = (run.result.scores[-1][None] for run in (first, second))
+        value, (low, high) = probability_of_improvement(*scores)
+        text = _estimate(100 * value, 100 * low, 100 * high)
+        found.append({"first": first.name, "second": second.name, "probability": text})
+    return found
+
+
+def _first_task(run: ReportedRun) -> tuple[dict[str, Any], int, int]:
+    """The first evaluation task, the steps of adaptation to it, and the episodes of each."""
+    task = {key: values[0] for key, values in take(run.result.tasks, [0]).items()}
+    behind = run.result.episodes_behind
+    steps = len(behind) - 1
+    return task, steps, max(1, int(behind[-1] // max(1, steps)))
+
+
+def _replay(run: ReportedRun) -> str | None:
+    """The first evaluation task, as a page inside the page."""
+    if run.learner.adapts_to_demonstrations:
+        return None
+    task, steps, episodes = _first_task(run)
+    page = replay_page(run.learner, task, adaptation_steps=steps, episodes=episodes)
+    return None if page is None else base64.b64encode(page.encode()).decode()
+
+
+def _film(run: ReportedRun) -> str | None:
+    """Where no robot can be shown: the first evaluation task as a film, if it draws pictures."""
+    if run.learner.adapts_to_demonstrations:
+        return None
+    task, steps, episodes = _first_task(run)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        try:
+            record(run.learner, task, path, adaptation_steps=steps, episodes=episodes)
+        except UserError:  # it draws nothing
+            return None
+        return base64.b64encode(path.read_bytes()).decode()

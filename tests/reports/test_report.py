@@ -1,0 +1,130 @@
+"""The page: what it says is what the evaluation found, and a browser shows it without a network."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+import metarl
+from metarl.errors import ConfigError
+from metarl.evaluation.statistics import probability_of_improvement
+from metarl.experiment.config import parse_config
+from metarl.reports.html.page import write_report
+from metarl.reports.html.runs import raw_document, read_run
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+ENVS = {
+    "velocity": {"id": "metarl/HalfCheetahVel-v0"},
+    "point": {"id": "metarl/PointNavigation-v0", "kwargs": {"action_scale": 10.0}},
+    "masses": {"id": "metarl/HopperRandParams-v0"},
+    "success": {"id": "metarl/ReacherGoal-v0"},
+}
+
+
+@pytest.fixture(scope="module", params=ENVS)
+def runs(request, tmp_path_factory):
+    """Two finished runs of an environment, as the page sees them."""
+    return two_runs(tmp_path_factory.mktemp("runs"), request.param)
+
+
+def two_runs(folder, env):
+    for seed in (0, 1):
+        document = {
+            "env": ENVS[env],
+            "learner": {"name": "maml"},
+            "meta_batch": 3,
+            "episodes": 2,
+            "horizon": 10,
+            "iterations": 2,
+            "seed": seed,
+            "evaluation": {"num_tasks": 4, "episodes": 3, "adaptation_steps": 2},
+        }
+        metarl.train(parse_config(document), folder / f"{env}<{seed}>")
+    return [read_run(folder / f"{env}<{seed}>") for seed in (0, 1)]
+
+
+def test_the_page_says_what_the_evaluation_found(runs, tmp_path):
+    write_report(runs, tmp_path / "page.html", ["python", "x.py", "a b"], replays=False)
+    page = (tmp_path / "page.html").read_text()
+    raw = re.search(r'<script type="application/json" id="raw">(.*?)</script>', page, re.S)[1]
+    assert json.loads(raw) == json.loads(json.dumps(raw_document(runs)))
+    for run in runs:
+        for step in run.result.summary:
+            assert f"<td>{step.iqm.value:.1f} [" in page
+    again = metarl.evaluate(
+        runs[0].learner, runs[0].env_id, num_tasks=4, episodes=3, adaptation_steps=2
+    )
+    np.testing.assert_array_equal(again.returns, runs[0].result.returns)
+    assert "x.py &#39;a b&#39;" in page and "&lt;1&gt;" in page and "<1>" not in page
+    shown = re.sub(r"<script.*?</script>", "", page, flags=re.S)
+    assert not re.search(r'(src|href)="(?!data:)', shown)
+
+
+def test_a_script_in_a_name_stays_a_name(runs, tmp_path):
+    page = tmp_path / "page.html"
+    write_report(runs[:1], page, ["</script><script>alert(1)</script>"], replays=False)
+    assert "<script>alert" not in page.read_text()
+
+
+def test_runs_that_do_not_stand_beside_each_other(runs, tmp_path):
+    with pytest.raises(ConfigError, match="run folders need names of their own"):
+        write_report([runs[0], runs[0]], tmp_path / "page.html", [])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError, match=r"holds no finished run: evaluation.json is missing"):
+        read_run(tmp_path)
+
+
+def test_probability_of_improvement():
+    first = np.array([[[0.0, 1.0], [0.0, np.nan]]])
+    second = np.array([[[1.0, 1.0], [-1.0, -2.0]]])
+    estimate = probability_of_improvement(first, second)
+    assert estimate.value == pytest.approx(((1 + 1 + 0.5 + 0.5) / 4 + 0.0) / 2)
+    assert 0.0 <= estimate.interval.low <= estimate.value <= estimate.interval.high <= 1.0
+    assert probability_of_improvement(second, first).value == pytest.approx(1 - estimate.value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize("env", ["velocity", "point"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1000), ("dark", 390)])
+def test_a_browser_shows_it_and_asks_no_network(tmp_path, env, scheme, width):
+    from playwright.sync_api import sync_playwright
+
+    path = tmp_path / "page.html"
+    write_report(two_runs(tmp_path, env), path, ["python"])
+    assert path.stat().st_size < 3e6
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
+        )
+        page = browser.new_page(
+            color_scheme=scheme, viewport={"width": width, "height": 800}, offline=True
+        )
+        faults, asked = [], []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "console",
+            lambda message: faults.append(message.text) if message.type == "error" else None,
+        )
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_selector("#chart3 svg")
+        assert page.locator(".chart svg").count() == 4
+        before = page.locator("#chart0 svg").inner_html()
+        page.get_by_label("environment steps").first.check()
+        page.wait_for_function(
+            "before => document.querySelector('#chart0 svg').innerHTML !== before", arg=before
+        )
+        if env == "velocity":
+            frame = page.frame_locator("#replay")
+            frame.locator("canvas").first.wait_for(state="attached")
+        else:
+            page.wait_for_function("document.getElementById('film').readyState > 0")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        raw = page.evaluate("JSON.parse(document.getElementById('raw').textContent)")
+        assert len(raw) == 2
+        browser.close()
+    assert faults == []
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
