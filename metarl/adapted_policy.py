@@ -4,6 +4,7 @@ Shapes: M = 1 task, E episodes, N observations, O observation, A action.
 """
 
 from contextlib import closing
+from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 import gymnasium
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from metarl.deployment.onnx_file import write_onnx
 from metarl.environments.fit import require_fit
 from metarl.environments.single import BatchOfOne, into_space, native_batch
 from metarl.errors import ConfigError
@@ -19,7 +21,8 @@ from metarl.interaction.sampler import collect
 from metarl.learners.base import MetaLearner
 from metarl.policies.actors import Percept
 from metarl.policies.arrays import array_dtype
-from metarl.seeding import Path, Purpose, action_generator
+from metarl.seeding import Path as StreamPath
+from metarl.seeding import Purpose, action_generator
 
 S = TypeVar("S")
 
@@ -93,6 +96,18 @@ class AdaptedPolicy(Generic[S]):
         actions = into_space(actions_MEA[0], self.action_space)
         after = LoopState(actor.state, actions_MEA)
         return (actions if np.ndim(obs) > 1 else actions[0]), after
+
+    def export(self, path: str | Path) -> None:
+        """Write the policy as an ONNX file, see `deployment.onnx_file`: its likeliest actions.
+
+        A learner that remembers has its memory among the inputs and outputs.
+
+        Raises:
+            ConfigError: if the file's name is none, the learner has no such form, or ONNX is not
+                installed.
+        """
+        acting = self.learner.acting_module(self.state)
+        write_onnx(acting, self.learner.spec, self.action_space, path)
 
     def _checked(self, obs: np.ndarray) -> np.ndarray:
         """Observations as rows (N, O) of the learner's type, of the right size and finite."""
@@ -204,7 +219,7 @@ def _rollouts(
     env: gymnasium.Env,
     learner: MetaLearner[S],
     state: S,
-    path: Path,
+    path: StreamPath,
     episodes: int,
     horizon: int,
 ) -> Rollouts:

@@ -49,6 +49,7 @@ LIBRARY_ROOMS = {
     "learners.imitation": 5,
     "learners.references": 5,
     "learners": 6,
+    "deployment": 5.5,
     "adapted_policy": 6,
     "evaluation": 6,
     "experiment": 7,

@@ -15,9 +15,11 @@ from torch import Tensor
 from metarl.config_model import ConfigModel
 from metarl.environments.config import EnvConfig
 from metarl.environments.fit import Spec
+from metarl.errors import ConfigError
 from metarl.interaction.demonstrations import Demonstrations
 from metarl.interaction.rollouts import Rollouts
 from metarl.params import Params
+from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import Actor
 from metarl_envs.tasks.batches import Tasks
 
@@ -189,6 +191,14 @@ class MetaLearner(ABC, Generic[S]):
         Depends on the state *before* the rollouts and on the rollouts alone, whoever collected
         them; neither `state` nor the meta-parameters change.
         """
+
+    def acting_module(self, state: S) -> ActingModule:
+        """Acting from the state of one task as a torch module, without noise, to be exported.
+
+        Raises:
+            ConfigError: if this learner has none.
+        """
+        raise ConfigError(f"{type(self).__name__} has no form that could be exported")
 
     # Meta-training
 

@@ -46,10 +46,11 @@ class Normalizer:
             "mean": torch.zeros(obs_size + 1, dtype=torch.float64, device=device),
             "square": torch.ones(obs_size + 1, dtype=torch.float64, device=device),
         }
+        self._known = False  # no tensor, so that an exported policy branches on nothing
 
     def obs(self, obs: Tensor) -> Tensor:
         """Observations (..., O) as the policy sees them."""
-        if not self.observations or not self._moments["count"]:
+        if not self.observations or not self._known:
             return obs
         mean, std = self.mean_std()
         scaled = (obs - mean[:-1].to(obs.dtype)) / std[:-1].to(obs.dtype)
@@ -68,7 +69,7 @@ class Normalizer:
 
     def reward(self, rewards: Tensor) -> Tensor:
         """Rewards as the policy and the baseline see them: scaled, not shifted."""
-        if not self.rewards or not self._moments["count"]:
+        if not self.rewards or not self._known:
             return rewards
         return rewards / self.mean_std()[1][-1].to(rewards.dtype)
 
@@ -105,7 +106,7 @@ class Normalizer:
         for name, total in (("mean", new_sum), ("square", new_square)):
             old = self._moments[name]
             self._moments[name] = old + (total - new_count * old) / count
-        self._moments["count"] = count
+        self._moments["count"], self._known = count, True
 
     def mean_std(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each observation, then of the reward: shape (O + 1,)."""
@@ -124,4 +125,5 @@ class Normalizer:
         for name in self._moments:
             if f"{PREFIX}{name}" in params:
                 self._moments[name] = params[f"{PREFIX}{name}"].to(self._moments[name]).clone()
+        self._known = bool(self._moments["count"] > 0)
         return {name: v for name, v in params.items() if not name.startswith(PREFIX)}

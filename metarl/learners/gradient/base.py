@@ -24,6 +24,7 @@ from metarl.learners.base import Iteration, LearnerConfig, MetaLearner, Metrics,
 from metarl.learners.gradient.inner_loop import InnerConfig, InnerLoop
 from metarl.learners.gradient.outer import OuterResult
 from metarl.params import Params, all_finite, task_slice, tile
+from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Chooser, Percept
 from metarl.policies.normalization import NormalizationConfig, Normalizer
 from metarl.policies.policy import MLPPolicyConfig, Policy, make_policy
@@ -110,6 +111,13 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
 
     def actor(self, state: AdaptedParameters) -> ReactiveActor:
         return ReactiveActor(self.inner.chooser(state.params_M), state, self.normalizer)
+
+    def acting_module(self, state: AdaptedParameters) -> ActingModule:
+        def step(obs_NO: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+            seen = self.normalizer.obs(obs_NO)
+            return self.inner.policy(state.params_M, seen[None]).mode[0], ()
+
+        return ActingModule(step)
 
     @single_threaded()
     def adapt(self, state: AdaptedParameters, rollouts: Rollouts) -> AdaptedParameters:

@@ -35,6 +35,7 @@ from metarl.learners.imitation.cloning import (
     require_loss,
 )
 from metarl.params import Params, all_finite, detach, tile
+from metarl.policies.acting_module import ActingModule
 from metarl.policies.normalization import NormalizationConfig, Normalizer
 from metarl.policies.policy import CONTEXT, ContextPolicy, MLPPolicyConfig, make_policy
 from metarl.seeding import learning_generator, parameter_generator
@@ -101,6 +102,9 @@ class Imitation(MetaLearner[AdaptedParameters]):
 
     def actor(self, state: AdaptedParameters) -> ReactiveActor:
         return ReactiveActor(self.policy.chooser(state.params_M), state, self._normalizer)
+
+    def acting_module(self, state: AdaptedParameters) -> ActingModule:
+        return ActingModule(lambda obs_NO: (self.policy(state.params_M, obs_NO[None]).mode[0], ()))
 
     @single_threaded()
     def adapt(self, state: AdaptedParameters, rollouts: Rollouts) -> AdaptedParameters:

@@ -11,7 +11,7 @@ on all tasks; the KL is a mean over tasks, unless `kl_reduction: reference`.
 Shapes: M tasks, E episodes, N transitions, B rows, O observation, A action, L latent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +30,7 @@ from metarl.learners.inference.soft_actor_critic import SoftActorCritic
 from metarl.learners.training_reward import with_training_reward
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import Params, flatten, unflatten
+from metarl.policies.acting_module import ActingModule
 from metarl.policies.networks.relu_mlp import ArrayMLP, relu_mlp
 from metarl.policies.squashed import ActionRange, require_widths
 from metarl.seeding import learning_generator, parameter_generator
@@ -91,6 +92,17 @@ class PEARL(MetaLearner[LatentBelief]):
         if self._acting is None:
             self._acting = ArrayMLP(self.sac.policy)
         return LatentActor(self._acting, ActionRange(self.spec, self._zero.cpu()), state)
+
+    def acting_module(self, state: LatentBelief) -> ActingModule:
+        mean_ML, _ = state.moments()
+
+        def step(obs_NO: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+            latents_NL = mean_ML.expand(obs_NO.shape[0], -1)
+            outputs = self.sac.policy(torch.cat([obs_NO, latents_NL], dim=-1))
+            means = outputs.chunk(2, dim=-1)[0]
+            return self._range.middle_A + self._range.half_A * torch.tanh(means), ()
+
+        return ActingModule(step)
 
     def adapt(self, state: LatentBelief, rollouts: Rollouts) -> LatentBelief:
         flat = [

@@ -29,7 +29,8 @@ from metarl.learners.inference.belief_vae import (
     BeliefVAEConfig,
     TaskDecoder,
 )
-from metarl.learners.memory.base import Memory, MemoryConfig, MemoryLearner, time_first
+from metarl.learners.memory.base import Memory, MemoryLearner, time_first
+from metarl.learners.memory.config import MemoryConfig
 from metarl.params import Params, prefixed, without_prefix
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefHead, BeliefPolicyConfig

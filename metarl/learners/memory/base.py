@@ -12,27 +12,24 @@ its episodes one after the other), N = M E, F inputs, O observation, A action.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import PositiveInt, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
-from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
+from metarl.estimators.advantages import AdvantageEstimator
 from metarl.interaction.rollouts import Rollouts, in_order, valid_first
 from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Setting
-from metarl.learners.clipped_ppo import ClippedPPOConfig
+from metarl.learners.memory.config import MemoryConfig
 from metarl.learners.training_reward import with_training_reward
 from metarl.params import Params
+from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Percept
 from metarl.policies.arrays import to_array, to_tensor
 from metarl.policies.networks.heads import Head
-from metarl.policies.networks.memory_core import MemoryCore, RecurrentCore
 from metarl.policies.networks.memory_network import MemoryChooser, MemoryNetwork
-from metarl.policies.networks.transformer import TransformerConfig, TransformerCore
-from metarl.policies.normalization import NormalizationConfig, Normalizer
+from metarl.policies.normalization import Normalizer
 from metarl.policies.policy import ActionNoiseConfig
 from metarl.seeding import parameter_generator, value_baseline_seed
 
@@ -99,42 +96,6 @@ class RememberingActor:
         return Memory({name: to_tensor(part.copy(), device) for name, part in parts})
 
 
-class MemoryConfig(ClippedPPOConfig):
-    """Base of the configs of learners that adapt a memory."""
-
-    memory: Literal["gru", "lstm", "transformer"] = "gru"
-    hidden_size: PositiveInt = 64
-    """Of a recurrent memory's state, or a transformer's width."""
-    transformer: TransformerConfig | None = None
-    """Of `memory: transformer` alone, which attends over as many steps as a trial has here."""
-    trial_episodes: PositiveInt = 2
-    """Episodes of a trial in training; any number at test time."""
-    advantages: AdvantageConfig = AdvantageConfig()
-    normalization: NormalizationConfig = NormalizationConfig()
-    training_reward: bool = False
-    """Whether PPO raises `info["training_reward"]`; what is remembered never shows it."""
-
-    @model_validator(mode="after")
-    def _shape_of_a_transformer(self) -> "MemoryConfig":
-        if self.transformer is not None and self.memory != "transformer":
-            raise ValueError("transformer belongs to memory=transformer")
-        shape = self.transformer or TransformerConfig()
-        if self.memory == "transformer" and self.hidden_size % shape.heads:
-            raise ValueError(
-                f"hidden_size = {self.hidden_size} is no multiple of the {shape.heads} heads"
-            )
-        return self
-
-    def core(self, setting: Setting) -> MemoryCore:
-        """What remembers."""
-        spec, size = setting.spec, self.hidden_size
-        inputs = spec.obs_size + (spec.num_actions or spec.action_size) + 2
-        if self.memory != "transformer":
-            return RecurrentCore(self.memory, inputs, size)
-        window = self.trial_episodes * setting.horizon
-        return TransformerCore(self.transformer or TransformerConfig(), inputs, size, window)
-
-
 class MemoryLearner(MetaLearner[Memory]):
     """Acts from a memory, and adapts it by living on.
 
@@ -171,6 +132,27 @@ class MemoryLearner(MetaLearner[Memory]):
 
     def actor(self, state: Memory) -> RememberingActor:
         return RememberingActor(self, self.network.chooser(), state, self._weights)
+
+    def acting_module(self, state: Memory) -> ActingModule:
+        parts = {name: part[0, :1] for name, part in state.parts.items()}
+
+        def step(
+            obs_NO: Tensor,
+            actions_NA: Tensor,
+            rewards_N1: Tensor,
+            first_N1: Tensor,
+            *memory: Tensor,
+        ) -> tuple[Tensor, Sequence[Tensor]]:
+            if self.spec.num_actions:
+                chosen = actions_NA[:, 0].long()
+                actions_NA = nn.functional.one_hot(chosen, self.spec.num_actions) * (1 - first_N1)
+            told = (self.normalizer.obs(obs_NO), actions_NA, self.normalizer.reward(rewards_N1))
+            inputs_1NF = torch.cat([*told, first_N1], dim=-1)[None]
+            hidden, after = self.network.core.run(inputs_1NF, list(memory))
+            outputs = self.network.head(hidden[0], told[0])
+            return self.network.distribution(outputs).mode, after
+
+        return ActingModule(step, parts, acts_on_rewards=True)
 
     def adapt(self, state: Memory, rollouts: Rollouts) -> Memory:
         acted = rollouts.acted

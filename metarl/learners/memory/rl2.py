@@ -14,7 +14,8 @@ from torch import Tensor
 from metarl.errors import ConfigError
 from metarl.interaction.threads import single_threaded
 from metarl.learners.base import Iteration, Metrics, Setting
-from metarl.learners.memory.base import Memory, MemoryConfig, MemoryLearner
+from metarl.learners.memory.base import Memory, MemoryLearner
+from metarl.learners.memory.config import MemoryConfig
 from metarl.learners.memory.trial_ppo import TrialPPO, TrialPPOConfig
 from metarl.params import Params
 from metarl.policies.networks.memory_network import MemoryPolicyConfig

@@ -12,7 +12,7 @@ Shapes: M tasks, E episodes, H steps, K tasks of the library, D embedding and co
 a transition.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -32,6 +32,7 @@ from metarl.learners.metric.encoder_training import ENCODER_NORM, EncoderTrainin
 from metarl.learners.metric.library import TaskLibrary
 from metarl.learners.metric.support_memory import SupportMemory
 from metarl.params import Params, detach, prefixed, without_prefix
+from metarl.policies.acting_module import ActingModule
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import TanhHead
 from metarl.policies.policy import ActionNoiseConfig
@@ -141,6 +142,13 @@ class Prototypes(MetaLearner[Placed]):
     def actor(self, state: Placed) -> ContextActor:
         choose = self.network.choice_of_phase(state.counts_M > 0)
         return ContextActor(self.network.head.on_arrays(), choose, state)
+
+    def acting_module(self, state: Placed) -> ActingModule:
+        def step(obs_NO: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+            contexts_ND = state.contexts_MD.expand(obs_NO.shape[0], -1)
+            return self.network.distribution(self.network.head(contexts_ND, obs_NO)).mode, ()
+
+        return ActingModule(step)
 
     def adapt(self, state: Placed, rollouts: Rollouts) -> Placed:
         sums_MD, counts_M = self.place(rollouts)

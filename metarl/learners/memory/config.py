@@ -1,0 +1,48 @@
+"""The keys of learners whose memory is what they adapt."""
+
+from typing import Literal
+
+from pydantic import PositiveInt, model_validator
+
+from metarl.estimators.advantages import AdvantageConfig
+from metarl.learners.base import Setting
+from metarl.learners.clipped_ppo import ClippedPPOConfig
+from metarl.policies.networks.memory_core import MemoryCore, RecurrentCore
+from metarl.policies.networks.transformer import TransformerConfig, TransformerCore
+from metarl.policies.normalization import NormalizationConfig
+
+
+class MemoryConfig(ClippedPPOConfig):
+    """Base of the configs of learners that adapt a memory."""
+
+    memory: Literal["gru", "lstm", "transformer"] = "gru"
+    hidden_size: PositiveInt = 64
+    """Of a recurrent memory's state, or a transformer's width."""
+    transformer: TransformerConfig | None = None
+    """Of `memory: transformer` alone, which attends over as many steps as a trial has here."""
+    trial_episodes: PositiveInt = 2
+    """Episodes of a trial in training; any number at test time."""
+    advantages: AdvantageConfig = AdvantageConfig()
+    normalization: NormalizationConfig = NormalizationConfig()
+    training_reward: bool = False
+    """Whether PPO raises `info["training_reward"]`; what is remembered never shows it."""
+
+    @model_validator(mode="after")
+    def _shape_of_a_transformer(self) -> "MemoryConfig":
+        if self.transformer is not None and self.memory != "transformer":
+            raise ValueError("transformer belongs to memory=transformer")
+        shape = self.transformer or TransformerConfig()
+        if self.memory == "transformer" and self.hidden_size % shape.heads:
+            raise ValueError(
+                f"hidden_size = {self.hidden_size} is no multiple of the {shape.heads} heads"
+            )
+        return self
+
+    def core(self, setting: Setting) -> MemoryCore:
+        """What remembers."""
+        spec, size = setting.spec, self.hidden_size
+        inputs = spec.obs_size + (spec.num_actions or spec.action_size) + 2
+        if self.memory != "transformer":
+            return RecurrentCore(self.memory, inputs, size)
+        window = self.trial_episodes * setting.horizon
+        return TransformerCore(self.transformer or TransformerConfig(), inputs, size, window)
