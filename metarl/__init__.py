@@ -8,6 +8,7 @@ Importing it registers the environments of `metarl_envs` with Gymnasium.
 """
 
 from metarl.adapted_policy import AdaptedPolicy, adapt
+from metarl.deployment.sb3_model import to_sb3
 from metarl.errors import CheckpointError, ConfigError, EnvironmentFitError, UserError
 from metarl.evaluation import EvaluationResult, evaluate
 from metarl.evaluation.demonstrate import load_demonstrations
@@ -33,6 +34,7 @@ __all__ = [
     "load_config",
     "load_demonstrations",
     "task_distances",
+    "to_sb3",
     "train",
     "zoo_names",
 ]

@@ -49,7 +49,8 @@ LIBRARY_ROOMS = {
     "learners.imitation": 5,
     "learners.references": 5,
     "learners": 6,
-    "deployment": 5.5,
+    "deployment.onnx_file": 5.5,
+    "deployment": 7,
     "adapted_policy": 6,
     "evaluation": 6,
     "experiment": 7,
@@ -167,6 +168,8 @@ def test_library_imports_no_script_and_no_environment():
 
 def test_one_file_for_each_foreign_interface():
     assert users("stable_baselines3", LIBRARY) == [
+        "metarl/deployment/sb3_model.py",
+        "metarl/deployment/sb3_vec_env.py",
         "metarl/evaluation/sb3_expert.py",
         "metarl/training/run_log.py",
     ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
 from metarl.policies.acting_module import ActingModule
+from metarl.policies.arrays import to_array
 
 OBS, ACTION, REWARD, FIRST = "obs", "previous_action", "previous_reward", "first"
 ACTIONS, NEXT = "action", "next_"
@@ -81,7 +82,7 @@ def write_onnx(acting: ActingModule, spec: Spec, space: spaces.Space, path: str 
     assert program is not None
     model = program.model_proto
     for name, part in acting.memory.items():  # what is not given is as adaptation left it
-        model.graph.initializer.append(onnx.numpy_helper.from_array(part.cpu().numpy(), name))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(to_array(part), name))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing")
     onnx.save(model, temporary)
