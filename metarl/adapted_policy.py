@@ -16,9 +16,11 @@ from metarl.deployment.onnx_file import write_onnx
 from metarl.environments.fit import require_fit
 from metarl.environments.single import BatchOfOne, into_space, native_batch
 from metarl.errors import ConfigError
+from metarl.interaction.demonstrations import Demonstrations
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import collect
 from metarl.learners.base import MetaLearner
+from metarl.learners.demonstrated import require_demonstrations
 from metarl.policies.actors import Percept
 from metarl.policies.arrays import array_dtype
 from metarl.seeding import Path as StreamPath
@@ -178,6 +180,7 @@ def adapt(
     episodes: int = 20,
     steps: int = 1,
     seed: int = 0,
+    demonstrations: Demonstrations | None = None,
 ) -> AdaptedPolicy[S]:
     """Adapt to the task of `env` from `episodes` rollouts per adaptation step.
 
@@ -192,10 +195,13 @@ def adapt(
         episodes: E, rollouts per adaptation step.
         steps: adaptation steps.
         seed: of initial states and action noise.
+        demonstrations: of this one task, for a learner that adapts to them; all of their episodes
+            in each step.
 
     Raises:
         UserError: if the environment does not fit the learner, or a size is not positive.
     """
+    require_demonstrations(learner, demonstrations)
     if episodes < 1 or steps < 0 or seed < 0:
         raise ConfigError(
             "episodes must be positive, steps and seed not negative; "
@@ -205,6 +211,13 @@ def adapt(
     require_fit(name, env.observation_space, env.action_space, learner.spec)
     horizon = env.spec.max_episode_steps if env.spec is not None else None
     horizon = horizon or learner.setting.horizon
+    if demonstrations is not None:
+        if demonstrations.num_tasks != 1:
+            raise ConfigError(f"demonstrations of one task, please, got {demonstrations.num_tasks}")
+        state = learner.begin(1, demonstrations.episodes)
+        for _ in range(steps):
+            state = learner.adapt(state, demonstrations.rollouts)
+        return AdaptedPolicy(learner, state, env.action_space, seed)
     if not learner.pools_episodes or learner.adapts_after_each_episode:
         episodes, steps = 1, steps * episodes
     state = learner.begin(1, episodes)

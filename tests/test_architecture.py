@@ -41,6 +41,7 @@ LIBRARY_ROOMS = {
     "learners.base": 3,
     "learners.advantages": 3,
     "learners.training_reward": 3,
+    "learners.demonstrated": 3.5,
     "learners.clipped_ppo": 3.5,
     "interaction": 4,
     # families of learners, whatever their names, are 4 as well

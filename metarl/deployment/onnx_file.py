@@ -30,6 +30,8 @@ class _IntoSpace(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         actions, *memory = self.acting(*inputs)
+        if self.acting.acts_on_rewards:  # it remembers what it chose, not what it was cut to
+            memory = [actions, *memory]
         if isinstance(self._space, spaces.Discrete):
             return (actions[:, 0].long() + int(self._space.start), *memory)
         low, high = (
@@ -43,9 +45,9 @@ def write_onnx(acting: ActingModule, spec: Spec, space: spaces.Space, path: str 
     """Write the file, whole or not at all.
 
     Its input is "obs" (N, O), its output "action". A policy that acts on more takes
-    "previous_action" (N, A), as it gave it, "previous_reward" (N, 1) and "first" (N, 1), 1 in the
-    first step of an episode, and the parts of its memory, and gives them back as "next_...". Parts
-    that are not given are those after adaptation.
+    "previous_action" (N, A), "previous_reward" (N, 1) and "first" (N, 1), 1 in the first step of an
+    episode, where the two others do not matter, and the parts of its memory. It gives action and
+    parts back as "next_...". Parts that are not given are those after adaptation.
 
     Raises:
         ConfigError: if the file's name or what it needs is not there.
@@ -64,6 +66,7 @@ def write_onnx(acting: ActingModule, spec: Spec, space: spaces.Space, path: str 
         names += [ACTION, REWARD, FIRST]
         example += [torch.zeros(1, spec.action_size), torch.zeros(1, 1), torch.ones(1, 1)]
     inputs = [*names, *acting.memory]
+    given_back = [*([ACTION] if acting.acts_on_rewards else []), *acting.memory]
     example += [part.cpu() for part in acting.memory.values()]
     batch = torch.export.Dim("N")
     with torch.no_grad(), warnings.catch_warnings():
@@ -72,7 +75,7 @@ def write_onnx(acting: ActingModule, spec: Spec, space: spaces.Space, path: str 
             _IntoSpace(acting, space).eval().cpu(),
             tuple(example),
             input_names=inputs,
-            output_names=[ACTIONS, *(f"{NEXT}{name}" for name in acting.memory)],
+            output_names=[ACTIONS, *(f"{NEXT}{name}" for name in given_back)],
             # a memory belongs to one robot
             dynamic_shapes=None if acting.memory else (({0: batch},),),
             opset_version=_OPSET,

@@ -23,6 +23,7 @@ from metarl.interaction.demonstrations import Demonstrations
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import Clock, collect, require_rollout_memory
 from metarl.learners.base import MetaLearner
+from metarl.learners.demonstrated import require_demonstrations
 from metarl.policies.arrays import to_array
 from metarl.seeding import Purpose, content_keys, entropy
 from metarl_envs.protocol import TaskEnv
@@ -116,18 +117,6 @@ def _require_sizes(sizes: Mapping[str, int], adaptation_steps: int, seed: int) -
         raise ConfigError(
             f"adaptation_steps and seed must not be negative, got {adaptation_steps} and {seed}"
         )
-
-
-def require_demonstrations(learner: MetaLearner, demonstrations: Demonstrations | None) -> None:
-    """Refuse demonstrations for learners that adapt to none, and none for those that do.
-
-    Raises:
-        ConfigError: with what to give.
-    """
-    if learner.adapts_to_demonstrations and demonstrations is None:
-        raise ConfigError("this learner adapts to demonstrations: give it demonstrations=...")
-    if demonstrations is not None and not learner.adapts_to_demonstrations:
-        raise ConfigError("this learner adapts to its own rollouts, not to demonstrations")
 
 
 def evaluation_tasks(

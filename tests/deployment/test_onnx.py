@@ -7,6 +7,7 @@ import pytest
 from small_runs import SmallRun
 
 import metarl
+from metarl.adapted_policy import AdaptedPolicy
 from metarl.errors import ConfigError
 from metarl.learners import LEARNERS
 from metarl.learners.base import MetaLearner
@@ -21,7 +22,9 @@ MEMORIES = {
 
 def exported(learner, path, episodes=2):
     env = gymnasium.make("metarl/PointNavigation-v0", action_scale=10.0, max_episode_steps=12)
-    policy = metarl.adapt(learner, env, episodes=episodes, steps=1)
+    policy = AdaptedPolicy(learner, learner.begin(1, 1), env.action_space)
+    if not learner.adapts_to_demonstrations:
+        policy = metarl.adapt(learner, env, episodes=episodes, steps=1)
     policy.export(path)
     return env, policy, onnxruntime.InferenceSession(path)
 
@@ -46,16 +49,12 @@ def test_a_memory_is_input_and_output(case, tmp_path):
     env, policy, session = exported(run.learner, tmp_path / "policy.onnx")
     names = [value.name for value in session.get_outputs()]
     obs, _ = env.reset(seed=0)
-    state, memory, reward = None, {}, 0.0
-    previous = np.zeros((1, 2), np.float32)
+    state, memory, reward = None, {"previous_action": np.full((1, 2), 9.0, np.float32)}, 7.0
     for step in range(30):  # beyond a trial, where a window slides
         first = step in (0, 12)
-        kept = np.zeros_like(previous) if first else previous
-        earned = 0.0 if first else reward
         given = {
             "obs": obs[None].astype(np.float32),
-            "previous_action": kept,
-            "previous_reward": np.float32([[earned]]),
+            "previous_reward": np.float32([[reward]]),
             "first": np.float32([[first]]),
             **memory,
         }
@@ -65,7 +64,6 @@ def test_a_memory_is_input_and_output(case, tmp_path):
         )
         np.testing.assert_allclose(found["action"][0], action, atol=1e-6)
         memory = {n.removeprefix("next_"): v for n, v in found.items() if n != "action"}
-        previous = state.previous_actions_MEA[0]
         obs, reward, *_ = env.step(action)
         obs, reward = obs.astype(np.float32), float(np.float32(reward))
 

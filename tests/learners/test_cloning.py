@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 
+import gymnasium
 import pytest
 import torch
 from demonstrated import demonstrate_by_chance
@@ -179,5 +180,14 @@ def test_training_from_files_end_to_end(tiny_document, tmp_path):
         demonstrations=shown,
     )
     assert (again.returns == result.returns).all()
+    env = gymnasium.make(POINT["id"], **POINT["kwargs"])
+    with pytest.raises(ConfigError, match="demonstrations of one task, please, got 3"):
+        metarl.adapt(learner, env, demonstrations=shown)
+    with pytest.raises(ConfigError, match="give it demonstrations="):
+        metarl.adapt(learner, env)
+    policy = metarl.adapt(learner, env, demonstrations=shown.of_tasks([1]).of_episodes([0]))
+    whole = learner.adapt(learner.begin(3, 1), shown.of_episodes([0]).rollouts)
+    for name, value in policy.state.params_M.items():
+        torch.testing.assert_close(value[0], whole.params_M[name][1])
     with pytest.raises(ConfigError, match="demonstrations of 3 tasks, num_tasks is 4"):
         metarl.evaluate(learner, POINT["id"], num_tasks=4, demonstrations=shown)

@@ -145,7 +145,8 @@ class MemoryLearner(MetaLearner[Memory]):
         ) -> tuple[Tensor, Sequence[Tensor]]:
             if self.spec.num_actions:
                 chosen = actions_NA[:, 0].long()
-                actions_NA = nn.functional.one_hot(chosen, self.spec.num_actions) * (1 - first_N1)
+                actions_NA = nn.functional.one_hot(chosen, self.spec.num_actions)
+            actions_NA, rewards_N1 = (v * (1.0 - first_N1) for v in (actions_NA, rewards_N1))
             told = (self.normalizer.obs(obs_NO), actions_NA, self.normalizer.reward(rewards_N1))
             inputs_1NF = torch.cat([*told, first_N1], dim=-1)[None]
             hidden, after = self.network.core.run(inputs_1NF, list(memory))
