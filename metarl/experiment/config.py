@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
     BaseModel,
@@ -22,6 +22,7 @@ from yaml import YAMLError
 from metarl.config_model import ConfigModel
 from metarl.environments.config import EnvConfig
 from metarl.errors import ConfigError, did_you_mean
+from metarl.experiment.overrides import overridden
 from metarl.learners import LEARNERS
 from metarl.learners.base import LearnerConfig
 from metarl_envs.errors import one_line
@@ -178,7 +179,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> 
 def load_config(
     path: str | Path, overrides: Sequence[str] = (), *, interpolate: bool = True
 ) -> ExperimentConfig:
-    """Read a YAML file, apply `key.sub=value` overrides, check everything.
+    """Read a YAML file, apply `key.sub=value` and `~key.sub` overrides, check everything.
 
     Args:
         path: the file.
@@ -191,14 +192,11 @@ def load_config(
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"no config file at {path}")
-    for override in overrides:
-        if "=" not in override:
-            raise ConfigError(f"override {override!r} must have the form key.sub=value")
     try:
         loaded = OmegaConf.load(path)
-        if not OmegaConf.is_dict(loaded):
+        if not isinstance(loaded, DictConfig):
             raise ConfigError(f"{path} must hold keys and values")
-        merged = OmegaConf.merge(loaded, OmegaConf.from_dotlist(list(overrides)))
+        merged = overridden(loaded, overrides)
         document = OmegaConf.to_container(merged, resolve=interpolate)
     except _UNREADABLE as error:
         raise ConfigError(f"cannot read {path}: {one_line(error)}") from None

@@ -22,6 +22,28 @@ def test_resolved_config_reads_back_equal(tiny_config, tmp_path):
     assert load_config(tmp_path / "c.yaml") == tiny_config
 
 
+def test_another_learner_is_one_override():
+    """Its section starts anew: the keys of the old one are not its own."""
+    for name in ("promp", "reptile", "multi_task"):
+        config = load_config(MAML, [f"learner.name={name}"])
+        assert type(config.learner).__name__.lower().startswith(name.replace("_", "")[:5])
+    config = load_config(MAML, ["learner.inner.steps=2", "learner.name=promp"])
+    assert config.learner.inner.steps == 2 and config.learner.name == "promp"
+    same = load_config(MAML, ["learner.name=maml"])
+    assert same == load_config(MAML)
+    rl2 = load_config(MAML, ["learner.name=rl2", "~policy"])
+    assert rl2.learner.name == "rl2"
+
+
+def test_a_key_is_taken_away():
+    assert load_config(MAML, ["~evaluation"]).evaluation.adaptation_steps == 3
+    for override in ("~evaluation.nothing", "~nothing.at.all", "~"):
+        with pytest.raises(metarl.ConfigError, match="the config has no key"):
+            load_config(MAML, [override])
+    with pytest.raises(metarl.ConfigError, match=r"must have the form key.sub=value or ~key.sub"):
+        load_config(MAML, ["seed"])
+
+
 def test_overrides():
     config = load_config(MAML, ["meta_batch=7", "learner.outer.max_kl=2e-3", "seed=4"])
     assert config.meta_batch == 7 and config.seed == 4
