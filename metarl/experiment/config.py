@@ -194,9 +194,9 @@ def load_config(
         raise ConfigError(f"no config file at {path}")
     try:
         loaded = OmegaConf.load(path)
-        if not isinstance(loaded, DictConfig):
+        if not OmegaConf.is_dict(loaded):
             raise ConfigError(f"{path} must hold keys and values")
-        merged = overridden(loaded, overrides)
+        merged = overridden(cast(DictConfig, loaded), overrides)
         document = OmegaConf.to_container(merged, resolve=interpolate)
     except _UNREADABLE as error:
         raise ConfigError(f"cannot read {path}: {one_line(error)}") from None

@@ -1,6 +1,8 @@
 """`key.sub=value` on the command line, over what a file says."""
 
+import copy
 from collections.abc import Sequence
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,8 +20,7 @@ def overridden(loaded: DictConfig, overrides: Sequence[str]) -> DictConfig:
     Raises:
         ConfigError: if an override has another form, or takes away what is not there.
     """
-    document = OmegaConf.create(OmegaConf.to_container(loaded, resolve=False))
-    assert isinstance(document, DictConfig)
+    document = copy.deepcopy(loaded)
     settings = []
     for override in overrides:
         if override.startswith(_DELETED):
@@ -34,14 +35,12 @@ def overridden(loaded: DictConfig, overrides: Sequence[str]) -> DictConfig:
         old = OmegaConf.select(document, key) if last == _NAME and parent else None
         if old is not None and str(old) != value:
             OmegaConf.update(document, parent, {}, merge=False)
-    merged = OmegaConf.merge(document, OmegaConf.from_dotlist(settings))
-    assert isinstance(merged, DictConfig)
-    return merged
+    return cast(DictConfig, OmegaConf.merge(document, OmegaConf.from_dotlist(settings)))
 
 
 def _delete(document: DictConfig, key: str) -> None:
     parent, _, last = key.rpartition(".")
     holder = OmegaConf.select(document, parent) if parent else document
-    if not isinstance(holder, DictConfig) or last not in holder:
+    if not OmegaConf.is_dict(holder) or last not in holder:
         raise ConfigError(f"override '~{key}': the config has no key {key!r}")
     del holder[last]

@@ -167,16 +167,19 @@ def test_training_from_files_end_to_end(tiny_document, tmp_path):
     }
     result = metarl.train(parse_config(document), tmp_path / "run")
     assert result.returns.shape[1] == 2 and result.episodes_behind[1] == 1
-    learner = metarl.load(tmp_path / "run")
+    check_it_adapts_to_files(metarl.load(tmp_path / "run"), tmp_path / "test", result)
+
+
+def check_it_adapts_to_files(learner, folder, result):
     with pytest.raises(ConfigError, match="this learner adapts to demonstrations: give it"):
         metarl.evaluate(learner, POINT["id"])
-    shown = metarl.load_demonstrations(tmp_path / "test", learner)
+    shown = metarl.load_demonstrations(folder, learner)
     again = metarl.evaluate(
         learner,
         POINT["id"],
         num_tasks=2,
-        episodes=tiny_document["evaluation"]["episodes"],
-        adaptation_steps=tiny_document["evaluation"]["adaptation_steps"],
+        episodes=result.returns.shape[2],
+        adaptation_steps=len(result.returns) - 1,
         demonstrations=shown,
     )
     assert (again.returns == result.returns).all()
