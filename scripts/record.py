@@ -1,8 +1,8 @@
-"""Film a trained meta-learner on one task, before and after adapting to it.
+"""Film a trained meta-learner on one task, before and after adapting to it, side by side.
 
 python scripts/record.py runs/x --task '{"target_velocity": 2.0}' --output clip.mp4
 
-On a machine without a screen, set MUJOCO_GL=egl (or osmesa).
+Without a screen the first of EGL and OSMesa that works draws, or the one that MUJOCO_GL names.
 """
 
 import argparse

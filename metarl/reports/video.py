@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import imageio
 import numpy as np
+from PIL import Image, ImageDraw
 
 from metarl.adapted_policy import AdaptedPolicy, adapt
 from metarl.environments.make import make_single
@@ -15,6 +16,7 @@ from metarl.errors import ConfigError, EnvironmentFitError
 from metarl.learners.base import MetaLearner
 
 _SUFFIXES = (".mp4", ".gif")
+_LINE, _NUMBERS = 16, 4  # pixels of a caption, numbers of a task in it
 
 
 def record(
@@ -26,10 +28,11 @@ def record(
     episodes: int = 20,
     seed: int = 0,
 ) -> dict[int, float]:
-    """Film one episode before and one after adaptation, one after the other.
+    """Film one episode before and one after adaptation, side by side.
 
-    Both episodes start in the same state and use the most likely actions. The file is written
-    whole or not at all.
+    Both episodes start in the same state and use the most likely actions; one that ends early
+    stands still. Captions tell the task, the adaptation step and the return so far. The file is
+    written whole or not at all.
 
     Args:
         learner: a trained meta-learner.
@@ -53,25 +56,35 @@ def record(
         raise ConfigError("the learner does not know its environment: load it from a checkpoint")
     env = make_single(trained.env, task, trained.horizon, render_mode="rgb_array")
     returns: dict[int, float] = {}
-    frames: list[Any] = []
+    films = list[list[np.ndarray]]()
     try:
         for steps in sorted({0, adaptation_steps}):
             policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
-            returns[steps] = _film(env, policy, seed, frames)
+            film = _film(env, policy, seed)
+            title = f"after {steps} steps" if steps else "before"
+            films.append([_captioned(f, f"{title}: return {r:.1f}", task) for f, r in film])
+            returns[steps] = film[-1][1]
         fps = round(env.metadata["render_fps"])
     finally:
         env.close()
+    longest = max(map(len, films))
+    frames = [
+        np.concatenate([film[min(t, len(film) - 1)] for film in films], axis=1)
+        for t in range(longest)
+    ]
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".writing-{output.name}")
     # GIFs know the milliseconds of a frame, films the frames of a second
     speed = {"duration": 1000 / fps} if output.suffix == ".gif" else {"fps": fps}
-    imageio.mimwrite(temporary, frames, **speed)
+    imageio.mimwrite(temporary, [*frames], **speed)  # its list holds arrays of any kind
     os.replace(temporary, output)
     return returns
 
 
-def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int, frames: list[Any]) -> float:
+def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int) -> list[tuple[np.ndarray, float]]:
+    """Frames of an episode, and the return up to each."""
     obs, _ = env.reset(seed=seed)
+    frames = list[tuple[np.ndarray, float]]()
     total, state, reward, done = 0.0, None, 0.0, False
     while not done:
         action, state = policy.predict(obs, state, deterministic=True, reward=reward)
@@ -81,5 +94,22 @@ def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int, frames: list[Any
         frame = env.render()
         if not isinstance(frame, np.ndarray):
             raise EnvironmentFitError("the environment rendered no picture")
-        frames.append(frame)
-    return total
+        frames.append((frame, total))
+    return frames
+
+
+def _captioned(frame: np.ndarray, title: str, task: Mapping[str, Any]) -> np.ndarray:
+    """The frame, with the title above and the task below it."""
+    picture = Image.fromarray(np.ascontiguousarray(frame))
+    draw = ImageDraw.Draw(picture)
+    about = ", ".join(f"{key} {_short(value)}" for key, value in task.items())
+    for text, place in ((title, (4, 4)), (about, (4, picture.height - _LINE))):
+        draw.text(place, text, fill="white", stroke_fill="black", stroke_width=2)
+    return np.asarray(picture)
+
+
+def _short(value: Any) -> str:
+    """Some numbers of a task."""
+    numbers = np.ravel(value)
+    shown = " ".join(f"{number:.3g}" for number in numbers[:_NUMBERS])
+    return f"{shown} ..." if len(numbers) > _NUMBERS else shown

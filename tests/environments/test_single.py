@@ -59,7 +59,10 @@ def test_any_trained_policy_can_be_filmed(document, tmp_path):
     task = {key: values[0] for key, values in _held_out(run).items()}
     returns = record(metarl.load(run), task, tmp_path / "clip.gif", episodes=3)
     assert set(returns) == {0, 1} and np.isfinite(list(returns.values())).all()
-    assert len(list(iio.get_reader(tmp_path / "clip.gif"))) > 2
+    frames = list(iio.get_reader(tmp_path / "clip.gif"))
+    assert len(frames) > 2
+    left, right = np.split(np.asarray(frames[-1])[..., :3], 2, axis=1)
+    assert not np.array_equal(left, right)  # captions, at the least
 
 
 def _held_out(run):
