@@ -3,6 +3,7 @@
 import json
 
 import imageio.v2 as iio
+import numpy as np
 import pytest
 from running_scripts import POINT, TINY, run
 
@@ -63,9 +64,11 @@ def test_record_and_check(tiny_run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "return after 1 adaptation steps" in done.stdout
     video = iio.get_reader(clip)
-    assert video.get_meta_data()["size"] == (256, 256)
-    assert sum(1 for _ in video) == 20  # two episodes of ten steps
+    assert video.get_meta_data()["size"] == (512, 256)  # two episodes of ten steps, side by side
+    frames = [np.asarray(frame, int) for frame in video]
     video.close()
+    before, after = np.split(frames[-1][20:-20], 2, axis=1)  # without captions
+    assert len(frames) == 10 and np.abs(before - after).max() > 50
     for wrong, message in (
         (["--task", "{"], "--task is not JSON"),
         (["--task", '{"gaol": [0, 0]}'], "unknown task key 'gaol'"),
