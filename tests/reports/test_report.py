@@ -87,8 +87,9 @@ def test_probability_of_improvement():
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-@pytest.mark.parametrize("env", ["velocity", "point"])
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1000), ("dark", 390)])
+@pytest.mark.parametrize(
+    ("env", "scheme", "width"), [("velocity", "light", 1000), ("point", "dark", 390)]
+)
 def test_a_browser_shows_it_and_asks_no_network(tmp_path, env, scheme, width):
     from playwright.sync_api import sync_playwright
 

@@ -216,7 +216,10 @@ class TestTasks:
             ({"kind": "fixed", "num": 2}, "tasks.num = 2 must be at least meta_batch = 3"),
             ({"kind": "fixed"}, "key 'tasks' takes num with kind fixed, and only with it"),
             ({"num": 5}, "key 'tasks' takes num with kind fixed, and only with it"),
-            ({"kind": "frsh"}, "key 'tasks.kind' is 'frsh', must be 'fresh' or 'fixed'"),
+            (
+                {"kind": "frsh"},
+                "key 'tasks.kind' is 'frsh', must be 'fresh', 'fixed' or 'demonstrated'",
+            ),
         ],
     )
     def test_bad_input(self, tiny_document, tasks, message):
