@@ -12,6 +12,11 @@ from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import TaskDistribution
 
 
+def task_size(space: spaces.Dict) -> int:
+    """How many numbers a task appends to an observation."""
+    return sum(int(np.prod(part.shape or ())) for part in space.values())
+
+
 class ObservedTask:
     """A `TaskEnv` that appends every sub-environment's task to its observation.
 
@@ -26,8 +31,7 @@ class ObservedTask:
         self.num_envs, self.task_space = env.num_envs, env.task_space
         self.single_action_space, self.shares_tasks = env.single_action_space, env.shares_tasks
         self.render_modes, self.render_fps = env.render_modes, env.render_fps
-        size = int(np.prod(env.single_observation_space.shape or ()))
-        size += sum(int(np.prod(part.shape or ())) for part in env.task_space.values())
+        size = int(np.prod(env.single_observation_space.shape or ())) + task_size(env.task_space)
         space = spaces.Box(-np.inf, np.inf, (size,), np.float64)
         self.single_observation_space: spaces.Space = space
         self.observation_space = batch_space(space, self.num_envs)

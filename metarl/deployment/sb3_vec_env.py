@@ -13,8 +13,6 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 from metarl.environments.single import into_space
 from metarl_envs.task_env import TaskVectorEnv
 
-_ALIASES = {"render_mode": None}
-
 
 class TaskVecEnv(VecEnv):
     """A native batch, whose ended episodes start again at once, as stable-baselines3 wants it.
@@ -77,8 +75,8 @@ class TaskVecEnv(VecEnv):
         self.env.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """An attribute of the batch, once per sub-environment."""
-        value = _ALIASES[attr_name] if attr_name in _ALIASES else getattr(self.env, attr_name)
+        """An attribute of the batch, once per sub-environment; it draws nothing here."""
+        value = None if attr_name == "render_mode" else getattr(self.env, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -96,7 +94,7 @@ class TaskVecEnv(VecEnv):
         raise NotImplementedError("sub-environments of a native batch have no methods")
 
     def env_is_wrapped(self, wrapper_class: type, indices: VecEnvIndices = None) -> list[bool]:
-        """Never: returns and lengths of episodes are in `infos` as `Monitor` has them."""
+        """In `Monitor` alone, as it were: `infos` hold returns and lengths as that gives them."""
         from stable_baselines3.common.monitor import Monitor
 
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]

@@ -24,6 +24,7 @@ from metarl.learners.base import MetaLearner
 from metarl.policies.actors import ActionStep, Actor, Percept
 from metarl.policies.arrays import to_tensor
 from metarl.seeding import Purpose, content_keys
+from metarl_envs.observed_task import task_size
 from metarl_envs.protocol import TaskEnv
 from metarl_envs.tasks.batches import repeat
 
@@ -158,9 +159,8 @@ def demonstrate(
 
 def _without_task(env: TaskEnv) -> spaces.Box:
     """The observation space of those who are not told the task."""
-    size = sum(int(np.prod(part.shape or ())) for part in env.task_space.values())
     whole = (env.single_observation_space.shape or ())[0]
-    return spaces.Box(-np.inf, np.inf, (whole - size,), np.float64)
+    return spaces.Box(-np.inf, np.inf, (whole - task_size(env.task_space),), np.float64)
 
 
 def _as_taken(rollouts: Rollouts, seen: spaces.Space, acted: spaces.Space) -> Rollouts:

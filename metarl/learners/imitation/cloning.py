@@ -15,6 +15,7 @@ from metarl.errors import ConfigError
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import on_all_cores
 from metarl.learners.base import World
+from metarl.learners.gradient.outer import Adam, OuterResult
 from metarl.params import Params, detach, flatten_tasks, tile
 from metarl.policies.distributions import Distribution
 from metarl.policies.policy import Policy
@@ -40,13 +41,12 @@ class Shown(NamedTuple):
         return Shown(*(values[tasks] for values in self))
 
     @staticmethod
-    def of_rollouts(rollouts: Rollouts) -> "Shown":
+    def of_rollouts(rollouts: Rollouts, device: torch.device, dtype: torch.dtype) -> "Shown":
         """All valid steps of all episodes."""
         valid_MN = rollouts.valid_MEH.flatten(1).to(rollouts.rewards_MEH.dtype)
         weights_MN = valid_MN / valid_MN.sum(1, keepdim=True).clamp(min=1.0)
-        return Shown(
-            rollouts.obs_MEHO.flatten(1, 2), rollouts.actions_MEHA.flatten(1, 2), weights_MN
-        )
+        steps = (rollouts.obs_MEHO.flatten(1, 2), rollouts.actions_MEHA.flatten(1, 2), weights_MN)
+        return Shown(*(values.to(device, dtype) for values in steps))
 
 
 def require_loss(loss: CloningLoss, spec: Spec) -> None:
@@ -137,6 +137,15 @@ class CloningObjective:
 
     def _mean(self, chunks_MP: Sequence[Tensor]) -> Tensor:
         return self._world.sum_over_tasks(torch.cat(list(chunks_MP))) / self._meta_batch
+
+
+def cloning_update(outer: Adam, objective: CloningObjective, theta: Params) -> OuterResult:
+    """One meta-update, whose metrics tell the loss in the place of a surrogate and a KL."""
+    result = outer.update(objective, theta)
+    metrics = dict(result.metrics)
+    metrics.pop("train/kl")
+    loss = -float(metrics.pop("train/surrogate"))
+    return OuterResult(result.theta, {**metrics, "train/cloning_loss": loss})
 
 
 def gradient_step(params_M: Params, losses_M: Tensor, size: float, first_order: bool) -> Params:

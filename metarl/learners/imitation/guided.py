@@ -29,6 +29,7 @@ from metarl.learners.imitation.cloning import (
     CloningLoss,
     CloningObjective,
     Shown,
+    cloning_update,
     gradient_step,
     require_loss,
 )
@@ -75,7 +76,7 @@ class Guided(GradientBasedLearner):
     ) -> OuterResult:
         assert work.demonstrations is not None
         shown = self.normalizer.rollouts(work.demonstrations.rollouts)
-        query = Shown(*(v.to(self.device, self.dtype) for v in Shown.of_rollouts(shown)))
+        query = Shown.of_rollouts(shown, self.device, self.dtype)
         objective = CloningObjective(
             self.policy,
             [self._step(support, index) for index, support in enumerate(supports)],
@@ -86,10 +87,7 @@ class Guided(GradientBasedLearner):
             work.world,
             work.meta_batch,
         )
-        result = self._outer.update(objective, self.theta)
-        metrics = {name: v for name, v in result.metrics.items() if name != "train/kl"}
-        loss = -float(metrics.pop("train/surrogate"))
-        return OuterResult(result.theta, {**metrics, "train/cloning_loss": loss})
+        return cloning_update(self._outer, objective, self.theta)
 
     def _step(self, support: Samples, index: int) -> AdaptationStep:
         size, first_order = self._config.inner.step_size(index), self._config.inner.first_order

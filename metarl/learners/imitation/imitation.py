@@ -31,6 +31,7 @@ from metarl.learners.imitation.cloning import (
     CloningObjective,
     Shown,
     cloning_loss,
+    cloning_update,
     gradient_step,
     require_loss,
 )
@@ -116,7 +117,7 @@ class Imitation(MetaLearner[AdaptedParameters]):
         return AdaptedParameters(detach(params_M), state.steps_M + 1)
 
     def _shown(self, rollouts: Rollouts) -> Shown:
-        return Shown(*(v.to(self.device, self.dtype) for v in Shown.of_rollouts(rollouts)))
+        return Shown.of_rollouts(rollouts, self.device, self.dtype)
 
     def _steps(self, support: Shown, first_order: bool) -> Sequence[AdaptationStep]:
         def step(params_M: Params, tasks: slice) -> Params:
@@ -158,11 +159,10 @@ class Imitation(MetaLearner[AdaptedParameters]):
             work.world,
             work.meta_batch,
         )
-        result = self._outer.update(objective, self._theta)
+        result = cloning_update(self._outer, objective, self._theta)
         assert all_finite(result.theta)
         self._theta = result.theta
-        metrics = {name: v for name, v in result.metrics.items() if name != "train/kl"}
-        return {**metrics, "train/cloning_loss": -float(metrics.pop("train/surrogate"))}
+        return result.metrics
 
     # Parameters
 
