@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from metarl.adapted_policy import AdaptedPolicy, adapt
 from metarl.environments.make import make_single
 from metarl.errors import ConfigError, EnvironmentFitError
 from metarl.learners.base import MetaLearner
+from metarl.reports.episode import played, title
 
 _SUFFIXES = (".mp4", ".gif")
 _LINE, _NUMBERS = 16, 4  # pixels of a caption, numbers of a task in it
@@ -61,8 +63,8 @@ def record(
         for steps in sorted({0, adaptation_steps}):
             policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
             film = _film(env, policy, seed)
-            title = f"after {steps} steps" if steps else "before"
-            films.append([_captioned(f, f"{title}: return {r:.1f}", task) for f, r in film])
+            name = title(steps)
+            films.append([_captioned(f, f"{name}: return {r:.1f}", task) for f, r in film])
             returns[steps] = film[-1][1]
         fps = round(env.metadata["render_fps"])
     finally:
@@ -83,14 +85,8 @@ def record(
 
 def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int) -> list[tuple[np.ndarray, float]]:
     """Frames of an episode, and the return up to each."""
-    obs, _ = env.reset(seed=seed)
     frames = list[tuple[np.ndarray, float]]()
-    total, state, reward, done = 0.0, None, 0.0, False
-    while not done:
-        action, state = policy.predict(obs, state, deterministic=True, reward=reward)
-        obs, earned, terminated, truncated, _ = env.step(action)
-        reward = float(earned)
-        total, done = total + reward, terminated or truncated
+    for total in islice(played(env, policy, seed), 1, None):
         frame = env.render()
         if not isinstance(frame, np.ndarray):
             raise EnvironmentFitError("the environment rendered no picture")
@@ -98,12 +94,12 @@ def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int) -> list[tuple[np
     return frames
 
 
-def _captioned(frame: np.ndarray, title: str, task: Mapping[str, Any]) -> np.ndarray:
-    """The frame, with the title above and the task below it."""
+def _captioned(frame: np.ndarray, heading: str, task: Mapping[str, Any]) -> np.ndarray:
+    """The frame, with the heading above and the task below it."""
     picture = Image.fromarray(np.ascontiguousarray(frame))
     draw = ImageDraw.Draw(picture)
     about = ", ".join(f"{key} {_short(value)}" for key, value in task.items())
-    for text, place in ((title, (4, 4)), (about, (4, picture.height - _LINE))):
+    for text, place in ((heading, (4, 4)), (about, (4, picture.height - _LINE))):
         draw.text(place, text, fill="white", stroke_fill="black", stroke_width=2)
     return np.asarray(picture)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from metarl.evaluation.result import EvaluationResult
 from metarl.evaluation.statistics import task_means
+from metarl.reports.episode import title
 from metarl.reports.html.runs import ReportedRun
 from metarl_envs.tasks.batches import Tasks
 
@@ -119,7 +120,7 @@ def _task_rows(split: str, result: EvaluationResult) -> list[Spec]:
             **{name: float(value) for name, value in zip(names, values_MC[m], strict=True)},
             "task": m,
             "split": split,
-            "adaptation": f"after {step} steps" if step else "before",
+            "adaptation": title(step),
             "return": _number(means_M[m]),
         }
         for step in sorted({0, last})
@@ -177,7 +178,7 @@ def _as_a_map(names: Sequence[str], rows: Sequence[Spec]) -> Spec:
 
 def _in_parallel(names: Sequence[str], rows: Sequence[Spec]) -> Spec:
     """A line per task through all its numbers, coloured by its return after adaptation."""
-    after = [row for row in rows if row["adaptation"] != "before"] or rows
+    after = [row for row in rows if row["adaptation"] != title(0)] or rows
     low = {name: min(row[name] for row in after) for name in names}
     width = {name: max(max(r[name] for r in after) - low[name], 1e-12) for name in names}
     lines = [

@@ -17,6 +17,7 @@ import viser
 from metarl.adapted_policy import AdaptedPolicy, adapt
 from metarl.environments.make import make_single
 from metarl.learners.base import MetaLearner
+from metarl.reports.episode import played, title
 from metarl_envs.engine.simulations import NativeSimulations
 from metarl_envs.single_env import SingleTaskEnv
 
@@ -60,8 +61,7 @@ def replay_page(
             return None
         for steps in sorted({0, adaptation_steps}):
             policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
-            label = f"after {steps} steps" if steps else "before"
-            films.append(_film(env, policy, label, seed))
+            films.append(_film(env, policy, title(steps), seed))
         return _page(films, 1.0 / env.vector_env.render_fps)
 
 
@@ -70,19 +70,15 @@ def _film(env: SingleTaskEnv, policy: AdaptedPolicy, label: str, seed: int) -> _
     assert isinstance(batch, _Simulated)
     model = batch.simulations.batch.get_model(0)
     data = mujoco.MjData(model)
-    obs, _ = env.reset(seed=seed)
     places, turns, returns = [], [], []
-    total, state, reward, done = 0.0, None, 0.0, False
-    while not done:
+    for total in played(env, policy, seed):
         batch.simulations.batch.get_data(0, data)
         mujoco.mj_kinematics(model, data)
         places.append(data.xpos.copy())
         turns.append(data.xquat.copy())
         returns.append(total)
-        action, state = policy.predict(obs, state, deterministic=True, reward=reward)
-        obs, reward, terminated, truncated, _ = env.step(action)
-        total, done = total + reward, terminated or truncated
-    return _Film(label, model, np.stack(places), np.stack(turns), np.array(returns))
+    # what was acted on: no action follows the last state
+    return _Film(label, model, np.stack(places[:-1]), np.stack(turns[:-1]), np.array(returns[:-1]))
 
 
 def _page(films: Sequence[_Film], dt: float) -> str:
