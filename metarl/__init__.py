@@ -15,7 +15,9 @@ from metarl.evaluation.demonstrate import load_demonstrations
 from metarl.evaluation.task_distances import task_distances
 from metarl.experiment.building import load
 from metarl.experiment.config import ExperimentConfig, load_config
+from metarl.experiment.policy_folder import load_policy, save_policy
 from metarl.experiment.zoo import zoo_names
+from metarl.trained_env import make_env
 from metarl.training import train
 
 __version__ = "0.1.0"
@@ -33,6 +35,9 @@ __all__ = [
     "load",
     "load_config",
     "load_demonstrations",
+    "load_policy",
+    "make_env",
+    "save_policy",
     "task_distances",
     "to_sb3",
     "train",

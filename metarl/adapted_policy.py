@@ -3,7 +3,6 @@
 Shapes: M = 1 task, E episodes, N observations, O observation, A action.
 """
 
-from contextlib import closing
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -14,16 +13,14 @@ from gymnasium import spaces
 
 from metarl.deployment.onnx_file import write_onnx
 from metarl.environments.fit import require_fit
-from metarl.environments.single import BatchOfOne, into_space, native_batch
+from metarl.environments.single import into_space
 from metarl.errors import ConfigError
 from metarl.interaction.demonstrations import Demonstrations
-from metarl.interaction.rollouts import Rollouts
-from metarl.interaction.sampler import collect
+from metarl.interaction.lived import horizon_of, rollouts_on, rounds_of
 from metarl.learners.base import MetaLearner
 from metarl.learners.demonstrated import require_demonstrations
 from metarl.policies.actors import Percept
 from metarl.policies.arrays import array_dtype
-from metarl.seeding import Path as StreamPath
 from metarl.seeding import Purpose, action_generator
 
 S = TypeVar("S")
@@ -209,8 +206,7 @@ def adapt(
         )
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
     require_fit(name, env.observation_space, env.action_space, learner.spec)
-    horizon = env.spec.max_episode_steps if env.spec is not None else None
-    horizon = horizon or learner.setting.horizon
+    horizon = horizon_of(env, learner)
     if demonstrations is not None:
         if demonstrations.num_tasks != 1:
             raise ConfigError(f"demonstrations of one task, please, got {demonstrations.num_tasks}")
@@ -218,34 +214,10 @@ def adapt(
         for _ in range(steps):
             state = learner.adapt(state, demonstrations.rollouts)
         return AdaptedPolicy(learner, state, env.action_space, seed)
-    if not learner.pools_episodes or learner.adapts_after_each_episode:
-        episodes, steps = 1, steps * episodes
+    episodes, steps = rounds_of(learner, episodes, steps)
     state = learner.begin(1, episodes)
     for step in range(steps):
         path = (seed, Purpose.ADAPTATION, step)
-        rollouts = _rollouts(env, learner, state, path, episodes, horizon)
+        rollouts = rollouts_on(env, learner, state, path, episodes, horizon)
         state = learner.adapt(state, rollouts)
     return AdaptedPolicy(learner, state, env.action_space, seed)
-
-
-def _rollouts(
-    env: gymnasium.Env,
-    learner: MetaLearner[S],
-    state: S,
-    path: StreamPath,
-    episodes: int,
-    horizon: int,
-) -> Rollouts:
-    batch = native_batch(env, episodes, horizon)
-    if batch is not None:
-        with closing(batch):
-            return collect(batch, learner, state, path, [0], horizon)
-    one = BatchOfOne(env)
-    if episodes == 1:
-        return collect(one, learner, state, path, [0], horizon)
-    return Rollouts.concatenate_episodes(
-        [
-            collect(one, learner, state, (*path, episode), [0], horizon)
-            for episode in range(episodes)
-        ]
-    )

@@ -18,9 +18,9 @@ from stable_baselines3.common.monitor import Monitor
 
 import metarl
 from metarl.command_line import allow_imports, run
-from metarl.environments.make import make_single
 from metarl.errors import CheckpointError
-from metarl.learners.base import TrainedOn
+from metarl.learners.base import MetaLearner
+from metarl.trained_env import training_of
 from metarl_envs.tasks.batches import take
 
 
@@ -36,18 +36,16 @@ def main() -> None:
     if not evaluation.is_file():
         raise CheckpointError(f"{arguments.path} is no finished run: it has no evaluation.json")
     learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
-    trained = learner.trained_on
-    assert trained is not None
     document = json.loads(evaluation.read_text())
     tasks = {key: np.asarray(values) for key, values in document["tasks"].items()}
     behind = [step["env_steps"] for step in document["summary"]]
     # of one adaptation step; an evaluation without any has nothing to compare with
-    steps = round(behind[min(1, len(behind) - 1)]) or trained.horizon
+    steps = round(behind[min(1, len(behind) - 1)]) or training_of(learner).horizon
     for budget in arguments.budgets:
         returns = []
         for index in range(min(arguments.num_tasks, len(document["returns"][0]))):
             single = {key: value[0] for key, value in take(tasks, [index]).items()}
-            returns.append(_from_scratch(trained, single, budget * steps))
+            returns.append(_from_scratch(learner, single, budget * steps))
         print(f"{budget * steps:>9,} steps from scratch: mean return {np.mean(returns):.1f}")
     for step, returns_ME in enumerate(document["returns"]):
         known = np.asarray(returns_ME[: arguments.num_tasks], float)  # NaN where one diverged
@@ -56,9 +54,9 @@ def main() -> None:
         print(f"{behind[step]:>9,.0f} steps of adaptation:  {value}")
 
 
-def _from_scratch(trained: TrainedOn, task: dict[str, Any], steps: int) -> float:
+def _from_scratch(learner: MetaLearner, task: dict[str, Any], steps: int) -> float:
     """Mean return of a new PPO policy after so many environment steps on one task."""
-    env = make_single(trained.env, task, trained.horizon)
+    env = metarl.make_env(learner, task)
     model = PPO("MlpPolicy", Monitor(env), n_steps=min(2000, steps), batch_size=100, seed=0)
     model.learn(steps)
     value, _ = evaluate_policy(model, Monitor(env), n_eval_episodes=20, deterministic=False)

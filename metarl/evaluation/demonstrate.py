@@ -11,9 +11,10 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 from gymnasium import spaces
 
+from metarl import trained_env
 from metarl.environments.config import EnvConfig
 from metarl.environments.fit import require_fit
-from metarl.environments.make import make_env, make_single
+from metarl.environments.make import make_env
 from metarl.errors import ConfigError, TrainingError
 from metarl.evaluation.evaluator import evaluation_tasks
 from metarl.interaction.demonstrations import Demonstrations
@@ -61,10 +62,7 @@ def load_demonstrations(folder: str | Path, learner: MetaLearner) -> Demonstrati
     Raises:
         UserError: if it is no dataset, or one of another environment.
     """
-    trained = learner.trained_on
-    if trained is None:
-        raise ConfigError("this learner does not say which environment it was trained on")
-    with closing(make_single(trained.env, None, trained.horizon)) as env:
+    with closing(trained_env.make_env(learner)) as env:
         return read_demonstrations(folder, learner.spec, env.task_space)
 
 

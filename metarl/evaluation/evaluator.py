@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metarl.environments.config import EnvConfig
-from metarl.environments.fit import require_fit
-from metarl.environments.make import make_env, make_single, registered_horizon
+from metarl.environments.make import make_single
 from metarl.errors import ConfigError
 from metarl.evaluation.result import EvaluationResult
 from metarl.interaction.demonstrations import Demonstrations
@@ -26,8 +24,11 @@ from metarl.learners.base import MetaLearner
 from metarl.learners.demonstrated import require_demonstrations
 from metarl.policies.arrays import to_array
 from metarl.seeding import Purpose, content_keys, entropy
+from metarl.trained_env import Environment, environment_of, fitting
 from metarl_envs.protocol import TaskEnv
-from metarl_envs.tasks.batches import Tasks, repeat, take
+from metarl_envs.tasks.batches import Tasks, check_tasks, repeat, take
+
+CHOSEN = "chosen"  # the split of tasks that a user gave
 
 
 class SupportDemonstrations(NamedTuple):
@@ -50,7 +51,7 @@ class SupportDemonstrations(NamedTuple):
 
 def evaluate(
     learner: MetaLearner,
-    env_id: str,
+    env: Environment,
     *,
     split: str = "test",
     num_tasks: int = 40,
@@ -60,13 +61,14 @@ def evaluate(
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
     horizon: int | None = None,
+    tasks: Mapping[str, Any] | None = None,
     demonstrations: Demonstrations | None = None,
 ) -> EvaluationResult:
     """Adapt to each of `num_tasks` tasks of a split and measure the return at every step.
 
     Args:
         learner: a meta-learner, see `metarl.load`.
-        env_id: Gymnasium id of a task environment.
+        env: Gymnasium id of a task environment, or an `EnvConfig`.
         split: "test", "gap" or "extrapolation" (held out), "validation", or "train".
         num_tasks: M.
         episodes: E, rollouts per task that measure each step.
@@ -74,39 +76,53 @@ def evaluate(
             were measured, or for one where the learner adapts after each episode (PEARL).
         adaptation_steps: K; any number, whatever it was in training.
         seed: of tasks, initial states and action noise.
-        env_kwargs: constructor arguments; those of training if `env_id` is what the learner
+        env_kwargs: constructor arguments; those of training if `env` is the id that the learner
             was trained on, else none.
         horizon: longest episode in steps; by default that of training, or the registered one.
+        tasks: these in place of a split's, one array per key of its `task_space`, leading axis M;
+            the result's split is "chosen".
         demonstrations: what a learner adapts to that learns from them, `support_episodes` in each
             step (one by default); the first M of their tasks take the place of the split's.
 
     Raises:
         UserError: if the environment, the split or a size is not allowed.
     """
-    config, horizon = environment_of(learner, env_id, env_kwargs, horizon)
+    config, horizon = environment_of(learner, env, env_kwargs, horizon)
     require_demonstrations(learner, demonstrations)
     if support_episodes is None and learner.adapts_after_each_episode:
         support_episodes = 1
     learned = episodes if support_episodes is None else support_episodes
+    chosen = None if tasks is None else as_batch(tasks)
+    if chosen is not None:
+        split, num_tasks = CHOSEN, len(next(iter(chosen.values())))
     sizes = dict(num_tasks=num_tasks, episodes=episodes, support_episodes=learned, horizon=horizon)
     _require_sizes(sizes, adaptation_steps, seed)
     with ExitStack() as opened:
-        env = opened.enter_context(closing(make_env(config, num_tasks * episodes, horizon)))
-        require_fit(env_id, env.single_observation_space, env.single_action_space, learner.spec)
+        made = opened.enter_context(fitting(learner, config, num_tasks * episodes, horizon))
         for count in (episodes, support_episodes or 1):
             require_rollout_memory(learner, num_tasks, count, horizon, adaptation_steps + 1)
-        tasks = evaluation_tasks(env, split, num_tasks, seed, demonstrations)
+        batch = evaluation_tasks(made, split, num_tasks, seed, demonstrations, chosen)
         support: TaskEnv | SupportDemonstrations | None = None
         if demonstrations is not None:
             shown = demonstrations.of_tasks(range(num_tasks))
             support = SupportDemonstrations(shown, support_episodes or 1)
         elif support_episodes is not None:
-            other = make_env(config, num_tasks * support_episodes, horizon)
-            support = opened.enter_context(closing(other))
-        settings = (split, adaptation_steps, seed)
-        return evaluate_tasks(
-            learner, env, env_id, tasks, *settings, horizon=horizon, support=support
-        )
+            count = num_tasks * support_episodes
+            support = opened.enter_context(fitting(learner, config, count, horizon))
+        about = (config.id, batch, split, adaptation_steps, seed)
+        return evaluate_tasks(learner, made, *about, horizon=horizon, support=support)
+
+
+def as_batch(tasks: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Tasks that a user chose as arrays with leading axis M.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    batch = {key: np.asarray(values) for key, values in tasks.items()}
+    if not batch or any(values.ndim == 0 or not len(values) for values in batch.values()):
+        raise ConfigError("tasks must be arrays, one entry per task, by the keys of task_space")
+    return batch
 
 
 def _require_sizes(sizes: Mapping[str, int], adaptation_steps: int, seed: int) -> None:
@@ -125,12 +141,15 @@ def evaluation_tasks(
     num_tasks: int,
     seed: int,
     demonstrations: Demonstrations | None = None,
+    chosen: Mapping[str, np.ndarray] | None = None,
 ) -> Tasks:
-    """The tasks of an evaluation with this seed, or the first that demonstrations show.
+    """The chosen tasks; else those of an evaluation with this seed, or that demonstrations show.
 
     Raises:
         ConfigError: if they show fewer.
     """
+    if chosen is not None:
+        return check_tasks(env.task_space, chosen)
     if demonstrations is not None:
         if demonstrations.num_tasks < num_tasks:
             raise ConfigError(
@@ -138,20 +157,6 @@ def evaluation_tasks(
             )
         return take(demonstrations.tasks, slice(num_tasks))
     return env.task_distribution(split).sample(num_tasks, entropy((seed, Purpose.TASKS)))
-
-
-def environment_of(
-    learner: MetaLearner, env_id: str, kwargs: Mapping[str, Any] | None, horizon: int | None
-) -> tuple[EnvConfig, int]:
-    """The environment and its horizon: as in training if it is that one."""
-    trained = learner.trained_on
-    if trained is not None and trained.env.id == env_id:
-        config = trained.env
-        if kwargs is not None:
-            config = config.model_copy(update={"kwargs": dict(kwargs)})
-        return config, trained.horizon if horizon is None else horizon
-    horizon = registered_horizon(env_id) if horizon is None else horizon
-    return EnvConfig(id=env_id, kwargs=dict(kwargs or {})), horizon or 0
 
 
 def evaluate_tasks(

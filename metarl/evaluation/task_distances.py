@@ -4,21 +4,19 @@ Shapes: M tasks, E episodes, D embedding.
 """
 
 from collections.abc import Mapping
-from contextlib import closing
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
-from metarl.environments.fit import require_fit
-from metarl.environments.make import make_env
 from metarl.errors import ConfigError
-from metarl.evaluation.evaluator import environment_of
+from metarl.evaluation.evaluator import as_batch
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import collect, require_rollout_memory
 from metarl.learners.base import MetaLearner
 from metarl.policies.arrays import to_array
 from metarl.seeding import Purpose, content_keys
+from metarl.trained_env import Environment, environment_of, fitting
 from metarl_envs.tasks.batches import num_tasks, repeat
 
 
@@ -33,7 +31,7 @@ class ComparesTasks(Protocol):
 
 def task_distances(
     learner: MetaLearner,
-    env_id: str,
+    env: Environment,
     tasks: Mapping[str, Any],
     *,
     episodes: int = 10,
@@ -44,7 +42,7 @@ def task_distances(
 
     Args:
         learner: one that compares tasks, such as `prototypes`.
-        env_id: Gymnasium id of a task environment.
+        env: Gymnasium id of a task environment, or an `EnvConfig`.
         tasks: one array per key of its `task_space`, leading axis M.
         episodes: E, rollouts per task.
         seed: of initial states and action noise.
@@ -62,15 +60,12 @@ def task_distances(
         raise ConfigError(
             f"episodes must be positive and seed not negative, got {episodes} and {seed}"
         )
-    config, horizon = environment_of(learner, env_id, None, horizon)
-    batch = {key: np.asarray(values) for key, values in tasks.items()}
-    if not batch or any(values.ndim == 0 or not len(values) for values in batch.values()):
-        raise ConfigError("tasks must be arrays, one entry per task, by the keys of task_space")
+    config, horizon = environment_of(learner, env, None, horizon)
+    batch = as_batch(tasks)
     count = num_tasks(batch)
     require_rollout_memory(learner, count, episodes, horizon)
-    with closing(make_env(config, count * episodes, horizon)) as env:
-        require_fit(env_id, env.single_observation_space, env.single_action_space, learner.spec)
-        env.set_tasks(repeat(batch, episodes))
+    with fitting(learner, config, count * episodes, horizon) as made:
+        made.set_tasks(repeat(batch, episodes))
         path, state = (seed, Purpose.EVALUATION, 0), learner.begin(count, episodes)
-        rollouts = collect(env, learner, state, path, content_keys(batch), horizon)
+        rollouts = collect(made, learner, state, path, content_keys(batch), horizon)
     return to_array(learner.distances_of(rollouts).double())

@@ -46,10 +46,10 @@ def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
     Its experience buffers replace those of the older checkpoints beside it.
     """
     buffers = snapshot.learner.buffers()
-    with _written_whole(path) as temporary:
+    with written_whole(path) as temporary:
         if buffers:
-            _save_tensors(temporary / BUFFERS, buffers)
-        _write(temporary, snapshot, {"has_buffers": bool(buffers)})
+            save_tensors(temporary / BUFFERS, buffers)
+        write_checkpoint(temporary, snapshot, {"has_buffers": bool(buffers)})
     for older in path.parent.glob(f"{PREFIX}*/{BUFFERS}"):
         if older.parent != path:
             older.unlink()
@@ -57,8 +57,8 @@ def save_checkpoint(path: Path, snapshot: Snapshot) -> None:
 
 def save_best(path: Path, snapshot: Snapshot, value: float) -> None:
     """Write a checkpoint to load, which replaces the one before; `best_return` reads `value`."""
-    with _written_whole(path) as temporary:
-        _write(temporary, snapshot, {_BEST: value})
+    with written_whole(path) as temporary:
+        write_checkpoint(temporary, snapshot, {_BEST: value})
 
 
 def best_return(path: Path, tasks: Mapping[str, Any]) -> float:
@@ -78,7 +78,7 @@ def best_return(path: Path, tasks: Mapping[str, Any]) -> float:
 
 
 @contextmanager
-def _written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `path` at the end, once it is on the disk."""
     temporary = path.with_name(f".writing_{path.name}")
     previous = _previous(path)
@@ -97,10 +97,11 @@ def _previous(path: Path) -> Path:
     return path.with_name(f".previous_{path.name}")
 
 
-def _write(folder: Path, snapshot: Snapshot, about: Mapping[str, Any]) -> None:
+def write_checkpoint(folder: Path, snapshot: Snapshot, about: Mapping[str, Any]) -> None:
+    """Write a checkpoint's files into a folder that is there; `about` joins its metadata."""
     learner, config = snapshot.learner, snapshot.config
-    _save_tensors(folder / "weights.safetensors", learner.meta_parameters)
-    _save_tensors(folder / "training.safetensors", learner.training_state())
+    save_tensors(folder / "weights.safetensors", learner.meta_parameters)
+    save_tensors(folder / "training.safetensors", learner.training_state())
     (folder / "config.yaml").write_text(to_yaml(config))
     (folder / "tasks.json").write_text(json.dumps(snapshot.tasks))
     metadata = {
@@ -142,7 +143,8 @@ def remove_older(newest: Path, keep: int) -> None:
         shutil.rmtree(old)
 
 
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as one safetensors file."""
     # copies: safetensors refuses tensors that share memory
     copies = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     path.write_bytes(save(copies))

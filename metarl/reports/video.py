@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from metarl.adapted_policy import AdaptedPolicy, adapt
-from metarl.environments.make import make_single
 from metarl.errors import ConfigError, EnvironmentFitError
 from metarl.learners.base import MetaLearner
 from metarl.reports.episode import played, title
+from metarl.trained_env import make_env
 
 _SUFFIXES = (".mp4", ".gif")
 _LINE, _NUMBERS = 16, 4  # pixels of a caption, numbers of a task in it
@@ -53,10 +53,7 @@ def record(
     output = Path(output)
     if output.suffix not in _SUFFIXES:
         raise ConfigError(f"the video must end in {' or '.join(_SUFFIXES)}, got {output.name!r}")
-    trained = learner.trained_on
-    if trained is None:
-        raise ConfigError("the learner does not know its environment: load it from a checkpoint")
-    env = make_single(trained.env, task, trained.horizon, render_mode="rgb_array")
+    env = make_env(learner, task, render_mode="rgb_array")
     returns: dict[int, float] = {}
     films = list[list[np.ndarray]]()
     try:

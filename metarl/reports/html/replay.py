@@ -15,9 +15,9 @@ import trimesh
 import viser
 
 from metarl.adapted_policy import AdaptedPolicy, adapt
-from metarl.environments.make import make_single
 from metarl.learners.base import MetaLearner
 from metarl.reports.episode import played, title
+from metarl.trained_env import make_env
 from metarl_envs.engine.simulations import NativeSimulations
 from metarl_envs.single_env import SingleTaskEnv
 
@@ -52,11 +52,8 @@ def replay_page(
     seed: int = 0,
 ) -> str | None:
     """The page, or None where there is no engine whose bodies could be shown."""
-    trained = learner.trained_on
-    if trained is None:
-        return None
     films = list[_Film]()
-    with closing(make_single(trained.env, task, trained.horizon)) as env:
+    with closing(make_env(learner, task)) as env:
         if not isinstance(env.vector_env, _Simulated):
             return None
         for steps in sorted({0, adaptation_steps}):
