@@ -22,6 +22,8 @@ from metarl.learners.demonstrated import require_demonstrations
 from metarl.policies.actors import Percept
 from metarl.policies.arrays import array_dtype
 from metarl.seeding import Purpose, action_generator
+from metarl_envs.single_env import SingleTaskEnv
+from metarl_envs.tasks.batches import batch_of_one, rows_of, to_json
 
 S = TypeVar("S")
 
@@ -170,6 +172,19 @@ def _numbers(what: str, values: object, dtype: np.dtype) -> np.ndarray:
     return array
 
 
+def _require_task(env: gymnasium.Env, demonstrations: Demonstrations) -> None:
+    """Refuse demonstrations of another task, where the environment tells its own."""
+    inner = env.unwrapped
+    if not isinstance(inner, SingleTaskEnv):
+        return
+    own, shown = (rows_of(t) for t in (batch_of_one(inner.task), demonstrations.tasks))
+    if own.shape != shown.shape or not np.allclose(own, shown):
+        raise ConfigError(
+            f"demonstrations of {to_json(demonstrations.tasks)}, the environment's task is "
+            f"{to_json(batch_of_one(inner.task))}"
+        )
+
+
 def adapt(
     learner: MetaLearner[S],
     env: gymnasium.Env,
@@ -210,6 +225,7 @@ def adapt(
     if demonstrations is not None:
         if demonstrations.num_tasks != 1:
             raise ConfigError(f"demonstrations of one task, please, got {demonstrations.num_tasks}")
+        _require_task(env, demonstrations)
         state = learner.begin(1, demonstrations.episodes)
         for _ in range(steps):
             state = learner.adapt(state, demonstrations.rollouts)

@@ -16,9 +16,10 @@ from metarl.command_line import allow_imports, run
 from metarl.environments.config import EnvConfig
 from metarl.environments.make import registered_horizon
 from metarl.errors import ConfigError
-from metarl.evaluation.demonstrate import Expert, MostLikely, demonstrate
+from metarl.evaluation.demonstrate import Expert, demonstrate
 from metarl.evaluation.sb3_expert import SB3Expert
 from metarl.interaction.minari_files import require_new, write_demonstrations
+from metarl.trained_env import environment_of, training_of
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     expert, env, horizon = _expert(arguments)
     names = ("split", "num_tasks", "episodes", "adaptation_steps", "support_episodes", "seed")
     chosen = {name: getattr(arguments, name) for name in names}
-    recorded = demonstrate(expert, env, horizon=horizon, **chosen)
+    recorded = demonstrate(expert, env, horizon=horizon, likeliest=not arguments.sampled, **chosen)
     about = {"algorithm_name": arguments.sb3 or arguments.path, "description": env.id}
     write_demonstrations(
         recorded.demonstrations,
@@ -70,10 +71,8 @@ def _expert(arguments: argparse.Namespace) -> tuple[Expert, EnvConfig, int]:
         horizon = registered_horizon(arguments.env)
         return expert, EnvConfig(id=arguments.env), horizon or 1000
     learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
-    assert learner.trained_on is not None
-    trained = learner.trained_on
-    env = trained.env if arguments.env is None else EnvConfig(id=arguments.env)
-    return learner if arguments.sampled else MostLikely(learner), env, trained.horizon
+    env = arguments.env or training_of(learner).env.id
+    return learner, *environment_of(learner, env, None, None)
 
 
 if __name__ == "__main__":

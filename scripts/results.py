@@ -28,6 +28,11 @@ _PEER_STEPS_PER_S = 12_200  # the fastest PyTorch peer, HalfCheetah on two cores
 Runs = dict[str, list[RunRecord]]  # by method, in the order of seeds
 
 
+def millions(steps: float) -> str:
+    """Environment steps, in millions; few of them with two digits."""
+    return f"{steps / 1e6:.1f} M" if steps >= 1e5 or not steps else f"{steps / 1e6:.2g} M"
+
+
 def main() -> None:
     """Parse, read, write."""
     parser = argparse.ArgumentParser(description="Write the results page.")
@@ -126,7 +131,7 @@ def _row(method: str, split: str, records: Sequence[RunRecord], columns: int) ->
         seeds = ", ".join(str(record.config["seed"]) for record in records)
         steps, minutes = mean_cost(records)
         peer = steps / _PEER_STEPS_PER_S / 60
-        cost = [method, split, seeds, f"{steps / 1e6:.1f} M", f"{minutes:.0f} ({peer:.0f})"]
+        cost = [method, split, seeds, millions(steps), f"{minutes:.0f} ({peer:.0f})"]
     else:
         cost = ["", split, "", "", ""]
     return "| " + " | ".join([*cost, *cells]) + " |"

@@ -7,14 +7,14 @@ from metarl.evaluation.demonstrate import demonstrate
 from metarl.interaction.minari_files import write_demonstrations
 
 
-def demonstrate_by_chance(folder, env, num_tasks=3, episodes=3, h=8, **choice):
+def demonstrate_by_chance(folder, env, num_tasks=3, episodes=3, h=8, split="train", **choice):
     """A dataset of random episodes; returns what it holds."""
     config = SmallRun("random_init").config.model_copy(update={"env": EnvConfig(**env)})
     found = demonstrate(
         SmallRun.of_config(config).learner,
         config.env,
         horizon=h,
-        split="train",
+        split=split,
         num_tasks=num_tasks,
         episodes=episodes,
         **choice,

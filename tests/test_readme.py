@@ -53,4 +53,4 @@ def test_the_readme_runs_as_typed(tmp_path):
     # the snippets go on from one to the next
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    assert typed >= 7 and code.count("import") >= 2
+    assert typed >= 7 and code.count("metarl.") >= 5

@@ -66,7 +66,7 @@ def load_demonstrations(folder: str | Path, learner: MetaLearner) -> Demonstrati
         return read_demonstrations(folder, learner.spec, env.task_space)
 
 
-class MostLikely(Generic[S]):
+class _MostLikely(Generic[S]):
     """An expert that takes its most likely actions.
 
     Args:
@@ -76,7 +76,7 @@ class MostLikely(Generic[S]):
     def __init__(self, expert: Expert[S]) -> None:
         self._expert = expert
         self.spec, self.device, self.dtype = expert.spec, expert.device, expert.dtype
-        self.noise_size, self.begin, self.adapt = expert.noise_size, expert.begin, expert.adapt
+        self.noise_size = expert.noise_size
 
     def actor(self, state: S) -> "_MostLikelyActor[S]":
         """Acts without noise."""
@@ -106,6 +106,7 @@ def demonstrate(
     adaptation_steps: int = 0,
     support_episodes: int = 20,
     seed: int = 0,
+    likeliest: bool = True,
 ) -> Recorded:
     """Let a learner adapt to each task, then record what it does.
 
@@ -113,7 +114,7 @@ def demonstrate(
     task is left out of the observations.
 
     Args:
-        expert: a meta-learner, perhaps as `MostLikely`, or an `SB3Expert`.
+        expert: a meta-learner, or an `SB3Expert`.
         env: where it acts, as in its training.
         horizon: longest episode, in steps.
         split: of the tasks; "train" for meta-training.
@@ -122,6 +123,7 @@ def demonstrate(
         adaptation_steps: of the expert, before it is recorded.
         support_episodes: per task and adaptation step, not recorded.
         seed: of tasks, initial states and action noise.
+        likeliest: whether its most likely actions are recorded. To adapt it explores either way.
 
     Raises:
         UserError: if sizes, the split or the environment are not allowed.
@@ -143,16 +145,19 @@ def demonstrate(
             with closing(make_env(env, num_tasks * support_episodes, horizon)) as support:
                 support.set_tasks(repeat(tasks, support_episodes))
                 for step in range(adaptation_steps):
-                    path = (seed, Purpose.EVALUATION_SUPPORT, step)
-                    found = collect(support, expert, state, path, keys, horizon)
+                    told = (seed, Purpose.EVALUATION_SUPPORT, step)
+                    found = collect(support, expert, state, told, keys, horizon)
                     state = expert.adapt(state, found)
         recorded.set_tasks(repeat(tasks, episodes))
-        rollouts = collect(recorded, expert, state, (seed, Purpose.DEMONSTRATIONS), keys, horizon)
+        path = (seed, Purpose.DEMONSTRATIONS)
+        shown = _MostLikely(expert) if likeliest else expert
+        rollouts = collect(recorded, shown, state, path, keys, horizon)
         if bool(rollouts.diverged_ME.any()):
             raise TrainingError(f"the expert diverged on {env.id}: nothing is recorded")
         if env.observe_task:
             seen = _without_task(recorded)
-        return Recorded(Demonstrations(tasks, _as_taken(rollouts, seen, acted)), seen, acted)
+        shown_on = Demonstrations(tasks, _as_taken(rollouts, seen, acted), split)
+        return Recorded(shown_on, seen, acted)
 
 
 def _without_task(env: TaskEnv) -> spaces.Box:

@@ -26,7 +26,7 @@ from metarl.policies.arrays import to_array
 from metarl.seeding import Purpose, content_keys, entropy
 from metarl.trained_env import Environment, environment_of, fitting
 from metarl_envs.protocol import TaskEnv
-from metarl_envs.tasks.batches import Tasks, check_tasks, repeat, take
+from metarl_envs.tasks.batches import Tasks, check_tasks, repeat, rows_of, take
 
 CHOSEN = "chosen"  # the split of tasks that a user gave
 
@@ -47,6 +47,14 @@ class SupportDemonstrations(NamedTuple):
         first, have = step * self.episodes, self.demonstrations.episodes
         index = [(first + episode) % have for episode in range(self.episodes)]
         return self.demonstrations.of_episodes(index).rollouts
+
+    def experience(self, adaptation_steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Different episodes (K+1,) and their steps (K+1, M) behind each adaptation step."""
+        seen_K = np.arange(adaptation_steps + 1) * self.episodes
+        seen_K = np.minimum(seen_K, self.demonstrations.episodes)
+        lengths_ME = to_array(self.demonstrations.rollouts.lengths_ME)
+        steps_ME = np.pad(np.cumsum(lengths_ME, axis=1), ((0, 0), (1, 0)))
+        return seen_K, steps_ME[:, seen_K].T.astype(float)
 
 
 def evaluate(
@@ -82,7 +90,8 @@ def evaluate(
         tasks: these in place of a split's, one array per key of its `task_space`, leading axis M;
             the result's split is "chosen".
         demonstrations: what a learner adapts to that learns from them, `support_episodes` in each
-            step (one by default); the first M of their tasks take the place of the split's.
+            step (one by default); the first M of their tasks take the place of the split's, and the
+            result's split is theirs.
 
     Raises:
         UserError: if the environment, the split or a size is not allowed.
@@ -95,6 +104,8 @@ def evaluate(
     chosen = None if tasks is None else as_batch(tasks)
     if chosen is not None:
         split, num_tasks = CHOSEN, len(next(iter(chosen.values())))
+    if demonstrations is not None:
+        split = demonstrations.split
     sizes = dict(num_tasks=num_tasks, episodes=episodes, support_episodes=learned, horizon=horizon)
     _require_sizes(sizes, adaptation_steps, seed)
     with ExitStack() as opened:
@@ -187,9 +198,10 @@ def evaluate_tasks(
     course = _Course(learner, env, support_env, shown, keys, horizon, seed)
     support_episodes = shown.episodes if shown else learned_from.num_envs // len(keys)
     measured, learned = course.follow(adaptation_steps, support_episodes)
-    # an episode that belongs to a trial of its own is no experience of the others
-    pooled = support_episodes if learner.pools_episodes else 1
-    steps_KM = np.cumsum([np.zeros(len(keys)), *(to_array(r.steps_M) for r in learned)], axis=0)
+    if shown is None:
+        behind_K, steps_KM = _experience(learned, learner.pools_episodes, len(keys))
+    else:
+        behind_K, steps_KM = shown.experience(adaptation_steps)
     trained = learner.trained_on
     return EvaluationResult(
         env=env_id,
@@ -199,19 +211,36 @@ def evaluate_tasks(
         returns=np.stack([to_array(rollouts.returns_ME.double()) for rollouts in measured]),
         diverged=np.stack([to_array(rollouts.diverged_ME) for rollouts in measured]),
         success=_success(measured),
-        episodes_behind=np.arange(adaptation_steps + 1) * pooled,
-        env_steps_behind=steps_KM * pooled / support_episodes,
+        episodes_behind=behind_K,
+        env_steps_behind=steps_KM,
         env_steps=course.clock.env_steps,
         checkpoint=None if trained is None else trained.checkpoint,
         held_out=not _seen_in_training(learner, env_id, tasks),
     )
 
 
+def _experience(
+    learned: Sequence[Rollouts], pooled: bool, num_tasks: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Episodes (K+1,) and steps (K+1, M) behind each adaptation step."""
+    episodes = [rollouts.valid_MEH.shape[1] for rollouts in learned]
+    # an episode that belongs to a trial of its own is no experience of the others
+    shares = [1.0 if pooled else 1.0 / count for count in episodes]
+    counts = [round(share * count) for share, count in zip(shares, episodes, strict=True)]
+    parts = zip(shares, learned, strict=True)
+    steps_KM = [share * to_array(rollouts.steps_M) for share, rollouts in parts]
+    steps_KM = [np.zeros(num_tasks), *steps_KM]
+    return np.cumsum([0, *counts]), np.cumsum(steps_KM, axis=0)
+
+
 def _seen_in_training(learner: MetaLearner, env_id: str, tasks: Tasks) -> bool:
-    """Whether training may have drawn any of these tasks, by the distribution that it drew from."""
+    """Whether training may have met any of these tasks: drawn it, or been shown it."""
     trained = learner.trained_on
     if trained is None or trained.env.id != env_id:
         return False
+    if trained.tasks is not None:
+        mine, shown = (rows_of(batch) for batch in (tasks, trained.tasks))
+        return bool((mine[:, None] == shown[None]).all(-1).any())
     with closing(make_single(trained.env, None, trained.horizon)) as env:
         return bool(env.task_distribution("train").contains(tasks).any())
 

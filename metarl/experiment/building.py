@@ -7,7 +7,12 @@ import torch
 
 from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
-from metarl.experiment.checkpoint import Checkpoint, read_checkpoint, restore
+from metarl.experiment.checkpoint import (
+    Checkpoint,
+    demonstrated_tasks,
+    read_checkpoint,
+    restore,
+)
 from metarl.experiment.config import ExperimentConfig
 from metarl.experiment.trust import require_trust
 from metarl.experiment.zoo import resolve
@@ -66,5 +71,6 @@ def from_checkpoint(checkpoint: Checkpoint, config: ExperimentConfig) -> MetaLea
     with memory_limit(_SLACK * stored, "the file of weights"):
         learner = build_learner(config, checkpoint.spec)
     restore(learner, checkpoint)
-    learner.trained_on = TrainedOn(config.env, config.horizon, str(checkpoint.path))
+    tasks = demonstrated_tasks(checkpoint)
+    learner.trained_on = TrainedOn(config.env, config.horizon, str(checkpoint.path), tasks)
     return learner

@@ -29,9 +29,11 @@ from metarl.experiment.config import ExperimentConfig, load_config
 from metarl.learners.base import MetaLearner
 from metarl.params import Params, all_finite
 from metarl_envs.errors import one_line
+from metarl_envs.tasks.batches import Tasks
 
 PREFIX, BUFFERS = "iteration_", "buffers.safetensors"
 METADATA = "metadata.json"
+SHOWN = "demonstrated_tasks"  # a key of it
 _FILES = ("weights.safetensors", "training.safetensors", "config.yaml", METADATA)
 FORMAT = 1
 # What reading a damaged or hostile file can raise
@@ -181,6 +183,21 @@ def restore(learner: MetaLearner, checkpoint: Checkpoint) -> None:
     learner.load_meta_parameters({name: checkpoint.weights[name] for name in expected})
     if checkpoint.training:  # pretrained ones come without
         learner.load_training_state(checkpoint.training)
+
+
+def demonstrated_tasks(checkpoint: Checkpoint) -> Tasks | None:
+    """The tasks that demonstrations showed in training, None where they were drawn.
+
+    Raises:
+        CheckpointError: if they are no numbers.
+    """
+    if SHOWN not in checkpoint.metadata:
+        return None
+    try:
+        document = dict(checkpoint.metadata[SHOWN])
+        return {str(key): np.asarray(values, float) for key, values in document.items()}
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {checkpoint.path} is damaged: {error}") from None
 
 
 def restore_buffers(learner: MetaLearner, checkpoint: Checkpoint) -> None:

@@ -14,9 +14,18 @@ from typing import Any, NamedTuple
 from safetensors.torch import save
 from torch import Tensor
 
-from metarl.experiment.checkpoint import BUFFERS, FORMAT, METADATA, PREFIX, file_hash, newest_first
+from metarl.experiment.checkpoint import (
+    BUFFERS,
+    FORMAT,
+    METADATA,
+    PREFIX,
+    SHOWN,
+    file_hash,
+    newest_first,
+)
 from metarl.experiment.config import ExperimentConfig, to_yaml
 from metarl.learners.base import MetaLearner
+from metarl_envs.tasks.batches import to_json
 
 _PACKAGES = ("metarl-robotics", "torch", "mujoco", "gymnasium", "numpy", "stable-baselines3")
 _BEST = "best_return"
@@ -104,13 +113,16 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, about: Mapping[str, Any])
     save_tensors(folder / "training.safetensors", learner.training_state())
     (folder / "config.yaml").write_text(to_yaml(config))
     (folder / "tasks.json").write_text(json.dumps(snapshot.tasks))
-    metadata = {
+    metadata: dict[str, Any] = {
         "iteration": snapshot.iteration,
         "env_steps": snapshot.env_steps,
         "spec": learner.spec._asdict(),
         "seed": config.seed,
         "versions": versions(),
     }
+    trained = learner.trained_on
+    if trained is not None and trained.tasks is not None:
+        metadata[SHOWN] = to_json(trained.tasks)
     seal(folder, {**metadata, **about})
 
 

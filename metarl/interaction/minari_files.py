@@ -16,7 +16,7 @@ from gymnasium import spaces
 
 from metarl.environments.fit import Spec, require_fit
 from metarl.errors import ConfigError, EnvironmentFitError
-from metarl.interaction.demonstrations import Demonstrations
+from metarl.interaction.demonstrations import UNKNOWN_SPLIT, Demonstrations
 from metarl.interaction.rollouts import Rollouts
 from metarl.policies.arrays import to_array, to_tensor
 from metarl_envs.errors import UserError, one_line
@@ -26,7 +26,11 @@ from metarl_envs.tasks.batches import batch_of_one, check_tasks, concatenate, ta
 if TYPE_CHECKING:
     from minari.data_collector.episode_buffer import EpisodeBuffer
 
-_DATA, _TASK = "data", "task"
+_DATA, _TASK, _SPLIT = "data", "task", "split"
+
+
+# What an episode of another make can raise
+_DAMAGE = (ValueError, TypeError, LookupError)
 
 
 class _Episode(NamedTuple):
@@ -75,7 +79,7 @@ def write_demonstrations(
     (temporary / _DATA).mkdir(parents=True, exist_ok=True)
     storage = MinariStorage.new(temporary / _DATA, observation_space, action_space)
     named = {"dataset_id": f"{folder.name.replace('_', '-')}-v0", "minari_version": __version__}
-    storage.update_metadata({**named, **about})
+    storage.update_metadata({**named, **about, _SPLIT: demonstrations.split})
     storage.update_episodes(_buffers(demonstrations, action_space))
     tasks = [
         {_TASK: json.dumps({k: v[0] for k, v in to_json(take(demonstrations.tasks, [m])).items()})}
@@ -144,6 +148,7 @@ def read_demonstrations(
         found = list(storage.get_episodes(range(storage.total_episodes)))
         metadata = list(storage.get_episode_metadata(range(storage.total_episodes)))
         seen, acted = storage.observation_space, storage.action_space
+        split = str(storage.metadata.get(_SPLIT, UNKNOWN_SPLIT))
     except Exception as error:  # of whatever kind a broken file makes Minari and HDF5 raise
         raise ConfigError(f"{folder} is no Minari dataset: {one_line(error)}") from None
     _require_spaces(folder, seen, acted, spec)
@@ -153,12 +158,15 @@ def read_demonstrations(
     for index, (episode, about) in enumerate(zip(found, metadata, strict=True)):
         where = f"episode {index} of {folder}"
         task = _task(where, about, task_space)
-        grouped.setdefault(task, []).append(_checked(where, episode, spec))
+        try:
+            grouped.setdefault(task, []).append(_checked(where, episode, spec))
+        except _DAMAGE as error:
+            raise ConfigError(f"{where} is damaged: {one_line(error)}") from None
     count = min(len(episodes) for episodes in grouped.values())
     tasks = [check_tasks(task_space, batch_of_one(json.loads(task))) for task in grouped]
     rollouts = _rollouts([episodes[:count] for episodes in grouped.values()], spec)
     single = rollouts.map(lambda v: v.float() if v.is_floating_point() else v)
-    return Demonstrations(concatenate(tasks), single)
+    return Demonstrations(concatenate(tasks), single, split)
 
 
 def read_if_given(folder: str | None, spec: Spec, task_space: spaces.Dict) -> Demonstrations | None:
@@ -183,19 +191,19 @@ def _task(where: str, about: Mapping[str, object], space: spaces.Dict) -> str:
         given = about[_TASK]
         task = json.loads(given) if isinstance(given, str | bytes) else given
         checked = check_tasks(space, batch_of_one(task))  # type: ignore[arg-type]
-    except (UserError, ValueError) as error:
+    except (UserError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: {error}") from None
     return json.dumps({key: v[0] for key, v in to_json(checked).items()}, sort_keys=True)
 
 
 def _checked(where: str, episode: Mapping[str, object], spec: Spec) -> _Episode:
-    obs, actions, rewards, ends = (
-        np.asarray(episode[name]) for name in ("observations", "actions", "rewards", "terminations")
+    obs, actions, rewards = (
+        _singles(np.asarray(episode[name])) for name in ("observations", "actions", "rewards")
     )
-    actions = actions.reshape(len(actions), -1)
     length = len(rewards)
     if length == 0:
         raise ConfigError(f"{where} has no steps")
+    actions = actions.reshape(len(actions), -1)
     wanted = ((length + 1, spec.obs_size), (length, spec.action_size), (length,))
     for name, values, shape in zip(
         ("observations", "actions", "rewards"), (obs, actions, rewards), wanted, strict=True
@@ -204,7 +212,18 @@ def _checked(where: str, episode: Mapping[str, object], spec: Spec) -> _Episode:
             raise ConfigError(f"{where}: {name} have shape {values.shape}, expected {shape}")
         if not np.isfinite(values).all():
             raise ConfigError(f"{where}: {name} are not all finite")
-    return _Episode(obs, actions, rewards, bool(ends[-1]))
+    if spec.num_actions and not np.isin(actions, np.arange(spec.num_actions)).all():
+        raise ConfigError(f"{where}: actions must be from 0 to {spec.num_actions - 1}")
+    taken = actions if spec.num_actions else actions.clip(spec.action_low, spec.action_high)
+    return _Episode(obs, taken, rewards, bool(np.asarray(episode["terminations"])[-1]))
+
+
+def _singles(values: np.ndarray) -> np.ndarray:
+    """Numbers in single precision; those beyond it become infinite."""
+    if values.dtype.kind not in "fiub":
+        raise TypeError(f"{values.dtype} is no type of numbers")
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 def _rollouts(episodes: Sequence[Sequence[_Episode]], spec: Spec) -> Rollouts:

@@ -35,11 +35,19 @@ class LearnerConfig(ConfigModel):
 
 
 class TrainedOn(NamedTuple):
-    """Where a learner comes from."""
+    """Where a learner comes from.
+
+    Attributes:
+        env: of its training.
+        horizon: longest episode, in steps.
+        checkpoint: folder that it was read from, or None.
+        tasks: that it was shown in training, where those were demonstrated and not drawn.
+    """
 
     env: EnvConfig
     horizon: int
     checkpoint: str | None
+    tasks: Tasks | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,7 @@ class MetaLearner(ABC, Generic[S]):
             `tasks: {kind: fixed}`.
         needs_demonstrations: whether training learns from demonstrations of its tasks.
         adapts_to_demonstrations: whether `adapt` wants demonstrations in place of own rollouts.
+        fewest_demonstrations: episodes per task that training needs at least.
         acts_on_rewards: whether actions depend on the rewards of earlier ones.
         spec: observations and actions that it was built for.
         setting: all that it was built for.
@@ -153,6 +162,7 @@ class MetaLearner(ABC, Generic[S]):
     needs_fixed_tasks: ClassVar[bool] = False
     needs_demonstrations: ClassVar[bool] = False
     adapts_to_demonstrations: ClassVar[bool] = False
+    fewest_demonstrations: int = 1
     trained_on: TrainedOn | None = None
 
     def __init__(self, config: LearnerConfig, policy: ConfigModel, setting: Setting) -> None:

@@ -31,6 +31,7 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import Clock, collect, require_rollout_memory
 from metarl.interaction.threads import arithmetic_threads, num_cpus
 from metarl.learners.base import Iteration, MetaLearner, Metrics
+from metarl.learners.demonstrated import shown_to
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
 from metarl.seeding import Purpose
@@ -119,6 +120,8 @@ class _Trainer:
             self.learner = from_checkpoint(checkpoint, config)
             restore_buffers(self.learner, checkpoint)
             self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
+        if self.demonstrations is not None:
+            shown_to(self.learner, self.demonstrations)
         _require_memory(config, self.learner)
         saved_at = None if checkpoint is None else self.start
         tasks = to_json(self.held_out_tasks)

@@ -36,6 +36,14 @@ def test_another_learner_is_one_override():
 
 
 def test_a_key_is_taken_away():
+    for same in ('learner.name="maml"', "learner.name= maml", "learner.name=maml"):
+        assert load_config(MAML, ["learner.inner.steps=2", same]).learner.inner.steps == 2
+    kept = load_config(MAML, ["env.kwargs.seed=7", "env.kwargs.name=reach-v3"]).env.kwargs
+    assert kept["seed"] == 7 and kept["name"] == "reach-v3"
+    again = load_config(MAML, ["env.kwargs.name=a", "env.kwargs.name=b"])
+    assert again.env.kwargs["name"] == "b" and "action_scale" in again.env.kwargs
+    undone = load_config(MAML, ["learner.inner.steps=2", "~learner.inner.steps"])
+    assert undone.learner.inner.steps == 1
     assert load_config(MAML, ["~evaluation"]).evaluation.adaptation_steps == 3
     for override in ("~evaluation.nothing", "~nothing.at.all", "~"):
         with pytest.raises(metarl.ConfigError, match="the config has no key"):

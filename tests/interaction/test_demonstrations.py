@@ -3,6 +3,7 @@
 import json
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
 import stable_baselines3
@@ -12,10 +13,11 @@ from minari.dataset.minari_dataset import MinariDataset
 from minari.dataset.minari_storage import MinariStorage
 from small_runs import SmallRun
 
+import metarl
 from metarl.environments.config import EnvConfig
 from metarl.environments.fit import spec_of_spaces
 from metarl.errors import ConfigError, EnvironmentFitError
-from metarl.evaluation.demonstrate import MostLikely, demonstrate
+from metarl.evaluation.demonstrate import demonstrate
 from metarl.evaluation.sb3_expert import SB3Expert
 from metarl.interaction.minari_files import read_demonstrations
 
@@ -75,12 +77,27 @@ def test_most_likely_actions_take_no_noise():
     run = SmallRun("random_init")
     sizes = dict(horizon=8, split="test", num_tasks=2, episodes=2, adaptation_steps=1)
     env = run.config.env
-    first = demonstrate(MostLikely(run.learner), env, support_episodes=4, **sizes)
+    first = demonstrate(run.learner, env, support_episodes=4, **sizes)
     rollouts = first.demonstrations.rollouts
     assert torch.equal(rollouts.obs_MEHO[:, 0, 0], rollouts.obs_MEHO[:, 1, 0])
     assert torch.equal(rollouts.actions_MEHA[:, 0], rollouts.actions_MEHA[:, 1])
-    noisy = demonstrate(run.learner, env, support_episodes=4, **sizes).demonstrations.rollouts
-    assert not torch.equal(noisy.actions_MEHA[:, 0], noisy.actions_MEHA[:, 1])
+    noisy = demonstrate(run.learner, env, support_episodes=4, likeliest=False, **sizes)
+    actions = noisy.demonstrations.rollouts.actions_MEHA
+    assert not torch.equal(actions[:, 0], actions[:, 1])
+
+
+def test_an_expert_explores_to_adapt_whatever_is_recorded():
+    learner = metarl.load("zoo:point_navigation/maml_trpo")
+    sizes = dict(horizon=50, split="test", num_tasks=5, episodes=1, support_episodes=20)
+    returns = [
+        float(
+            demonstrate(
+                learner, learner.trained_on.env, adaptation_steps=steps, **sizes
+            ).demonstrations.rollouts.returns_ME.mean()
+        )
+        for steps in (0, 1)
+    ]
+    assert returns[1] > 0.6 * returns[0]  # both negative
 
 
 def test_a_model_of_stable_baselines3_is_an_expert(tmp_path):
@@ -152,3 +169,53 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, monkeypatch):
     demonstrate_by_chance(tmp_path / "bad", POINT)
     with pytest.raises(ConfigError, match=r"episode 4 of .*bad: rewards are not all finite"):
         read(tmp_path / "bad")
+
+
+def changed(folder, change):
+    """The dataset, its first episode changed in its file."""
+    with h5py.File(folder / "data/main_data.hdf5", "r+") as file:
+        change(file["episode_0"])
+
+
+def replaced(name, values):
+    def change(episode):
+        shape = episode[name].shape
+        del episode[name]
+        episode[name] = np.broadcast_to(values, shape) if np.ndim(values) == 0 else values
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (replaced("rewards", np.zeros(0)), "has no steps"),
+        (replaced("terminations", np.zeros(0, bool)), "is damaged"),
+        (replaced("rewards", np.array([b"x"] * 8)), "is no type of numbers"),
+        (replaced("rewards", 1e300), "not all finite"),
+        (replaced("rewards", 1j * np.ones(8)), "is no type of numbers"),
+    ],
+)
+def test_damaged_episodes_are_one_sentence(change, message, tmp_path):
+    demonstrate_by_chance(tmp_path / "point", POINT)
+    changed(tmp_path / "point", change)
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path / "point")
+
+
+def test_actions_are_as_the_environment_took_them(tmp_path):
+    demonstrate_by_chance(tmp_path / "point", POINT)
+    changed(tmp_path / "point", replaced("actions", 50.0))
+    actions = read(tmp_path / "point").rollouts.actions_MEHA
+    assert actions.max() == 1.0
+
+
+def test_nesting_without_end_is_no_task(tmp_path):
+    demonstrate_by_chance(tmp_path / "point", POINT)
+
+    def deep(episode):
+        episode.attrs["task"] = "[" * 100_000
+
+    changed(tmp_path / "point", deep)
+    with pytest.raises(ConfigError, match="episode 0"):
+        read(tmp_path / "point")

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 from demonstrated import demonstrate_by_chance
@@ -152,7 +153,7 @@ def test_squared_errors_of_discrete_actions_are_refused():
 
 def test_training_from_files_end_to_end(tiny_document, tmp_path):
     for split in ("train", "test"):
-        demonstrate_by_chance(tmp_path / split, POINT)
+        demonstrate_by_chance(tmp_path / split, POINT, split=split)
     document = {
         **tiny_document,
         "env": POINT,
@@ -167,7 +168,35 @@ def test_training_from_files_end_to_end(tiny_document, tmp_path):
     }
     result = metarl.train(parse_config(document), tmp_path / "run")
     assert result.returns.shape[1] == 2 and result.episodes_behind[1] == 1
+    assert result.held_out and result.split == "test"
     check_it_adapts_to_files(metarl.load(tmp_path / "run"), tmp_path / "test", result)
+    check_what_it_was_shown(metarl.load(tmp_path / "run"), tmp_path)
+    document["iterations"] = 4
+    with pytest.raises(ConfigError, match="shows other tasks than when this run began"):
+        train = tmp_path / "train"
+        train.rename(tmp_path / "before")
+        demonstrate_by_chance(train, POINT, seed=5)
+        metarl.train(parse_config(document), tmp_path / "run", resume=True)
+
+
+def check_what_it_was_shown(learner, folder):
+    shown = metarl.load_demonstrations(folder / "train", learner)
+    sizes = dict(num_tasks=2, episodes=2, adaptation_steps=4)
+    seen = metarl.evaluate(learner, POINT["id"], demonstrations=shown, split="test", **sizes)
+    assert not seen.held_out and seen.split == "train"
+    assert seen.episodes_behind.tolist() == [0, 1, 2, 3, 3]  # there are no more
+    assert (seen.env_steps_behind == np.array([[0, 8, 16, 24, 24]]).T).all()
+    env = gymnasium.make(POINT["id"], task={"goal": [0.01, 0.02]}, **POINT["kwargs"])
+    with pytest.raises(ConfigError, match="the environment's task is"):
+        metarl.adapt(learner, env, demonstrations=shown.of_tasks([1]))
+    wide = replace(shown.rollouts, obs_MEHO=shown.rollouts.obs_MEHO.repeat(1, 1, 1, 4))
+    for wrong, message in (
+        (str(folder), "what metarl.load_demonstrations gives"),
+        (shown.of_episodes([]), "no demonstrations in these"),
+        (replace(shown, rollouts=wide), "observations of size 8, the learner was trained with 2"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            metarl.evaluate(learner, POINT["id"], demonstrations=wrong)
 
 
 def check_it_adapts_to_files(learner, folder, result):
@@ -183,7 +212,7 @@ def check_it_adapts_to_files(learner, folder, result):
         demonstrations=shown,
     )
     assert (again.returns == result.returns).all()
-    env = gymnasium.make(POINT["id"], **POINT["kwargs"])
+    env = metarl.make_env(learner, {"goal": shown.tasks["goal"][1]})
     with pytest.raises(ConfigError, match="demonstrations of one task, please, got 3"):
         metarl.adapt(learner, env, demonstrations=shown)
     with pytest.raises(ConfigError, match="give it demonstrations="):
@@ -194,3 +223,13 @@ def check_it_adapts_to_files(learner, folder, result):
         torch.testing.assert_close(value[0], whole.params_M[name][1])
     with pytest.raises(ConfigError, match="demonstrations of 3 tasks, num_tasks is 4"):
         metarl.evaluate(learner, POINT["id"], num_tasks=4, demonstrations=shown)
+
+
+def test_the_rate_decays_by_iterations_whatever_the_updates():
+    options = {"learning_rate": 1e-3, "final_learning_rate": 1e-5, "decay_iterations": 4}
+    run = SmallRun("imitation", updates=5, outer=options)
+    rates = []
+    for _ in range(5):
+        rates.append(run.learner.outer_rate)
+        run.iterate()
+    np.testing.assert_allclose(rates, [1e-3, 7.525e-4, 5.05e-4, 2.575e-4, 1e-5])

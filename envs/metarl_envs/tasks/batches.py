@@ -97,6 +97,12 @@ def take(tasks: Mapping[str, np.ndarray], index: Any) -> Tasks:
     return {key: np.asarray(values)[index] for key, values in tasks.items()}
 
 
+def rows_of(tasks: Mapping[str, np.ndarray]) -> np.ndarray:
+    """All numbers of each task in a row, keys in alphabetical order: shape (M, N)."""
+    count = num_tasks(tasks)
+    return np.column_stack([np.reshape(tasks[key], (count, -1)) for key in sorted(tasks)])
+
+
 def repeat(tasks: Mapping[str, np.ndarray], episodes: int) -> Tasks:
     """Each task `episodes` times in a row: leading axis M -> M*E, grouped by task."""
     return {key: np.repeat(values, episodes, axis=0) for key, values in tasks.items()}

@@ -115,16 +115,22 @@ class Adam(OuterOptimizer):
         config: rates and limits.
         epochs: steps per meta-update; the adaptation is made again before each but the first.
         clip: clip range of the query ratios, or None.
+        updates: meta-updates of an iteration, by which the rate decays.
     """
 
     def __init__(
-        self, config: FirstOrderConfig, epochs: int = 1, clip: float | None = None
+        self,
+        config: FirstOrderConfig,
+        epochs: int = 1,
+        clip: float | None = None,
+        updates: int = 1,
     ) -> None:
         self.config, self._epochs, self._clip = config, epochs, clip
+        self._updates_per_iteration = updates
         self._vector = torch.zeros(0, dtype=torch.float64)
         self._optimizer: torch.optim.Adam | None = None
         self._loaded: Params = {}
-        self._iterations = 0
+        self._updates = 0
 
     def update(self, objective: DifferentiableObjective, theta: Params) -> OuterResult:
         before, optimizer, new, norm = self.state(), self._prepared(theta), theta, 0.0
@@ -140,7 +146,7 @@ class Adam(OuterOptimizer):
             self._vector.grad = gradient
             optimizer.step()
             new = unflatten(self._vector.clone(), theta)
-        self._iterations += 1
+        self._updates += 1
         value, kl = objective.evaluate(new)
         return OuterResult(new, _metrics(norm, value, kl, ""))
 
@@ -160,16 +166,17 @@ class Adam(OuterOptimizer):
         start, end = self.config.learning_rate, self.config.final_learning_rate
         if end is None:
             return start
-        share = min(1.0, self._iterations / self.config.decay_iterations)
+        iteration = self._updates // self._updates_per_iteration
+        share = min(1.0, iteration / self.config.decay_iterations)
         return start + share * (end - start)
 
     def state(self) -> Params:
         moments = self._loaded if self._optimizer is None else optimizer_tensors(self._optimizer)
-        return {**moments, "iterations": torch.tensor([self._iterations])}
+        return {**moments, "iterations": torch.tensor([self._updates])}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self._loaded = dict(state)
-        self._iterations = int(self._loaded.pop("iterations"))
+        self._updates = int(self._loaded.pop("iterations"))
         self._optimizer = None
 
 

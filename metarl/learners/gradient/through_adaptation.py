@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pydantic import Field, NonNegativeFloat, SerializeAsAny, model_validator
 from torch import Tensor
 
+from metarl.errors import ConfigError
 from metarl.estimators.advantages import Samples
 from metarl.interaction.rollouts import Rollouts
 from metarl.learners.base import Iteration, Setting
@@ -59,6 +60,11 @@ class OuterObjectiveLearner(GradientBasedLearner):
     def __init__(
         self, config: OuterObjectiveConfig, policy: MLPPolicyConfig, setting: Setting
     ) -> None:
+        if config.training_reward and config.normalization.rewards:
+            raise ConfigError(
+                "learner.training_reward is no reward whose scale learner.normalization.rewards "
+                "knows: take one of them"
+            )
         self.outer, self._training_reward = make_outer(config.outer), config.training_reward
         self._objective_config = ObjectiveConfig(
             config.task_chunk,

@@ -19,7 +19,6 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from metarl.config_model import ConfigModel
-from metarl.errors import ConfigError
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import single_threaded, task_chunks
 from metarl.learners.base import Iteration, LearnerConfig, MetaLearner, Metrics, Setting
@@ -86,7 +85,8 @@ class Imitation(MetaLearner[AdaptedParameters]):
         spec, size = setting.spec, setting.spec.obs_size + config.context_size
         network = make_policy(size, spec.action_size, policy, spec.num_actions)
         self.policy = ContextPolicy(network) if config.context_size else network
-        self.config, self._outer = config, Adam(config.outer)
+        self.config, self._outer = config, Adam(config.outer, updates=config.updates)
+        self.fewest_demonstrations = config.support_demonstrations + 1
         self._normalizer = Normalizer(spec.obs_size, NormalizationConfig(), setting.device)
         start = self.policy.init(parameter_generator(setting.seed))
         if config.context_size:
@@ -134,11 +134,6 @@ class Imitation(MetaLearner[AdaptedParameters]):
         assert work.demonstrations is not None
         demonstrations = work.demonstrations
         have, support = demonstrations.episodes, self.config.support_demonstrations
-        if have <= support:
-            raise ConfigError(
-                f"demonstrations of {have} episodes per task: imitation adapts to {support} and "
-                "imitates another one"
-            )
         generator = learning_generator(self.setting.seed, work.index)
         metrics: Metrics = {}
         for _ in range(self.config.updates):
@@ -163,6 +158,11 @@ class Imitation(MetaLearner[AdaptedParameters]):
         assert all_finite(result.theta)
         self._theta = result.theta
         return result.metrics
+
+    @property
+    def outer_rate(self) -> float:
+        """The learning rate of the next meta-update."""
+        return self._outer.rate()
 
     # Parameters
 

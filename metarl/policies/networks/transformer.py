@@ -142,9 +142,9 @@ class TransformerCore(MemoryCore):
             old = times_T[:, None] + before_N1W
             old = torch.where(before_N1W > steps_N11, -1, old)
             ages = torch.cat([old, ages.expand(len(old), -1, -1)], dim=2)
-        slopes_G11 = torch.tensor(self._slopes, device=ages.device)[:, None, None]
+        slopes_G = torch.tensor(self._slopes, dtype=torch.float64, device=ages.device)
         seen = (ages >= 0) & (ages < self.window)
-        bias = (-slopes_G11 * ages[:, None]).masked_fill(~seen[:, None], -math.inf)
+        bias = (-slopes_G[:, None, None] * ages[:, None]).masked_fill(~seen[:, None], -math.inf)
         return bias.to(inputs_NTF.dtype)
 
     def _written(
