@@ -3,6 +3,7 @@
 Shapes: M tasks, E episodes per task, O observation.
 """
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -144,10 +145,7 @@ def demonstrate(
         if adaptation_steps:
             with closing(make_env(env, num_tasks * support_episodes, horizon)) as support:
                 support.set_tasks(repeat(tasks, support_episodes))
-                for step in range(adaptation_steps):
-                    told = (seed, Purpose.EVALUATION_SUPPORT, step)
-                    found = collect(support, expert, state, told, keys, horizon)
-                    state = expert.adapt(state, found)
+                state = _adapted(expert, state, support, keys, horizon, adaptation_steps, seed)
         recorded.set_tasks(repeat(tasks, episodes))
         path = (seed, Purpose.DEMONSTRATIONS)
         shown = _MostLikely(expert) if likeliest else expert
@@ -158,6 +156,22 @@ def demonstrate(
             seen = _without_task(recorded)
         shown_on = Demonstrations(tasks, _as_taken(rollouts, seen, acted), split)
         return Recorded(shown_on, seen, acted)
+
+
+def _adapted(
+    expert: Expert[S],
+    state: S,
+    env: TaskEnv,
+    keys: Sequence[int],
+    horizon: int,
+    adaptation_steps: int,
+    seed: int,
+) -> S:
+    """The state after adapting to the tasks that are set."""
+    for step in range(adaptation_steps):
+        path = (seed, Purpose.EVALUATION_SUPPORT, step)
+        state = expert.adapt(state, collect(env, expert, state, path, keys, horizon))
+    return state
 
 
 def _without_task(env: TaskEnv) -> spaces.Box:

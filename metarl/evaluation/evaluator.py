@@ -104,8 +104,7 @@ def evaluate(
     chosen = None if tasks is None else as_batch(tasks)
     if chosen is not None:
         split, num_tasks = CHOSEN, len(next(iter(chosen.values())))
-    if demonstrations is not None:
-        split = demonstrations.split
+    split = split if demonstrations is None else demonstrations.split
     sizes = dict(num_tasks=num_tasks, episodes=episodes, support_episodes=learned, horizon=horizon)
     _require_sizes(sizes, adaptation_steps, seed)
     with ExitStack() as opened:
