@@ -42,7 +42,8 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error.strerror}: {error.filename}", file=sys.stderr)
+        about = f"{error.strerror}: {error.filename}" if error.strerror else str(error)
+        print(f"error: {about}", file=sys.stderr)
         sys.exit(_MACHINE_STATUS)
     except TrainingStopped as stop:
         print(stop, file=sys.stderr)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from metarl.command_line import allow_imports, run
 from metarl.errors import ConfigError
+from metarl.evaluation.result import require_writable
 
 
 def main() -> None:
@@ -32,6 +33,7 @@ def main() -> None:
         raise ConfigError(
             f"reports need {error.name}: pip install metarl-robotics[report]"
         ) from None
+    require_writable(arguments.output)
     runs = [read_run(folder, arguments.allow_import) for folder in arguments.runs]
     command = ["python", "scripts/report.py", *sys.argv[1:]]
     write_report(runs, arguments.output, command, not arguments.no_replay)

@@ -31,6 +31,7 @@ class ObservedTask:
         self.num_envs, self.task_space = env.num_envs, env.task_space
         self.single_action_space, self.shares_tasks = env.single_action_space, env.shares_tasks
         self.render_modes, self.render_fps = env.render_modes, env.render_fps
+        self.step_s = env.step_s
         size = int(np.prod(env.single_observation_space.shape or ())) + task_size(env.task_space)
         space = spaces.Box(-np.inf, np.inf, (size,), np.float64)
         self.single_observation_space: spaces.Space = space

@@ -39,7 +39,8 @@ class TaskEnv(Protocol):
         task_space: the space of a single task.
         shares_tasks: True where the literature trains and tests on the same few tasks.
         render_modes: what `draw` accepts.
-        render_fps: control steps per second of simulated time.
+        render_fps: frames per second of a film of every control step.
+        step_s: seconds of simulated time of a control step, None where there is no time.
     """
 
     num_envs: int
@@ -49,6 +50,7 @@ class TaskEnv(Protocol):
     shares_tasks: bool
     render_modes: tuple[str, ...]
     render_fps: int
+    step_s: float | None
 
     @property
     def tasks(self) -> Tasks:

@@ -42,7 +42,8 @@ class TaskVectorEnv(VectorEnv):
         nominal_task: the task that leaves the robot as its model defines it.
         shares_tasks: True where the literature trains and tests on the same few tasks.
         render_modes: what `draw` accepts.
-        render_fps: control steps per second of simulated time.
+        render_fps: frames per second of a film of every control step.
+        step_s: seconds of simulated time of a control step, None where there is no time.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
@@ -51,6 +52,7 @@ class TaskVectorEnv(VectorEnv):
     shares_tasks: bool = False
     render_modes: tuple[str, ...] = ()
     render_fps: int = 20
+    step_s: float | None = None
 
     def __init__(
         self,

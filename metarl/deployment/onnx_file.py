@@ -3,8 +3,11 @@
 Shapes: N observations, O observation, A action.
 """
 
+import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -41,6 +44,18 @@ class _IntoSpace(nn.Module):
         return (actions.clamp(low, high), *memory)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's remarks on packages that no policy here needs."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
 def write_onnx(acting: ActingModule, spec: Spec, space: spaces.Space, path: str | Path) -> None:
     """Write the file, whole or not at all.
 
@@ -69,7 +84,7 @@ def write_onnx(acting: ActingModule, spec: Spec, space: spaces.Space, path: str 
     given_back = [*([ACTION] if acting.acts_on_rewards else []), *acting.memory]
     example += [part.cpu() for part in acting.memory.values()]
     batch = torch.export.Dim("N")
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")  # torch uses what it deprecates itself
         program = torch.onnx.export(
             _IntoSpace(acting, space).eval().cpu(),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl.adapted_policy import AdaptedPolicy
+from metarl.environments.fit import require_fit
 from metarl.errors import ConfigError
 from metarl.learners.gradient.base import AdaptedParameters, GradientBasedLearner
 from metarl.policies.networks.tanh_mlp import StackedMLP
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from stable_baselines3.common.type_aliases import GymEnv
 
 
+_FORM = "policy_kwargs"
+
+
 def to_sb3(policy: AdaptedPolicy, env: "GymEnv", **options: object) -> "PPO":
     """A PPO model that acts as the policy does and goes on learning from its weights.
 
@@ -27,14 +31,18 @@ def to_sb3(policy: AdaptedPolicy, env: "GymEnv", **options: object) -> "PPO":
     Args:
         policy: adapted by a gradient-based learner.
         env: where it goes on, an environment or a `VecEnv` (see `deployment.sb3_vec_env`).
-        **options: further arguments of `stable_baselines3.PPO`.
+        **options: further arguments of `stable_baselines3.PPO`, but not `policy_kwargs`.
 
     Raises:
         ConfigError: if stable-baselines3 has no policy of that form.
+        EnvironmentFitError: if the environment's spaces are not those of training.
     """
     from stable_baselines3 import PPO
 
     layers, log_std = _weights(policy)
+    if _FORM in options:
+        raise ConfigError(f"{_FORM} is the form of the adapted policy: leave it out")
+    require_fit("the environment", env.observation_space, env.action_space, policy.learner.spec)
     hidden = [int(weight.shape[0]) for weight, _ in layers[:-1]]
     model = PPO(
         "MlpPolicy",
@@ -44,8 +52,7 @@ def to_sb3(policy: AdaptedPolicy, env: "GymEnv", **options: object) -> "PPO":
             "activation_fn": nn.Tanh,
             "ortho_init": False,
         },
-        device="cpu",
-        **options,  # type: ignore[arg-type]
+        **{"device": "cpu", **options},  # type: ignore[arg-type]
     )
     modules = [*model.policy.mlp_extractor.policy_net, model.policy.action_net]
     own = [module for module in modules if isinstance(module, nn.Linear)]

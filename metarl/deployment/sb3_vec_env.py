@@ -11,6 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from metarl.environments.single import into_space
+from metarl.errors import EnvironmentFitError
 from metarl_envs.task_env import TaskVectorEnv
 
 
@@ -18,12 +19,17 @@ class TaskVecEnv(VecEnv):
     """A native batch, whose ended episodes start again at once, as stable-baselines3 wants it.
 
     Args:
-        env: made by `gymnasium.make_vec`; its tasks are those set, new ones by `env.set_tasks`.
+        env: made by `metarl.make_env(..., num_envs=N)` or `gymnasium.make_vec`; its tasks are those
+            set, new ones by `env.set_tasks`.
+
+    Raises:
+        EnvironmentFitError: if it is no native batch.
     """
 
     def __init__(self, env: Any) -> None:
         batch = env.unwrapped
-        assert isinstance(batch, TaskVectorEnv), "a native batch, please: gymnasium.make_vec(...)"
+        if not isinstance(batch, TaskVectorEnv):
+            raise EnvironmentFitError("a native batch, please: metarl.make_env(..., num_envs=64)")
         self.env: TaskVectorEnv = batch
         self._actions: np.ndarray = np.zeros((batch.num_envs, 1))
         self._returns, self._lengths = np.zeros(batch.num_envs), np.zeros(batch.num_envs, int)

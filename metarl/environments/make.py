@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import metarl_envs  # also registers the environments of this project
 from metarl.environments.config import EnvConfig, PluginConfig
 from metarl.errors import EnvironmentFitError, UserError, did_you_mean
 from metarl_envs.check_process import check_in_process
+from metarl_envs.engine.rendering import choose_backend
 from metarl_envs.errors import one_line, shortened
 from metarl_envs.gymnasium_envs import PluginDefinition, PluginEnv
 from metarl_envs.observed_task import ObservedTask
@@ -80,6 +82,9 @@ def _copies(
     if num_envs == 1 and not _is_native(config):
         plugin = (config.plugin or PluginConfig()).model_copy(update={"num_workers": 0})
         kwargs = config.kwargs if drawn is None else {**config.kwargs, "render_mode": drawn}
+        if drawn == "rgb_array":
+            with suppress(UserError):  # it may draw by other means
+                choose_backend()
         config = config.model_copy(update={"plugin": plugin, "kwargs": kwargs})
     return make_env(config, num_envs, max_episode_steps)
 

@@ -8,10 +8,12 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from metarl.errors import ConfigError
 from metarl.evaluation.metrics import METRICS
 from metarl.evaluation.statistics import (
     Estimate,
@@ -139,6 +141,24 @@ class EvaluationResult:
     def save_json(self, path: str | Path) -> None:
         """Write `to_json`, whole or not at all."""
         write_whole(Path(path), json.dumps(self.to_json()).encode())
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before the work whose result it is to hold.
+
+    Its folder is made.
+
+    Raises:
+        ConfigError: if it is a folder, or may not be written.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: name a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

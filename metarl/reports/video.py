@@ -12,10 +12,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from metarl.adapted_policy import AdaptedPolicy, adapt
-from metarl.errors import ConfigError, EnvironmentFitError
+from metarl.errors import ConfigError, EnvironmentFitError, UserError
+from metarl.evaluation.result import require_writable
 from metarl.learners.base import MetaLearner
 from metarl.reports.episode import played, title
 from metarl.trained_env import make_env
+from metarl_envs.errors import one_line
 
 _SUFFIXES = (".mp4", ".gif")
 _LINE, _NUMBERS = 16, 4  # pixels of a caption, numbers of a task in it
@@ -53,6 +55,9 @@ def record(
     output = Path(output)
     if output.suffix not in _SUFFIXES:
         raise ConfigError(f"the video must end in {' or '.join(_SUFFIXES)}, got {output.name!r}")
+    if not isinstance(task, Mapping):
+        raise ConfigError(f"the task must be a mapping from key to value, got {task!r}")
+    require_writable(output)
     env = make_env(learner, task, render_mode="rgb_array")
     returns: dict[int, float] = {}
     films = list[list[np.ndarray]]()
@@ -71,7 +76,6 @@ def record(
         np.concatenate([film[min(t, len(film) - 1)] for film in films], axis=1)
         for t in range(longest)
     ]
-    output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".writing-{output.name}")
     # GIFs know the milliseconds of a frame, films the frames of a second
     speed = {"duration": 1000 / fps} if output.suffix == ".gif" else {"fps": fps}
@@ -84,11 +88,20 @@ def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int) -> list[tuple[np
     """Frames of an episode, and the return up to each."""
     frames = list[tuple[np.ndarray, float]]()
     for total in islice(played(env, policy, seed), 1, None):
-        frame = env.render()
+        frame = _drawn(env)
         if not isinstance(frame, np.ndarray):
             raise EnvironmentFitError("the environment rendered no picture")
         frames.append((frame, total))
     return frames
+
+
+def _drawn(env: gymnasium.Env) -> object:
+    try:
+        return env.render()
+    except UserError:
+        raise
+    except Exception as error:  # of whatever kind a missing library makes it raise
+        raise EnvironmentFitError(f"the environment draws no picture: {one_line(error)}") from error
 
 
 def _captioned(frame: np.ndarray, heading: str, task: Mapping[str, Any]) -> np.ndarray:

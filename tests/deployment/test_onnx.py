@@ -54,7 +54,7 @@ def test_a_memory_is_input_and_output(case, tmp_path):
         first = step in (0, 12)
         given = {
             "obs": obs[None].astype(np.float32),
-            "previous_reward": np.float32([[reward]]),
+            "previous_reward": np.float32([[np.nan if first else reward]]),  # there is none
             "first": np.float32([[first]]),
             **memory,
         }

@@ -9,7 +9,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 import metarl
 from metarl.deployment.sb3_vec_env import TaskVecEnv
-from metarl.errors import ConfigError
+from metarl.errors import ConfigError, EnvironmentFitError
 
 POINT, HOPPER = "metarl/PointNavigation-v0", "metarl/HopperRandParams-v0"
 
@@ -56,8 +56,19 @@ def test_what_it_has_no_form_for_is_refused(name, learner):
 
 def test_another_environment_is_refused():
     policy, _ = adapted()
-    with pytest.raises(ConfigError, match="the environment needs layers"):
+    with pytest.raises(EnvironmentFitError, match="observations of size"):
         metarl.to_sb3(policy, gymnasium.make(HOPPER))
+    with pytest.raises(EnvironmentFitError, match="actions from"):  # its scale is another
+        metarl.to_sb3(policy, TaskVecEnv(gymnasium.make_vec(POINT, num_envs=2)))
+    with pytest.raises(EnvironmentFitError, match="a native batch, please"):
+        TaskVecEnv(gymnasium.make(POINT))
+
+
+def test_options_of_ppo():
+    policy, env = adapted()
+    assert metarl.to_sb3(policy, env, device="cpu", n_steps=8, batch_size=8).n_steps == 8
+    with pytest.raises(ConfigError, match="leave it out"):
+        metarl.to_sb3(policy, env, policy_kwargs={})
 
 
 def test_episodes_of_a_batch_start_again_at_once():

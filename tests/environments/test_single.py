@@ -9,12 +9,14 @@ from pathlib import Path
 import gymnasium
 import imageio.v2 as iio
 import numpy as np
+import plugged
 import pytest
 from conftest import TINY
 
 import metarl
 from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env, make_single
+from metarl.errors import ConfigError, EnvironmentFitError
 from metarl.experiment.config import parse_config
 from metarl.reports.video import record
 
@@ -92,3 +94,24 @@ def test_unknown_tasks_are_refused():
     with pytest.raises(metarl.UserError, match="unknown task key 'gaol'"):
         make_single(config, {"gaol": [0.0, 0.0]}, 10)
     assert isinstance(make_single(config, None, 10), gymnasium.Env)
+
+
+class CannotDraw(plugged.DrawnPoint):
+    def render(self):
+        raise ModuleNotFoundError("No module named 'pygame'")
+
+
+plugged.register(CannotDraw)
+
+
+def test_what_draws_nothing_is_one_sentence(tmp_path):
+    document = {**TINY, "env": {"id": "CannotDraw-v0", "plugin": {"num_workers": 0}}}
+    metarl.train(parse_config({**document, "iterations": 1}), tmp_path / "run")
+    learner, clip = metarl.load(tmp_path / "run"), tmp_path / "clip.gif"
+    with pytest.raises(EnvironmentFitError, match="draws no picture: No module named 'pygame'"):
+        record(learner, {"goal": 0.5}, clip, episodes=1)
+    with pytest.raises(ConfigError, match="the task must be a mapping from key to value, got None"):
+        record(learner, None, clip)
+    clip.mkdir()
+    with pytest.raises(ConfigError, match="is a folder"):
+        record(learner, {"goal": 0.5}, clip)

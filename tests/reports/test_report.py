@@ -1,17 +1,22 @@
 """The page: what it says is what the evaluation found, and a browser shows it without a network."""
 
+import copy
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import metarl
+from metarl.environments.config import EnvConfig
 from metarl.errors import ConfigError
+from metarl.evaluation.result import require_writable
 from metarl.evaluation.statistics import probability_of_improvement
 from metarl.experiment.config import parse_config
-from metarl.reports.html.page import write_report
+from metarl.reports.html.charts import adaptation_chart, task_chart
+from metarl.reports.html.page import require_comparable, write_report
 from metarl.reports.html.runs import raw_document, read_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -129,3 +134,51 @@ def test_a_browser_shows_it_and_asks_no_network(tmp_path, env, scheme, width):
         browser.close()
     assert faults == []
     assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+
+
+def test_one_protocol(runs, tmp_path):
+    for change, message in (
+        ({"horizon": 7}, "horizon is 10 in .*, 7 in"),
+        ({"env": EnvConfig(id=runs[0].env_id, kwargs={"a": 1})}, "env.kwargs is"),
+        ({"env": runs[0].learner.trained_on.env.model_copy(update={"observe_task": True})}, None),
+    ):
+        other = copy.copy(runs[1])
+        learner = copy.copy(other.learner)
+        learner.trained_on = learner.trained_on._replace(**change)
+        other = replace(other, learner=learner)
+        if message is None:
+            require_comparable([runs[0], other])
+            continue
+        with pytest.raises(ConfigError, match=message):
+            require_comparable([runs[0], other])
+    keys = dict.fromkeys(["other"], np.zeros(4))
+    results = {"test": replace(runs[1].result, tasks=keys)}
+    with pytest.raises(ConfigError, match="evaluated on other tasks"):
+        require_comparable([runs[0], replace(runs[1], results=results)])
+
+
+@pytest.mark.parametrize("key", ["task", "return", "k.x", "split"])
+def test_a_chart_shows_tasks_whatever_their_key(runs, key):
+    tasks = {key: np.array([0.25, 0.5, 0.75, 1.0])}
+    results = {"test": replace(runs[0].result, tasks=tasks)}
+    spec = task_chart(replace(runs[0], results=results, train_tasks=tasks))
+    rows = spec["layer"][1]["data"]["values"]
+    field = spec["layer"][1]["encoding"]["x"]["field"]
+    assert [row[field] for row in rows[:4]] == [0.25, 0.5, 0.75, 1.0]
+    assert all(np.isfinite(row["return"]) for row in rows)
+
+
+def test_time_of_robots_that_have_none(runs):
+    assert (runs[0].seconds_per_step is None) == ("Point" in runs[0].env_id)
+    for seconds in (None, 0.1):
+        chart = adaptation_chart([replace(runs[0], seconds_per_step=seconds)])
+        assert ("seconds" in json.dumps(chart["params"])) == (seconds is not None)
+
+
+def test_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "page.html").mkdir()
+    with pytest.raises(ConfigError, match="is a folder: name a file"):
+        require_writable(tmp_path / "page.html")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        require_writable(tmp_path / "file/page.html")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 
@@ -63,10 +64,10 @@ class PluginEnv(TaskVectorEnv):
             shape, actions = probe.observation_space.shape or (), probe.action_space
             self.render_modes = tuple(probe.env.metadata.get("render_modes", ()))
             self.render_fps = int(probe.env.metadata.get("render_fps", self.render_fps))
+            self.step_s = _step_s(probe.env.unwrapped)
         finally:
             probe.env.close()
-        self.nominal_task = _centre(self.task_space)
-        bounds = _bounds(actions)
+        self.nominal_task, bounds = _centre(self.task_space), _bounds(actions)
         super().__init__(
             num_envs,
             observation_size=math.prod(shape),
@@ -148,6 +149,12 @@ class PluginEnv(TaskVectorEnv):
     def __del__(self) -> None:
         if hasattr(self, "_pool"):
             self._pool.close()
+
+
+def _step_s(env: gymnasium.Env) -> float | None:
+    """Seconds of a control step, where the environment tells as Gymnasium's own do."""
+    dt = getattr(env, "dt", None)
+    return float(dt) if isinstance(dt, float | int) and dt > 0 else None
 
 
 def _require_workers(settings: PoolSettings) -> None:

@@ -100,7 +100,7 @@ class MujocoTaskEnv(TaskVectorEnv):
         self.frame_skip, self.dt = frame_skip, self.model.opt.timestep * frame_skip
         self._velocity = np.zeros((num_envs, 2))
         self._renderer: Renderer | None = None
-        self.render_fps = round(1 / self.dt)
+        self.render_fps, self.step_s = round(1 / self.dt), self.dt
 
     @property
     def physics_s(self) -> float:

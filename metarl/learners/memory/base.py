@@ -146,7 +146,10 @@ class MemoryLearner(MetaLearner[Memory]):
             if self.spec.num_actions:
                 chosen = actions_NA[:, 0].long()
                 actions_NA = nn.functional.one_hot(chosen, self.spec.num_actions)
-            actions_NA, rewards_N1 = (v * (1.0 - first_N1) for v in (actions_NA, rewards_N1))
+            # whatever stands there: zero times what is not a number would be none either
+            actions_NA, rewards_N1 = (
+                torch.where(first_N1 > 0, 0.0, v.to(obs_NO)) for v in (actions_NA, rewards_N1)
+            )
             told = (self.normalizer.obs(obs_NO), actions_NA, self.normalizer.reward(rewards_N1))
             inputs_1NF = torch.cat([*told, first_N1], dim=-1)[None]
             hidden, after = self.network.core.run(inputs_1NF, list(memory))

@@ -16,14 +16,16 @@ from metarl.reports.html.runs import ReportedRun
 from metarl_envs.tasks.batches import Tasks
 
 Spec = dict[str, Any]  # a Vega-Lite document
+_ROBOT_TIME = "seconds of robot time"
 _EXPERIENCE = {
     "adaptation steps": "step",
     "episodes": "episodes",
     "environment steps": "env_steps",
-    "seconds of robot time": "seconds",
+    _ROBOT_TIME: "seconds",
 }
 _LEARNING = {"environment steps": "env_steps", "minutes": "minutes"}
 _HEIGHT = 320
+_FEW_ROWS = 20  # a line of fewer shows its points
 _MANY_ROWS = 400  # of a learning curve; more are thinned out
 
 
@@ -35,7 +37,7 @@ def adaptation_chart(runs: Sequence[ReportedRun]) -> Spec:
             "step": step.step,
             "episodes": step.episodes,
             "env_steps": step.env_steps,
-            "seconds": step.env_steps * run.seconds_per_step,
+            "seconds": step.env_steps * (run.seconds_per_step or 0.0),
             "return": _number(step.iqm.value),
             "low": _number(step.iqm.interval.low),
             "high": _number(step.iqm.interval.high),
@@ -43,7 +45,10 @@ def adaptation_chart(runs: Sequence[ReportedRun]) -> Spec:
         for run in runs
         for step in run.result.summary
     ]
-    axis = _switch("experience", _EXPERIENCE)
+    choices = dict(_EXPERIENCE)
+    if any(run.seconds_per_step is None for run in runs):
+        del choices[_ROBOT_TIME]
+    axis = _switch("experience", choices)
     base = (
         alt.Chart(_data(rows))
         .transform_calculate(x=f"datum[{axis.name}]")
@@ -68,7 +73,7 @@ def learning_chart(runs: Sequence[ReportedRun]) -> Spec | None:
     chart = (
         alt.Chart(_data(rows))
         .transform_calculate(x=f"datum[{axis.name}]")
-        .mark_line()
+        .mark_line(point=len(rows) <= _FEW_ROWS)
         .encode(
             x=alt.X("x:Q", title="cost of training"),
             y=alt.Y("return:Q", title="return in training"),
@@ -113,11 +118,11 @@ def task_chart(run: ReportedRun) -> Spec:
 
 
 def _task_rows(split: str, result: EvaluationResult) -> list[Spec]:
-    names, values_MC = _coordinates(result.tasks)
+    _, values_MC = _coordinates(result.tasks)
     last = len(result.scores) - 1
     return [
         {
-            **{name: float(value) for name, value in zip(names, values_MC[m], strict=True)},
+            **{_column(c): float(value) for c, value in enumerate(values_MC[m])},
             "task": m,
             "split": split,
             "adaptation": title(step),
@@ -127,6 +132,15 @@ def _task_rows(split: str, result: EvaluationResult) -> list[Spec]:
         for means_M in [task_means(result.scores[step][None])]
         for m in range(len(values_MC))
     ]
+
+
+def _column(number: int) -> str:
+    """Where rows keep a number of the task, whatever its key is called."""
+    return f"number_{number}"
+
+
+def _tips(names: Sequence[str]) -> list[Any]:
+    return [alt.Tooltip(f"{_column(c)}:Q", title=name) for c, name in enumerate(names)]
 
 
 def _coordinates(tasks: Tasks) -> tuple[list[str], np.ndarray]:
@@ -148,11 +162,11 @@ def _by_one_number(run: ReportedRun, name: str, rows: Sequence[Spec]) -> Spec:
         alt.Chart(_data(rows))
         .mark_point(filled=True, size=50)
         .encode(
-            x=alt.X(f"{name}:Q", title=f"{name} (shaded: the range of training)"),
+            x=alt.X(f"{_column(0)}:Q", title=f"{name} (shaded: the range of training)"),
             y=alt.Y("return:Q", title="mean return"),
             color=alt.Color("adaptation:N"),
             shape=alt.Shape("split:N"),
-            tooltip=[f"{name}:Q", "split:N", "adaptation:N", "return:Q"],
+            tooltip=[*_tips([name]), "split:N", "adaptation:N", "return:Q"],
         )
     )
     return _spec(shade + points)
@@ -164,12 +178,12 @@ def _as_a_map(names: Sequence[str], rows: Sequence[Spec]) -> Spec:
         alt.Chart(_data(rows))
         .mark_point(filled=True, size=70)
         .encode(
-            x=alt.X(f"{names[0]}:Q"),
-            y=alt.Y(f"{names[1]}:Q"),
+            x=alt.X(f"{_column(0)}:Q", title=names[0]),
+            y=alt.Y(f"{_column(1)}:Q", title=names[1]),
             color=alt.Color("return:Q", scale=alt.Scale(scheme="viridis")),
             shape=alt.Shape("split:N"),
             column=alt.Column("adaptation:N", title=None, sort=list(order)),
-            tooltip=[*(f"{name}:Q" for name in names), "split:N", "return:Q"],
+            tooltip=[*_tips(names), "split:N", "return:Q"],
         )
         .properties(width=_HEIGHT, height=_HEIGHT),
         wide=False,
@@ -179,15 +193,17 @@ def _as_a_map(names: Sequence[str], rows: Sequence[Spec]) -> Spec:
 def _in_parallel(names: Sequence[str], rows: Sequence[Spec]) -> Spec:
     """A line per task through all its numbers, coloured by its return after adaptation."""
     after = [row for row in rows if row["adaptation"] != title(0)] or rows
-    low = {name: min(row[name] for row in after) for name in names}
-    width = {name: max(max(r[name] for r in after) - low[name], 1e-12) for name in names}
+    columns = {name: _column(c) for c, name in enumerate(names)}
+    low = {name: min(row[column] for row in after) for name, column in columns.items()}
+    high = {name: max(row[column] for row in after) for name, column in columns.items()}
+    width = {name: max(high[name] - low[name], 1e-12) for name in names}
     lines = [
         {
             "task": f"{row['split']} {row['task']}",
             "return": row["return"],
             "number": name,
-            "place": (row[name] - low[name]) / width[name],
-            "value": row[name],
+            "place": (row[columns[name]] - low[name]) / width[name],
+            "value": row[columns[name]],
         }
         for row in after
         for name in names

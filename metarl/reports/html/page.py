@@ -26,9 +26,12 @@ from metarl.reports.html.charts import (
 from metarl.reports.html.replay import replay_page
 from metarl.reports.html.runs import ReportedRun, in_script, raw_document
 from metarl.reports.video import record
+from metarl.trained_env import training_of
 from metarl_envs.tasks.batches import take
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
+_PROTOCOL = ("env.kwargs", "env.plugin", "horizon")
+_NO_MATTER = {"num_workers", "start_method", "timeout_s", "restarts"}
 
 
 def write_report(
@@ -82,12 +85,27 @@ def require_comparable(runs: Sequence[ReportedRun]) -> None:
                 f"runs of one environment, please: {runs[0].name} is of {runs[0].env_id}, "
                 f"{run.name} of {run.env_id}"
             )
+        for what, mine, other in zip(_PROTOCOL, _protocol(runs[0]), _protocol(run), strict=True):
+            if mine != other:
+                raise ConfigError(
+                    f"runs of one protocol, please: {what} is {mine} in {runs[0].name}, {other} in "
+                    f"{run.name}"
+                )
         first, second = runs[0].result.tasks, run.result.tasks
-        if any(not np.array_equal(first[key], second[key]) for key in first):
+        if first.keys() != second.keys() or any(
+            not np.array_equal(first[key], second[key]) for key in first
+        ):
             raise ConfigError(
                 f"{runs[0].name} and {run.name} were evaluated on other tasks: give them the same "
                 "evaluation.split, evaluation.num_tasks and evaluation.seed"
             )
+
+
+def _protocol(run: ReportedRun) -> tuple[object, ...]:
+    """What returns depend on beside the tasks; whether the task is observed is the method's."""
+    env, horizon, *_ = training_of(run.learner)
+    plugin = None if env.plugin is None else env.plugin.model_dump(exclude=_NO_MATTER)
+    return env.kwargs, plugin, horizon
 
 
 def _environment() -> jinja2.Environment:
@@ -116,11 +134,15 @@ def _summary(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
             "success": _share(step.metrics.get("success")),
             "episodes": step.episodes,
             "env_steps": f"{step.env_steps:,.0f}",
-            "seconds": f"{step.env_steps * run.seconds_per_step:,.1f}",
+            "seconds": _seconds(step.env_steps, run.seconds_per_step),
         }
         for run in runs
         for step in run.result.summary
     ]
+
+
+def _seconds(steps: float, of_a_step: float | None) -> str:
+    return "" if of_a_step is None else f"{steps * of_a_step:,.1f}"
 
 
 def _estimate(value: float, low: float, high: float) -> str:
@@ -194,6 +216,6 @@ def _film(run: ReportedRun) -> str | None:
         path = Path(folder) / "film.mp4"
         try:
             record(run.learner, task, path, adaptation_steps=steps, episodes=episodes)
-        except UserError:  # it draws nothing
+        except (UserError, OSError):  # nothing here draws it: the page goes without
             return None
         return base64.b64encode(path.read_bytes()).decode()

@@ -59,7 +59,7 @@ def replay_page(
         for steps in sorted({0, adaptation_steps}):
             policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
             films.append(_film(env, policy, title(steps), seed))
-        return _page(films, 1.0 / env.vector_env.render_fps)
+        return _page(films, env.vector_env.step_s or 1.0 / env.vector_env.render_fps)
 
 
 def _film(env: SingleTaskEnv, policy: AdaptedPolicy, label: str, seed: int) -> _Film:
@@ -74,8 +74,8 @@ def _film(env: SingleTaskEnv, policy: AdaptedPolicy, label: str, seed: int) -> _
         places.append(data.xpos.copy())
         turns.append(data.xquat.copy())
         returns.append(total)
-    # what was acted on: no action follows the last state
-    return _Film(label, model, np.stack(places[:-1]), np.stack(turns[:-1]), np.array(returns[:-1]))
+    # each state beside the return after its action: no action follows the last one
+    return _Film(label, model, np.stack(places[:-1]), np.stack(turns[:-1]), np.array(returns[1:]))
 
 
 def _page(films: Sequence[_Film], dt: float) -> str:
@@ -88,7 +88,7 @@ def _page(films: Sequence[_Film], dt: float) -> str:
         lanes = [_Lane(server, film, _APART * index) for index, film in enumerate(films)]
         longest = max(len(film.returns) for film in films)
         every = -(-longest // _MOST_FRAMES)
-        for frame in range(0, longest, every):
+        for frame in [*range(0, longest - 1, every), longest - 1]:
             for lane in lanes:
                 lane.show(frame)
             serializer.insert_sleep(every * dt)

@@ -38,7 +38,7 @@ class ReportedRun:
         name: of its folder.
         learner: as it was at the end.
         results: by split, on the run's own evaluation tasks and beyond the training range.
-        seconds_per_step: of simulated time, of one environment step.
+        seconds_per_step: of simulated time, of one environment step; None where there is no time.
         train_tasks: drawn from the training distribution.
         rows: of progress.csv.
         config: the resolved config, as YAML.
@@ -49,7 +49,7 @@ class ReportedRun:
     name: str
     learner: MetaLearner
     results: dict[str, EvaluationResult]
-    seconds_per_step: float
+    seconds_per_step: float | None
     train_tasks: Tasks
     rows: Sequence[dict[str, str]]
     config: str
@@ -81,7 +81,7 @@ def read_run(folder: Path, trust_imports: Collection[str] = ()) -> ReportedRun:
     learner = from_checkpoint(checkpoint, config)
     settings = config.evaluation.model_dump(exclude={"every", "split", "demonstrations"})
     with closing(make_single(config.env, None, config.horizon)) as env:
-        seconds = 1.0 / env.vector_env.render_fps
+        seconds = env.vector_env.step_s
         train = env.task_distribution("train").sample(_DRAWN, 0)
         splits = [config.evaluation.split]
         if _EXTRAPOLATION in env.vector_env.task_splits and _EXTRAPOLATION not in splits:
@@ -98,7 +98,7 @@ def read_run(folder: Path, trust_imports: Collection[str] = ()) -> ReportedRun:
     with (folder / "progress.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return ReportedRun(
-        folder.name,
+        folder.resolve().name,
         learner,
         results,
         seconds,
