@@ -1,26 +1,55 @@
 """metarl: meta-train policies on distributions of MuJoCo tasks, and adapt to new ones.
 
     learner = metarl.load("runs/x")
-    policy = metarl.adapt(learner, env, episodes=20, steps=1)
+    policy = metarl.adapt(learner, metarl.make_env(learner, task), episodes=20, steps=1)
     result = metarl.evaluate(learner, "metarl/HalfCheetahVel-v0")
 
-Importing it registers the environments of `metarl_envs` with Gymnasium.
+Importing it registers the environments of `metarl_envs` with Gymnasium. What it offers is loaded
+with its first use, torch included.
 """
 
-from metarl.adapted_policy import AdaptedPolicy, adapt
-from metarl.deployment.sb3_model import to_sb3
-from metarl.errors import CheckpointError, ConfigError, EnvironmentFitError, UserError
-from metarl.evaluation import EvaluationResult, evaluate
-from metarl.evaluation.demonstrate import load_demonstrations
-from metarl.evaluation.task_distances import task_distances
-from metarl.experiment.building import load
-from metarl.experiment.config import ExperimentConfig, load_config
-from metarl.experiment.policy_folder import load_policy, save_policy
-from metarl.experiment.zoo import zoo_names
-from metarl.trained_env import make_env
-from metarl.training import train
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import metarl_envs  # noqa: F401
+
+if TYPE_CHECKING:
+    from metarl.adapted_policy import AdaptedPolicy, adapt
+    from metarl.deployment.sb3_model import to_sb3
+    from metarl.errors import CheckpointError, ConfigError, EnvironmentFitError, UserError
+    from metarl.evaluation import EvaluationResult, evaluate
+    from metarl.evaluation.demonstrate import load_demonstrations
+    from metarl.evaluation.task_distances import task_distances
+    from metarl.experiment.building import load
+    from metarl.experiment.config import ExperimentConfig, load_config
+    from metarl.experiment.policy_folder import load_policy, save_policy
+    from metarl.experiment.zoo import zoo_names
+    from metarl.trained_env import make_env
+    from metarl.training import train
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AdaptedPolicy": "adapted_policy",
+    "CheckpointError": "errors",
+    "ConfigError": "errors",
+    "EnvironmentFitError": "errors",
+    "EvaluationResult": "evaluation",
+    "ExperimentConfig": "experiment.config",
+    "UserError": "errors",
+    "adapt": "adapted_policy",
+    "evaluate": "evaluation",
+    "load": "experiment.building",
+    "load_config": "experiment.config",
+    "load_demonstrations": "evaluation.demonstrate",
+    "load_policy": "experiment.policy_folder",
+    "make_env": "trained_env",
+    "save_policy": "experiment.policy_folder",
+    "task_distances": "evaluation.task_distances",
+    "to_sb3": "deployment.sb3_model",
+    "train": "training",
+    "zoo_names": "experiment.zoo",
+}
 
 __all__ = [
     "AdaptedPolicy",
@@ -43,3 +72,15 @@ __all__ = [
     "train",
     "zoo_names",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'metarl' has no attribute {name!r}")
+    value = getattr(import_module(f"metarl.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,28 +3,33 @@
 2 for a user's mistake, 3 for a fault of the machine, 128 plus its number for a signal.
 """
 
-import argparse
+import json
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
-from metarl.errors import MachineError, TrainingStopped, UserError
+from metarl.errors import ConfigError, MachineError, TrainingStopped, UserError
 
 _DEBUG = "--debug"
 _USER_STATUS, _MACHINE_STATUS = 2, 3
 _SIGNAL_STATUS = 128  # plus the number of the signal, as shells have it
 
 
-def allow_imports(parser: argparse.ArgumentParser) -> None:
-    """The option with which a user trusts the modules that a checkpoint names."""
-    parser.add_argument(
-        "--allow-import",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="a module that the checkpoint's config may import",
-    )
+def parsed_json(option: str, text: str) -> dict[str, Any]:
+    """The mapping that an option gives.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{option} is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f'{option} must be a mapping, such as {{"goal": [0.3, 0.2]}}')
+    return document
 
 
 def run(main: Callable[[], None]) -> None:

@@ -1,37 +1,6 @@
-"""Step again through the diverged episode that a training kept.
+"""The command `metarl replay`: see metarl/commands/replay.py."""
 
-python scripts/replay.py runs/x
-"""
-
-import argparse
-from pathlib import Path
-
-from metarl.command_line import allow_imports, run
-from metarl.experiment.config import load_config
-from metarl.experiment.trust import require_trust
-from metarl.training.diverged import read_diverged, replay
-
-
-def main() -> None:
-    """Parse, replay, print."""
-    parser = argparse.ArgumentParser(description="Replay a diverged episode.")
-    parser.add_argument("run_dir", type=Path, help="run folder")
-    allow_imports(parser)
-    arguments = parser.parse_args()
-    episode = read_diverged(arguments.run_dir)
-    config = load_config(arguments.run_dir / "config.yaml", interpolate=False)
-    require_trust(config, arguments.run_dir, arguments.allow_import)
-    print(f"{config.env.id}, iteration {episode.iteration}: {episode.describe()}")
-    step, obs = replay(config, episode)
-    if step is None:
-        print(
-            f"no step of the {len(episode.actions)} diverges here: made with other versions, or "
-            "lost with a worker that had to be replaced"
-        )
-    else:
-        print(f"step {step} diverges again; the observation before it:\n{obs}")
-        print(f"the action:\n{episode.actions[step]}")
-
+from metarl.commands import run_script
 
 if __name__ == "__main__":
-    run(main)
+    run_script("replay")

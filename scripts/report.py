@@ -1,45 +1,6 @@
-"""Write one page about one run or several: figures, charts, and the robot before and after.
+"""The command `metarl report`: see metarl/commands/report.py."""
 
-python scripts/report.py runs/half_cheetah_vel/rl2-seed0 runs/half_cheetah_vel/maml_trpo-seed0 \
-    --output report.html
-
-The page asks no network for anything. Runs stand side by side if they are of one environment and
-were evaluated on the same tasks. Needs `pip install metarl-robotics[report]`.
-"""
-
-import argparse
-import sys
-from pathlib import Path
-
-from metarl.command_line import allow_imports, run
-from metarl.errors import ConfigError
-from metarl.evaluation.result import require_writable
-
-
-def main() -> None:
-    """Parse, read, write."""
-    parser = argparse.ArgumentParser(description="Write a report about runs.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder")
-    parser.add_argument("--output", type=Path, default=Path("report.html"))
-    parser.add_argument("--no-replay", action="store_true", help="leave the robot out")
-    allow_imports(parser)
-    arguments = parser.parse_args()
-    if arguments.output.suffix != ".html":
-        raise ConfigError(f"the page must end in .html, got {arguments.output.name!r}")
-    try:
-        from metarl.reports.html.page import write_report
-        from metarl.reports.html.runs import read_run
-    except ImportError as error:
-        raise ConfigError(
-            f"reports need {error.name}: pip install metarl-robotics[report]"
-        ) from None
-    require_writable(arguments.output)
-    runs = [read_run(folder, arguments.allow_import) for folder in arguments.runs]
-    command = ["python", "scripts/report.py", *sys.argv[1:]]
-    write_report(runs, arguments.output, command, not arguments.no_replay)
-    size = arguments.output.stat().st_size / 2**20
-    print(f"wrote {arguments.output}, {size:.1f} MiB")
-
+from metarl.commands import run_script
 
 if __name__ == "__main__":
-    run(main)
+    run_script("report")

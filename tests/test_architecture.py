@@ -60,6 +60,7 @@ LIBRARY_ROOMS = {
     "reports.html": 8,
     "training": 8,
     "": 9,
+    "commands": 10,
 }
 ENVS_ROOMS = {
     "memory": 1,
@@ -171,6 +172,7 @@ def test_library_imports_no_script_and_no_environment():
 
 def test_one_file_for_each_foreign_interface():
     assert users("stable_baselines3", LIBRARY) == [
+        "metarl/commands/scratch.py",
         "metarl/deployment/sb3_model.py",
         "metarl/deployment/sb3_vec_env.py",
         "metarl/evaluation/sb3_expert.py",

@@ -13,6 +13,7 @@ class PluginConfig(ConfigModel):
     """How a plain Gymnasium environment becomes a task environment."""
 
     tasks: dict[str, TaskRange] | None = None
+    """Range of each task key: `{low, high, log, shape}`."""
     apply: str | None = None
     """`module:function` with signature (env, task); by default the environment's set_task."""
     vary_fields: tuple[FieldRange, ...] = ()
@@ -22,17 +23,20 @@ class PluginConfig(ConfigModel):
     num_workers: NonNegativeInt = 2
     """Processes; 0 steps everything in this one."""
     start_method: Literal["spawn", "fork", "forkserver"] = "spawn"
+    """How worker processes begin."""
     timeout_s: float = Field(300.0, gt=0.0, le=86_400.0)
     """Longest time that a worker may take for one step, reset or start of its environments."""
     restarts: NonNegativeInt = 0
     """How often a worker that fails is replaced; its episodes are lost."""
     action_scale: PositiveFloat = 1.0
+    """Factor of actions before they are clipped to the environment's space."""
 
 
 class EnvConfig(ConfigModel):
     """An environment as Gymnasium names it, `[module:]namespace/Name-v0`."""
 
     id: str
+    """Gymnasium's id."""
     kwargs: dict[str, Any] = Field(default_factory=dict)
     """Constructor arguments."""
     plugin: PluginConfig | None = None

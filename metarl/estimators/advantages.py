@@ -27,9 +27,13 @@ class AdvantageConfig(ConfigModel):
     """Advantages: a baseline fitted per task and phase, GAE, normalisation per task."""
 
     discount: float = Field(0.99, gt=0.0, le=1.0)
+    """Per step."""
     gae_lambda: float = Field(1.0, ge=0.0, le=1.0)
+    """Of generalised advantage estimation; 1 sums all rewards to come."""
     normalize: bool = True
+    """Mean 0 and deviation 1 over a task's steps."""
     baseline: Literal["linear", "mlp"] = "linear"
+    """Predicts returns: a fit on polynomials of observation and time, or a small network."""
 
 
 _PER_STEP = ("obs_MEHO", "actions_MEHA", "log_probs_MEH", "advantages_MEH", "weights_MEH")

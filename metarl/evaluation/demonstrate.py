@@ -57,7 +57,7 @@ def load_demonstrations(folder: str | Path, learner: MetaLearner) -> Demonstrati
     """Demonstrations of the environment that a learner was trained on.
 
     Args:
-        folder: of a Minari dataset, see scripts/record_demonstrations.py.
+        folder: of a Minari dataset, see metarl record_demonstrations.
         learner: see `metarl.load`.
 
     Raises:

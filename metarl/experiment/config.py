@@ -9,7 +9,6 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import (
     BaseModel,
     Field,
-    PositiveFloat,
     PositiveInt,
     SerializeAsAny,
     ValidationError,
@@ -23,56 +22,10 @@ from metarl.config_model import ConfigModel
 from metarl.environments.config import EnvConfig
 from metarl.errors import ConfigError, did_you_mean
 from metarl.experiment.overrides import overridden
+from metarl.experiment.sections import CheckpointConfig, EvaluationConfig, TasksConfig
 from metarl.learners import LEARNERS
 from metarl.learners.base import LearnerConfig
 from metarl_envs.errors import one_line
-
-
-class EvaluationConfig(ConfigModel):
-    """Evaluation on held-out tasks, during training and at its end."""
-
-    every: int = Field(0, ge=0)
-    """Iterations between evaluations; 0 evaluates at the end only."""
-    split: str = "test"
-    num_tasks: PositiveInt = 40
-    episodes: PositiveInt = 20
-    """Episodes per task that measure each step."""
-    support_episodes: PositiveInt | None = None
-    """Episodes per task that each step learns from; null for those that are measured."""
-    adaptation_steps: int = Field(3, ge=0)
-    seed: int = Field(0, ge=0)
-    demonstrations: str | None = None
-    """Folder of demonstrations to adapt to; their tasks take the place of the split's."""
-
-
-class CheckpointConfig(ConfigModel):
-    """Checkpoints, written every so many iterations or minutes and at the end."""
-
-    every: int = Field(50, ge=0)
-    """Iterations between checkpoints; 0 for none by count."""
-    minutes: PositiveFloat | None = 5.0
-    """Time between checkpoints, which bounds what a kill can cost; null for none by time."""
-    keep: PositiveInt = 3
-    """How many of the newest stay."""
-
-
-class TasksConfig(ConfigModel):
-    """Which tasks an iteration sees."""
-
-    kind: Literal["fresh", "fixed", "demonstrated"] = "fresh"
-    """New in every iteration, or some of `num` that keep their keys, or of those demonstrated."""
-    num: PositiveInt | None = None
-    """Number of fixed tasks."""
-    demonstrations: str | None = None
-    """Folder of demonstrations, see scripts/record_demonstrations.py."""
-
-    @model_validator(mode="after")
-    def _num_belongs_to_fixed(self) -> "TasksConfig":
-        if (self.num is not None) != (self.kind == "fixed"):
-            raise ValueError("takes num with kind fixed, and only with it")
-        if (self.demonstrations is not None) != (self.kind == "demonstrated"):
-            raise ValueError("takes demonstrations with kind demonstrated, and only with it")
-        return self
 
 
 class ExperimentConfig(ConfigModel):
@@ -90,10 +43,13 @@ class ExperimentConfig(ConfigModel):
     horizon: PositiveInt
     """Longest episode, in steps."""
     iterations: PositiveInt
+    """Meta-updates."""
     max_skipped: PositiveInt = 50
     """Iterations in a row that learn nothing (update skipped) before training stops."""
     seed: int = Field(0, ge=0)
+    """Of everything random."""
     device: Literal["cpu", "cuda"] = "cpu"
+    """Where learning takes place; physics is on the CPU."""
     num_threads: int = Field(0, ge=0)
     """Threads of physics and of learning; 0 takes all CPUs."""
     evaluation: EvaluationConfig = EvaluationConfig()

@@ -32,6 +32,7 @@ class LearnerConfig(ConfigModel):
     """Base of the learners' configs; `name` is the key in `learners.LEARNERS`."""
 
     name: str
+    """Which learner."""
 
 
 class TrainedOn(NamedTuple):

@@ -27,11 +27,17 @@ class ClippedPPOConfig(LearnerConfig):
     """Base of the configs of learners that PPO trains."""
 
     epochs: PositiveInt = 5
+    """Passes over the rollouts."""
     minibatches: PositiveInt = 4
+    """Of each pass."""
     clip: float = Field(0.2, gt=0.0, lt=1.0)
+    """Ratios count up to 1 plus or minus this."""
     learning_rate: PositiveFloat = 1e-3
+    """Of Adam."""
     max_gradient_norm: PositiveFloat = 1.0
+    """Longer gradients are scaled down to it."""
     entropy_bonus: NonNegativeFloat = 0.0
+    """Weight of the entropy."""
 
 
 class ClippedPPO(ABC):

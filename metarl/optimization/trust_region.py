@@ -19,11 +19,17 @@ class TRPOConfig(ConfigModel):
     """The trust region step; defaults as in MAML and ProMP."""
 
     name: Literal["trpo"] = "trpo"
+    """Trust region step."""
     max_kl: PositiveFloat = 0.01
+    """Largest mean KL divergence of an update."""
     cg_iterations: int = Field(10, ge=1)
+    """Iterations of conjugate gradients."""
     cg_damping: float = Field(1e-5, ge=0.0)
+    """Added to the diagonal of the Fisher matrix."""
     backtrack_ratio: float = Field(0.8, gt=0.0, lt=1.0)
+    """By which the step shrinks in the line search."""
     max_backtracks: int = Field(15, ge=1)
+    """Tries of the line search; then nothing is changed."""
     fisher_states: PositiveInt = 10_000
     """Valid query states that the Fisher matrix is averaged over; at most all."""
     hessian_states: PositiveInt = 500

@@ -25,6 +25,7 @@ class NormalizationConfig(ConfigModel):
     """What is normalised by running statistics over all training tasks, saved with the policy."""
 
     observations: bool = False
+    """Shift and scale them by their running mean and deviation."""
     rewards: bool = False
     """Divide by their running standard deviation."""
 

@@ -27,13 +27,16 @@ class ActionNoiseConfig(ConfigModel):
     """What all Gaussian policies share: a standard deviation that no observation changes."""
 
     init_std: PositiveFloat = 1.0
+    """Standard deviation of actions at the start."""
     min_std: PositiveFloat = 1e-6
+    """Least standard deviation."""
 
 
 class MLPPolicyConfig(ActionNoiseConfig):
     """The Gaussian policy: a tanh network for the mean."""
 
     hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
+    """Of the tanh network."""
     output_scale: float = Field(1.0, ge=0.0)
     """Factor on the initial weights of the last layer."""
 

@@ -106,7 +106,7 @@ class Advice:
             _DIVERGED,
             f"{count:.0f} episodes of iteration {iteration} of {self._config.env.id} diverged, "
             f"first {first.describe()}: narrow the task ranges, or take smaller actions or a "
-            f"shorter timestep; replay it with: python scripts/replay.py {folder}",
+            f"shorter timestep; replay it with: metarl replay {folder}",
         )
 
     def after_evaluation(self, result: EvaluationResult) -> None:
@@ -120,7 +120,7 @@ class Advice:
                 "no gain",
                 f"{self._without_gain} evaluations in a row show no gain from adaptation "
                 f"({gain.value:.3g} after {len(result.summary) - 1} steps): check the step sizes "
-                "and the episodes per task, and that tasks differ (scripts/check_env.py)",
+                "and the episodes per task, and that tasks differ (metarl check_env)",
             )
 
     def _say(self, kind: str, text: str) -> None:

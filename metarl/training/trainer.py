@@ -169,7 +169,7 @@ class _Trainer:
                 if stop.signal is not None and iteration < last:
                     raise TrainingStopped(
                         f"stopped after {iteration + 1} of {last + 1} iterations; "
-                        f"go on with: python scripts/train.py --resume --run-dir {self.run_dir}",
+                        f"go on with: metarl train --resume --run-dir {self.run_dir}",
                         stop.signal,
                     )
         self.keeper.save(self.learner, self.config.iterations, self.env_steps)
@@ -265,5 +265,5 @@ def _machine_fault(error: Exception, run_dir: Path) -> str:
     where = getattr(error, "filename", None) or run_dir
     return (
         f"{what}: {where}; checkpoints written before are whole, go on with: "
-        f"python scripts/train.py --resume --run-dir {run_dir}"
+        f"metarl train --resume --run-dir {run_dir}"
     )

@@ -32,7 +32,7 @@ def script(monkeypatch):
         return importlib.import_module(name)
 
     yield load
-    for name in ("publish", "results", "compare"):
+    for name in ("publish", "results"):
         sys.modules.pop(name, None)
 
 
@@ -115,40 +115,6 @@ class TestZoo:
         with pytest.raises(metarl.ConfigError, match="seed was 0, not 7"):
             sys.modules["publish"].publish(tiny_run, other, "point/maml")
         assert metarl.zoo_names() == ["point/maml"]
-
-
-def compare(script, monkeypatch, tmp_path, *arguments):
-    """`compare.py` on the config of the tiny run."""
-    values = ["compare.py", tmp_path / "tiny.yaml", "--run-dir", tmp_path / "runs", *arguments]
-    monkeypatch.setattr(sys, "argv", list(map(str, values)))
-    script("compare").main()
-
-
-@pytest.fixture
-def compared(script, monkeypatch, tmp_path, tiny_run):
-    (tmp_path / "tiny.yaml").write_text((tiny_run / "config.yaml").read_text())
-    compare(script, monkeypatch, tmp_path, "--seeds", "0")
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--seeds", "0", "--set", "horizon=5"], "of another config: horizon was 10, not 5"),
-        (["--seeds", "0", "--set", "iterations=9"], "iterations was 3, not 9"),
-        (["--seeds", "0", "0"], "seeds occur twice"),
-        (["--seeds", "1", "--splits", "nosuch"], "no task split 'nosuch'"),
-    ],
-)
-def test_a_comparison_never_mixes_experiments(compared, script, monkeypatch, arguments, message):
-    with pytest.raises(metarl.UserError, match=message):
-        compare(script, monkeypatch, compared, *arguments)
-    assert [p.name for p in (compared / "runs/results").iterdir()] == ["tiny-seed0.json.gz"]
-
-
-def test_a_comparison_evaluates_the_splits_that_are_missing(compared, script, monkeypatch, capsys):
-    compare(script, monkeypatch, compared, "--seeds", "0", "--splits", "validation")
-    assert "\nvalidation\n" in capsys.readouterr().out
 
 
 def test_lost_episodes_are_told_in_every_table():

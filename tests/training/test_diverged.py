@@ -31,7 +31,7 @@ def diverged(tiny_document, tmp_path, monkeypatch):
 def test_frequent_ones_are_named_and_replayed_to_the_same_step(diverged):
     config, folder, printed = diverged
     episode = read_diverged(folder)
-    assert f"python scripts/replay.py {folder}" in printed
+    assert f"metarl replay {folder}" in printed
     assert episode.describe() in printed and "plugged:LeavesTheWorld-v0" in printed
     step, obs = replay(config, episode)
     assert step == episode.step == len(episode.actions) - 1

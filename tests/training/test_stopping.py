@@ -109,10 +109,7 @@ def test_a_signal_ends_the_iteration_and_leaves_a_checkpoint(document, whole, tm
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert (
-        "go on with: python scripts/train.py --resume" in errors
-        and len(errors.strip().splitlines()) == 1
-    )
+    assert "go on with: metarl train --resume" in errors and len(errors.strip().splitlines()) == 1
     assert "stopping after this iteration" in output
     saved = newest_whole(folder).iteration
     assert saved == len(columns(folder)) >= 3

@@ -29,6 +29,7 @@ class CAVIAConfig(ThroughAdaptationConfig):
     name: Literal["cavia"] = "cavia"
     inner: InnerLoopConfig = InnerLoopConfig()
     context_size: int = Field(5, ge=1)
+    """Adapted inputs beside the observation."""
 
 
 class CAVIA(ThroughAdaptation):

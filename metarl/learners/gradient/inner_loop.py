@@ -34,6 +34,7 @@ class InnerConfig(ConfigModel):
     step_sizes: tuple[NonNegativeFloat, ...] = Field((0.1,), min_length=1)
     """Size of each step; the last one also holds for all later steps."""
     objective: Literal["likelihood_ratio", "score_function", "dice"] = "likelihood_ratio"
+    """Surrogate whose gradient is the policy gradient; they differ in its derivatives."""
 
     def step_size(self, index: int) -> float:
         """The size of the adaptation step with this index, counted from 0."""
@@ -48,12 +49,14 @@ class PlainStepsConfig(InnerConfig):
     """Steps through which no gradient flows."""
 
     steps: int = Field(1, ge=0)
+    """Gradient steps of training; any number at test."""
 
 
 class DifferentiatedStepsConfig(InnerConfig):
     """Base of steps that are differentiated; at test time the caller chooses their number."""
 
     steps: int = Field(1, ge=0)
+    """Gradient steps of training; any number at test."""
     first_order: bool = False
     """Ignore the second derivative of the objective in the meta-gradient (FOMAML)."""
 

@@ -23,24 +23,31 @@ class FirstOrderConfig(ConfigModel):
     """What optimisers share that follow the meta-gradient by Adam."""
 
     learning_rate: PositiveFloat = 1e-3
+    """Of Adam."""
     final_learning_rate: PositiveFloat | None = None
     """Linear decay to this over `decay_iterations`; null for a constant rate."""
     decay_iterations: PositiveInt = 1000
+    """Iterations over which the rate goes to its final value."""
     max_gradient_norm: PositiveFloat | None = None
+    """Longer meta-gradients are scaled down to it; null for none."""
 
 
 class AdamConfig(FirstOrderConfig):
     """Plain policy gradient: one Adam step on the meta-gradient."""
 
     name: Literal["adam"] = "adam"
+    """One step of Adam."""
 
 
 class PPOConfig(FirstOrderConfig):
     """Several epochs of Adam on the clipped objective, adaptation made again in each."""
 
     name: Literal["ppo"] = "ppo"
+    """Epochs of Adam on clipped ratios."""
     epochs: PositiveInt = 5
+    """Steps per meta-update."""
     clip: float = Field(0.3, gt=0.0, lt=1.0)
+    """Ratios count up to 1 plus or minus this."""
 
 
 OuterConfig = TRPOConfig | AdamConfig | PPOConfig

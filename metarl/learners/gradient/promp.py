@@ -35,8 +35,11 @@ class ProMPConfig(ThroughAdaptationConfig):
     inner: InnerLoopConfig = InnerLoopConfig()
     outer: PPOConfig = PPOConfig()
     kl_coefficient: NonNegativeFloat = 5e-4
+    """Weight of the inner KL penalty at the start."""
     adaptive_kl: bool = False
+    """Whether the weight follows the KL divergence."""
     kl_target: PositiveFloat = 0.01
+    """That the weight is adapted to."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class GuidedConfig(GradientBasedConfig):
 
     name: Literal["guided"] = "guided"
     loss: CloningLoss = "likelihood"
+    """Of behaviour cloning: minus the log-likelihood, or squared errors of the mean."""
     inner: SerializeAsAny[DifferentiatedStepsConfig] = InnerLoopConfig()
     outer: AdamConfig = AdamConfig()
     updates: PositiveInt = 10

@@ -45,7 +45,9 @@ class CloningStepsConfig(ConfigModel):
     """Gradient steps that one adaptation takes."""
 
     steps: PositiveInt = 1
+    """Gradient steps on the demonstration."""
     step_size: PositiveFloat = 0.1
+    """Of each."""
     first_order: bool = False
     """Ignore the second derivative of the loss in the meta-gradient."""
 
@@ -55,6 +57,7 @@ class ImitationConfig(LearnerConfig):
 
     name: Literal["imitation"] = "imitation"
     loss: CloningLoss = "mean_squared_error"
+    """Of behaviour cloning: squared errors of the mean, or minus the log-likelihood."""
     inner: CloningStepsConfig = CloningStepsConfig()
     outer: AdamConfig = AdamConfig()
     context_size: NonNegativeInt = 0

@@ -36,6 +36,7 @@ class BeliefVAEConfig(ConfigModel):
     """How beliefs are learned."""
 
     learning_rate: PositiveFloat = 1e-3
+    """Of Adam."""
     steps: PositiveInt = 5
     """Gradient steps per iteration."""
     batch_trials: PositiveInt = 20
@@ -47,12 +48,15 @@ class BeliefVAEConfig(ConfigModel):
     decoded_steps: PositiveInt = 32
     """Steps of a trial that each of them has to predict."""
     decoder_sizes: tuple[PositiveInt, ...] = (64, 32)
+    """Hidden layers of the decoders."""
     kl_weight: NonNegativeFloat = 1.0
     """Relative to the squared errors of a whole trial; a mean over trials, however many."""
     decode_rewards: bool = True
+    """Whether the belief has to predict rewards."""
     decode_obs: bool = False
     """Next observations too: for tasks that differ in their dynamics."""
     max_gradient_norm: PositiveFloat = 1.0
+    """Longer gradients are scaled down to it."""
 
     @model_validator(mode="after")
     def _decodes_something(self) -> "BeliefVAEConfig":

@@ -13,10 +13,13 @@ class PEARLConfig(LearnerConfig):
 
     name: Literal["pearl"] = "pearl"
     latent_size: PositiveInt = 5
+    """Numbers of the task's latent variable."""
     encoder_sizes: tuple[PositiveInt, ...] = (200, 200, 200)
+    """Hidden layers of the encoder."""
     next_obs_in_context: bool = False
     """Whether the encoder sees where a transition led; dynamics tasks need it."""
     kl_weight: NonNegativeFloat = 0.1
+    """Of the divergence to the prior."""
     kl_reduction: Literal["mean", "reference"] = "mean"
     """Over tasks: a mean, or the sum of the reference implementation."""
     posterior_collections: int = Field(1, ge=0)
@@ -36,10 +39,13 @@ class PEARLConfig(LearnerConfig):
     training_reward: bool = False
     """Whether actor and critics learn from `info["training_reward"]`; the belief never does."""
     discount: float = Field(0.99, gt=0.0, lt=1.0)
+    """Per step."""
     reward_scale: PositiveFloat = 5.0
     """The inverse temperature of soft actor-critic."""
     learning_rate: PositiveFloat = 3e-4
+    """Of Adam, for all networks."""
     target_rate: float = Field(0.005, gt=0.0, le=1.0)
+    """By which the target critics follow."""
 
     @model_validator(mode="after")
     def _replay_holds_a_batch(self) -> "PEARLConfig":
@@ -55,3 +61,4 @@ class PEARLPolicyConfig(ConfigModel):
     """Policy and critics."""
 
     hidden_sizes: tuple[PositiveInt, ...] = (300, 300, 300)
+    """Of actor and critics."""

@@ -48,6 +48,7 @@ class VariBADConfig(MemoryConfig):
 
     name: Literal["varibad"] = "varibad"
     latent_size: PositiveInt = 5
+    """Numbers of the task's latent variable."""
     belief: BeliefVAEConfig = Field(default_factory=BeliefVAEConfig)
 
 

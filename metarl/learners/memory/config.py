@@ -16,6 +16,7 @@ class MemoryConfig(ClippedPPOConfig):
     """Base of the configs of learners that adapt a memory."""
 
     memory: Literal["gru", "lstm", "transformer"] = "gru"
+    """What remembers the trial."""
     hidden_size: PositiveInt = 64
     """Of a recurrent memory's state, or a transformer's width."""
     transformer: TransformerConfig | None = None

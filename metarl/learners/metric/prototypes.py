@@ -47,8 +47,11 @@ class PrototypesConfig(ClippedPPOConfig):
 
     name: Literal["prototypes"] = "prototypes"
     embedding_size: PositiveInt = 8
+    """Numbers of an embedding and of a context."""
     encoder_sizes: tuple[PositiveInt, ...] = (64, 64)
+    """Hidden layers of the encoder."""
     distance: Distance = "euclidean"
+    """Of mean embeddings."""
     temperature: PositiveFloat = 1.0
     """tau: distances over it weigh the library; over 1 they tell episodes apart in training."""
     support_episodes: PositiveInt = 1
@@ -56,6 +59,7 @@ class PrototypesConfig(ClippedPPOConfig):
     encoder_steps: PositiveInt = 5
     """Gradient steps of the encoder per iteration."""
     encoder_learning_rate: PositiveFloat = 1e-3
+    """Of Adam."""
     kept_steps: PositiveInt = 128
     """Transitions kept of each task, by which it is placed anew whenever the encoder changes."""
     embedded_steps: PositiveInt = 32
@@ -67,6 +71,7 @@ class PrototypesPolicyConfig(ActionNoiseConfig):
     """The policy on (observation, context)."""
 
     hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
+    """Of the tanh network."""
 
 
 class ContextPPO(ClippedPPO):

@@ -28,6 +28,7 @@ class BeliefPolicyConfig(ActionNoiseConfig):
     network: Literal["tanh", "hypernetwork"] = "tanh"
     """A network on both, or one on the observation whose weights the belief generates."""
     hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
+    """Of the tanh network."""
 
     def head(self, latent_size: int, spec: Spec) -> Head:
         """The policy for a belief of mean and log-variance."""

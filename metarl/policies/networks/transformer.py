@@ -28,7 +28,9 @@ class TransformerConfig(ConfigModel):
     """A transformer's shape, beside its width."""
 
     layers: PositiveInt = 1
+    """Blocks of attention and of a two-layer network."""
     heads: PositiveInt = 2
+    """Of attention, in each block."""
 
 
 class _Layer(nn.Module):

@@ -7,7 +7,7 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -34,8 +34,21 @@ _PROTOCOL = ("env.kwargs", "env.plugin", "horizon")
 _NO_MATTER = {"num_workers", "start_method", "timeout_s", "restarts"}
 
 
+class PageTable(NamedTuple):
+    """Another table of the page."""
+
+    title: str
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
 def write_report(
-    runs: Sequence[ReportedRun], output: Path, command: Sequence[str], replays: bool = True
+    runs: Sequence[ReportedRun],
+    output: Path,
+    command: Sequence[str],
+    replays: bool = True,
+    tables: Sequence[PageTable] = (),
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -44,6 +57,7 @@ def write_report(
         output: an .html file.
         command: that makes this page.
         replays: whether robots are shown, which takes most of the page's size.
+        tables: further ones, above the others.
 
     Raises:
         ConfigError: if runs cannot stand beside each other.
@@ -56,6 +70,7 @@ def write_report(
         .render(
             title=runs[0].env_id,
             runs=runs,
+            tables=tables,
             rows=_summary(runs),
             charts=_charts(runs),
             pairs=_pairs(runs),

@@ -1,0 +1,44 @@
+"""The commands: `metarl train ...`, or `metarl train ...` in a copy of the repository."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from metarl.command_line import run
+from metarl.commands.arguments import COMMANDS, parser_of
+
+
+def run_script(name: str) -> None:
+    """Be the script of a command."""
+    run(lambda: _call(name, f"python scripts/{name}.py", sys.argv[1:]))
+
+
+def console() -> None:
+    """Be the console command."""
+    parser = console_parser()
+    arguments = parser.parse_args(sys.argv[1:2])
+    if arguments.command is None:
+        parser.print_help()
+        return
+    run(lambda: _call(arguments.command, f"metarl {arguments.command}", sys.argv[2:]))
+
+
+def console_parser() -> argparse.ArgumentParser:
+    """The parser of the command's first word; the rest belongs to that word."""
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:{width}}  {c.summary}" for name, c in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="metarl",
+        usage="metarl COMMAND ...",
+        description="Meta-train policies that adapt to new tasks in a few rollouts.",
+        epilog=f"commands:\n{listed}\n\n`metarl COMMAND --help` tells more of one.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND")
+    return parser
+
+
+def _call(name: str, prog: str, argv: Sequence[str]) -> None:
+    arguments = parser_of(name, prog).parse_intermixed_args(argv)
+    import_module(f"metarl.commands.{name}").main(arguments)

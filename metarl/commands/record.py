@@ -1,0 +1,28 @@
+"""Film a trained meta-learner on one task, before and after adapting to it, side by side.
+
+metarl record runs/x --task '{"target_velocity": 2.0}' --output clip.mp4
+
+Without a screen the first of EGL and OSMesa that works draws, or the one that MUJOCO_GL names.
+"""
+
+import argparse
+
+import metarl
+from metarl.command_line import parsed_json
+from metarl.reports.video import record
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Parse, load, adapt, film."""
+    task = parsed_json("--task", arguments.task)
+    returns = record(
+        metarl.load(arguments.path, trust_imports=arguments.allow_import),
+        task,
+        arguments.output,
+        adaptation_steps=arguments.adaptation_steps,
+        episodes=arguments.episodes,
+        seed=arguments.seed,
+    )
+    for step, value in returns.items():
+        print(f"return after {step} adaptation steps: {value:.1f}")
+    print(f"wrote {arguments.output}")

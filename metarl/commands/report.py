@@ -1,0 +1,34 @@
+"""Write one page about one run or several: figures, charts, and the robot before and after.
+
+metarl report runs/half_cheetah_vel/rl2-seed0 runs/half_cheetah_vel/maml_trpo-seed0 \
+    --output report.html
+
+The page asks no network for anything. Runs stand side by side if they are of one environment and
+were evaluated on the same tasks. Needs `pip install metarl-robotics[report]`.
+"""
+
+import argparse
+import sys
+
+from metarl.errors import ConfigError
+from metarl.evaluation.result import require_writable
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Parse, read, write."""
+    if arguments.output.suffix != ".html":
+        raise ConfigError(f"the page must end in .html, got {arguments.output.name!r}")
+    try:
+        from metarl.reports.html.page import write_report
+        from metarl.reports.html.runs import read_run
+    except ImportError as error:
+        raise ConfigError(
+            f"reports need {error.name}: pip install metarl-robotics[report]"
+        ) from None
+    require_writable(arguments.output)
+    runs = [read_run(folder, arguments.allow_import) for folder in arguments.runs]
+    behind = [argument for argument in sys.argv[1:] if argument != "report"]
+    command = ["metarl", "report", *behind]
+    write_report(runs, arguments.output, command, not arguments.no_replay)
+    size = arguments.output.stat().st_size / 2**20
+    print(f"wrote {arguments.output}, {size:.1f} MiB")
