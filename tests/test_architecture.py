@@ -28,6 +28,7 @@ LIBRARY_ROOMS = {
     "params": 0,
     "seeding": 0,
     "command_line": 1,
+    "files": 1,
     "environments": 1,
     "interaction.rollouts": 1,
     "interaction.threads": 1,
@@ -240,8 +241,8 @@ def test_files_and_functions_are_short(path):
 
 
 _OF_NAMEDTUPLES = {"_asdict", "_replace", "_fields"}
-# of environments of other packages, which offer no other way
-_FOREIGN = {"_exit", "_get_obs", "_partially_observable", "_last_rand_vec"}
+# of other packages, which offer no other way
+_FOREIGN = {"_repr_html_", "_exit", "_get_obs", "_partially_observable", "_last_rand_vec"}
 
 
 @pytest.mark.parametrize("path", ALL, ids=IDS)

@@ -60,6 +60,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. learner.name=maml")
     parser.add_argument("--run-dir", type=Path, help="default: runs/ENV-METHOD-seedN-TIME")
     parser.add_argument("--resume", action="store_true", help="go on from RUN_DIR's checkpoint")
+    parser.add_argument("--wandb", metavar="PROJECT", help="show it on Weights & Biases as well")
     _allow_imports(parser)
 
 

@@ -23,13 +23,14 @@ from metarl import ExperimentConfig
 from metarl.commands.scratch import from_scratch
 from metarl.environments.make import make_env
 from metarl.errors import ConfigError
-from metarl.evaluation.result import MOST_DIVERGED, require_writable
+from metarl.evaluation.result import MOST_DIVERGED
 from metarl.evaluation.statistics import interquartile_mean, paired_difference
 from metarl.experiment.config import first_difference, parse_config
 from metarl.experiment.run_figures import common_splits, figure, mean_cost, seeds_scores
 from metarl.experiment.run_record import RunRecord, record_run
 from metarl.experiment.suite import Comparison, is_suite, load_suite
 from metarl.experiment.trust import named_modules
+from metarl.files import require_writable
 
 _MANY_SEEDS, _DIGITS = 5, 4
 _COST = ("method", "seeds", "env steps", "minutes")

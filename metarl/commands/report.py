@@ -11,7 +11,7 @@ import argparse
 import sys
 
 from metarl.errors import ConfigError
-from metarl.evaluation.result import require_writable
+from metarl.files import require_writable
 
 
 def main(arguments: argparse.Namespace) -> None:

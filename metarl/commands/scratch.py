@@ -20,7 +20,7 @@ from stable_baselines3.common.monitor import Monitor
 
 import metarl
 from metarl.errors import CheckpointError
-from metarl.evaluation.result import write_whole
+from metarl.files import write_whole
 from metarl.learners.base import MetaLearner
 from metarl.trained_env import training_of
 from metarl_envs.tasks.batches import take

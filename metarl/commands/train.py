@@ -11,6 +11,7 @@ from pathlib import Path
 import metarl
 from metarl.errors import ConfigError
 from metarl.experiment.trust import require_trust
+from metarl.training.callbacks import WeightsAndBiases
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -31,4 +32,5 @@ def main(arguments: argparse.Namespace) -> None:
     if run_dir is None:
         name = f"{Path(path).parent.name}-{Path(path).stem}-seed{config.seed}"
         run_dir = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    metarl.train(config, run_dir, resume=arguments.resume)
+    callbacks = [] if arguments.wandb is None else [WeightsAndBiases(arguments.wandb)]
+    metarl.train(config, run_dir, resume=arguments.resume, callbacks=callbacks)

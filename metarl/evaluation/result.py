@@ -1,62 +1,33 @@
-"""What an evaluation found, as data; tables and plots of it are made in `reports`.
+"""What an evaluation found, as data, and as a notebook shows it.
 
 Shapes: K stands for the K+1 adaptation steps, M tasks, E episodes.
 """
 
+import html
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metarl.errors import ConfigError
+from metarl.evaluation.figure import adaptation_figure
 from metarl.evaluation.metrics import METRICS
 from metarl.evaluation.statistics import (
-    Estimate,
-    Interval,
     estimate,
     interquartile_mean,
     mean,
     paired_difference,
 )
+from metarl.evaluation.step_summary import StepSummary
+from metarl.files import write_whole
 from metarl_envs.tasks.batches import Tasks, to_json
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MOST_DIVERGED = 0.1  # with more of its episodes lost, a step has no figures
-
-
-class StepSummary(NamedTuple):
-    """Statistics after `step` adaptation steps; intervals hold with 95 %, see `statistics`.
-
-    All but the first four are NaN if more than a tenth of the episodes diverged.
-
-    Attributes:
-        step: adaptation steps.
-        episodes: of experience per task behind this step.
-        env_steps: environment steps of experience per task behind it, the mean over tasks.
-        diverged: share of the episodes that diverged; they are left out of everything below.
-        iqm: interquartile mean of the returns, and its interval.
-        mean_interval: that of the mean return, which is one of `metrics`.
-        gain: mean difference to step 0, task by task, and its interval.
-        metrics: by name, see `METRICS`.
-    """
-
-    step: int
-    episodes: int
-    env_steps: float
-    diverged: float
-    iqm: Estimate
-    mean_interval: Interval
-    gain: Estimate
-    metrics: dict[str, float]
-
-    @property
-    def mean(self) -> float:
-        """Mean return."""
-        return self.metrics["mean"]
 
 
 @dataclass(frozen=True)
@@ -133,59 +104,42 @@ class EvaluationResult:
             "returns": nested_lists(self.scores),
             "success": None if self.success is None else self.success.tolist(),
             "diverged": int(self.diverged.sum()),
-            "summary": [_flat(step) for step in self.summary],
+            "summary": [step.flat() for step in self.summary],
             "env_steps": self.env_steps,
             "checkpoint": self.checkpoint,
         }
 
+    @property
+    def title(self) -> str:
+        """Environment, tasks and split in a line, and what diverged."""
+        lost = int(self.diverged.sum())
+        text = f"{self.env}, {self.returns.shape[1]} tasks ({self.split})"
+        return f"{text}, {lost} episodes diverged" if lost else text
+
+    def plot(self) -> "Figure":
+        """The adaptation curve: return against adaptation step.
+
+        One thin line per task (mean over its episodes), the interquartile mean in bold, its
+        interval for new tasks shaded. Diverged episodes are left out, and counted in the title.
+        """
+        return adaptation_figure(self.scores, self.summary, self.title)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        head = "".join(f"<th>{name}</th>" for name in ("step", "episodes", "IQM", "mean", "gain"))
+        rows = "".join(
+            f"<tr><td>{step.step}</td><td>{step.episodes}</td>"
+            f"<td>{step.iqm.value:.2f} [{step.iqm.interval.low:.2f}, "
+            f"{step.iqm.interval.high:.2f}]</td>"
+            f"<td>{step.mean:.2f}</td><td>{step.gain.value:+.2f}</td></tr>"
+            for step in self.summary
+        )
+        caption = html.escape(self.title)
+        return f"<table><caption>{caption}</caption><tr>{head}</tr>{rows}</table>"
+
     def save_json(self, path: str | Path) -> None:
         """Write `to_json`, whole or not at all."""
         write_whole(Path(path), json.dumps(self.to_json()).encode())
-
-
-def require_writable(path: Path) -> None:
-    """Refuse a file that could not be written, before the work whose result it is to hold.
-
-    Its folder is made.
-
-    Raises:
-        ConfigError: if it is a folder, or may not be written.
-    """
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder: name a file")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
-def _flat(step: StepSummary) -> dict[str, float | None]:
-    values = {
-        "step": step.step,
-        "episodes": step.episodes,
-        "env_steps": step.env_steps,
-        "diverged": step.diverged,
-        "iqm": step.iqm.value,
-        "ci_low": step.iqm.interval.low,
-        "ci_high": step.iqm.interval.high,
-        "mean_low": step.mean_interval.low,
-        "mean_high": step.mean_interval.high,
-        "gain": step.gain.value,
-        "gain_low": step.gain.interval.low,
-        "gain_high": step.gain.interval.high,
-        **step.metrics,
-    }
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
 
 
 def nested_lists(values: np.ndarray) -> list[Any]:

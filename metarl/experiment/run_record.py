@@ -18,10 +18,11 @@ from metarl.environments.make import make_env
 from metarl.errors import CheckpointError
 from metarl.evaluation.demonstrate import load_demonstrations
 from metarl.evaluation.evaluator import evaluate
-from metarl.evaluation.result import EvaluationResult, nested_lists, write_whole
+from metarl.evaluation.result import EvaluationResult, nested_lists
 from metarl.experiment.building import from_checkpoint
 from metarl.experiment.checkpoint import read_checkpoint
 from metarl.experiment.trust import require_trust
+from metarl.files import write_whole
 from metarl_envs.tasks.batches import to_json
 
 REPORTED_SPLITS = ("test", "gap", "extrapolation")

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from metarl.adapted_policy import AdaptedPolicy, adapt
 from metarl.errors import ConfigError, EnvironmentFitError, UserError
-from metarl.evaluation.result import require_writable
+from metarl.files import require_writable
 from metarl.learners.base import MetaLearner
 from metarl.reports.episode import played, title
 from metarl.trained_env import make_env

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from metarl.evaluation import EvaluationResult
-from metarl.evaluation.result import write_whole
 from metarl.experiment.checkpoint import Checkpoint
 from metarl.experiment.checkpoint_writing import versions
 from metarl.experiment.config import ExperimentConfig
+from metarl.files import write_whole
 from metarl.learners.base import Metrics
 from metarl.training.diverged import FILE as FILE_OF_DIVERGED
 from metarl.training.diverged import DivergedEpisode

@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from metarl.evaluation.result import write_whole
+from metarl.files import write_whole
 
 Value = float | int | str
 _ITERATION = "iteration"

@@ -11,34 +11,37 @@ Shapes: M tasks, E episodes.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from torch import Tensor
 
-from metarl.environments.fit import spec_of_spaces
+from metarl.environments.fit import Spec, spec_of_spaces
 from metarl.environments.make import make_env
 from metarl.errors import ConfigError, MachineError, TrainingError, TrainingStopped
 from metarl.evaluation import EvaluationResult, evaluate, evaluation_tasks
-from metarl.evaluation.result import write_whole
 from metarl.experiment.building import build_learner, from_checkpoint
-from metarl.experiment.checkpoint import restore_buffers
+from metarl.experiment.checkpoint import Checkpoint, restore_buffers
 from metarl.experiment.config import ExperimentConfig, to_yaml
 from metarl.experiment.trust import remember
 from metarl.experiment.world import Alone
+from metarl.files import write_whole
 from metarl.interaction.minari_files import read_if_given
 from metarl.interaction.rollouts import Rollouts
-from metarl.interaction.sampler import Clock, collect, require_rollout_memory
+from metarl.interaction.sampler import Clock, collect
 from metarl.interaction.threads import arithmetic_threads, num_cpus
-from metarl.learners.base import Iteration, MetaLearner, Metrics
+from metarl.learners.base import Iteration, Metrics
 from metarl.learners.demonstrated import shown_to
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
 from metarl.seeding import Purpose
 from metarl.training.advice import Advice
+from metarl.training.callbacks import Callback, Callbacks, Run
 from metarl.training.diverged import DivergedEpisode, first_diverged
 from metarl.training.iteration_metrics import evaluation_metrics, outcomes, training_metrics
 from metarl.training.keeper import CheckpointKeeper, due
+from metarl.training.memory_need import require_memory_of
 from metarl.training.progress import describe, make_progress, time_split
 from metarl.training.run_folder import is_unused, make_folder, only_writer, resumed_checkpoint
 from metarl.training.run_log import RunLog
@@ -55,6 +58,7 @@ def train(
     run_dir: str | Path,
     resume: bool = False,
     console: Console | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> EvaluationResult:
     """Meta-train as `config` says, and evaluate on held-out tasks at the end.
 
@@ -66,6 +70,7 @@ def train(
         run_dir: folder for the config, metrics, checkpoints, evaluation and plot.
         resume: go on from the newest whole checkpoint in `run_dir`; from the start if it has none.
         console: where to print; by default the standard output.
+        callbacks: that look on and may end it, see `training.callbacks`.
 
     SIGINT, SIGTERM and SIGHUP end the training after the iteration under way, with a checkpoint; a
     second one at once.
@@ -79,7 +84,7 @@ def train(
         physics_threads(config.num_threads),
         arithmetic_threads(config.num_threads or num_cpus()),
     ):
-        trainer = _Trainer(config, Path(run_dir), resume, console or Console())
+        trainer = _Trainer(config, Path(run_dir), resume, console or Console(), callbacks)
         try:
             return trainer.run()
         except (OSError, MemoryError, RuntimeError) as error:
@@ -94,9 +99,15 @@ class _Trainer:
     """State of one run."""
 
     def __init__(
-        self, config: ExperimentConfig, run_dir: Path, resume: bool, console: Console
+        self,
+        config: ExperimentConfig,
+        run_dir: Path,
+        resume: bool,
+        console: Console,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.config, self.run_dir, self.console = config, run_dir, console
+        self.callbacks = Callbacks(callbacks)
         checkpoint = resumed_checkpoint(config, run_dir) if resume else None
         if not resume and not is_unused(run_dir):
             raise ConfigError(f"run folder {run_dir} is not empty: resume it or name another one")
@@ -111,18 +122,8 @@ class _Trainer:
         self.held_out_tasks = evaluation_tasks(
             self.env, settings.split, settings.num_tasks, settings.seed, self.shown
         )
-        if checkpoint is None:
-            self.learner = build_learner(config, spec)
-            self.start, self.env_steps = 0, 0
-            if self.demonstrations is not None:
-                self.env_steps = self.demonstrations.rollouts.num_steps
-        else:
-            self.learner = from_checkpoint(checkpoint, config)
-            restore_buffers(self.learner, checkpoint)
-            self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
-        if self.demonstrations is not None:
-            shown_to(self.learner, self.demonstrations)
-        _require_memory(config, self.learner)
+        self._make_learner(checkpoint, spec)
+        require_memory_of(config, self.learner)
         saved_at = None if checkpoint is None else self.start
         tasks = to_json(self.held_out_tasks)
         self.keeper = CheckpointKeeper(run_dir, config, tasks, saved_at)
@@ -130,12 +131,28 @@ class _Trainer:
         self._diverged: DivergedEpisode | None = None
         self.advice = Advice(run_dir, config, self._tell)
 
+    def _make_learner(self, checkpoint: Checkpoint | None, spec: Spec) -> None:
+        """The learner at the start of this training, and what lies behind it."""
+        if checkpoint is None:
+            self.learner = build_learner(self.config, spec)
+            self.start, self.env_steps = 0, 0
+            if self.demonstrations is not None:
+                self.env_steps = self.demonstrations.rollouts.num_steps
+        else:
+            self.learner = from_checkpoint(checkpoint, self.config)
+            restore_buffers(self.learner, checkpoint)
+            self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
+        if self.demonstrations is not None:
+            shown_to(self.learner, self.demonstrations)
+
     def run(self) -> EvaluationResult:
         make_folder(self.run_dir)
         with only_writer(self.run_dir):
             write_whole(self.run_dir / "config.yaml", to_yaml(self.config).encode())
             remember(self.config, self.run_dir)
             self.advice.at_the_start(self.env, self.held_out_tasks, self._checkpoint)
+            self.done = self.start
+            self.callbacks.start(self._seen())
             self.log = RunLog(self.run_dir, self.start, self.console)
             try:
                 with listening(self._tell) as stop:
@@ -143,6 +160,9 @@ class _Trainer:
                     return self._finish()
             finally:
                 self.log.close()
+
+    def _seen(self) -> Run:
+        return Run(self.config, self.run_dir, self.learner, self.done, self.env_steps)
 
     def _tell(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, highlight=False)
@@ -157,8 +177,9 @@ class _Trainer:
             for iteration in range(self.start, self.config.iterations):
                 metrics = self._iterate(iteration)
                 evaluated = due(iteration, self.config.evaluation.every) and iteration < last
-                if evaluated:
-                    metrics |= evaluation_metrics(self._evaluate(iteration + 1))
+                result = self._evaluate(iteration + 1) if evaluated else None
+                if result is not None:
+                    metrics |= evaluation_metrics(result)
                 show = evaluated or iteration % every == 0 or iteration == last
                 self.log.write(iteration, metrics, show)
                 progress.update(bar, advance=1, description=describe(metrics))
@@ -166,13 +187,18 @@ class _Trainer:
                     self.keeper.save(self.learner, iteration + 1, self.env_steps)
                 self.advice.after_iteration(iteration, metrics, self._diverged)
                 self._check_learns(iteration, metrics)
+                self.done = iteration + 1
+                go_on = self.callbacks.go_on(self._seen(), metrics, result)
                 if stop.signal is not None and iteration < last:
                     raise TrainingStopped(
                         f"stopped after {iteration + 1} of {last + 1} iterations; "
                         f"go on with: metarl train --resume --run-dir {self.run_dir}",
                         stop.signal,
                     )
-        self.keeper.save(self.learner, self.config.iterations, self.env_steps)
+                if not go_on:
+                    self._tell(f"a callback ended the training after {self.done} iterations")
+                    break
+        self.keeper.save(self.learner, self.done, self.env_steps)
 
     def _check_learns(self, iteration: int, metrics: Metrics) -> None:
         """Stop, with a checkpoint, where update after update had to be skipped."""
@@ -235,9 +261,10 @@ class _Trainer:
         return result
 
     def _finish(self) -> EvaluationResult:
-        result = self._evaluate(self.config.iterations)
+        result = self._evaluate(self.done)
         result.save_json(self.run_dir / "evaluation.json")
         plot_adaptation(result, self.run_dir / "adaptation.png")
+        self.callbacks.end(self._seen(), result)
         self.console.print(adaptation_table(result))
         self.console.print(
             f"{self.env_steps:,} environment steps; results in {self.run_dir}", soft_wrap=True
@@ -246,18 +273,6 @@ class _Trainer:
 
     def close(self) -> None:
         self.env.close()
-
-
-def _require_memory(config: ExperimentConfig, learner: MetaLearner) -> None:
-    """Refuse rollouts that this machine's memory cannot hold."""
-    settings = config.evaluation
-    measured = settings.adaptation_steps + 1
-    for num_tasks, episodes, times in (
-        (config.meta_batch, config.episodes, 1),
-        (settings.num_tasks, settings.episodes, measured),
-        (settings.num_tasks, settings.support_episodes or 1, measured),
-    ):
-        require_rollout_memory(learner, num_tasks, episodes, config.horizon, times)
 
 
 def _machine_fault(error: Exception, run_dir: Path) -> str:

@@ -14,8 +14,8 @@ import numpy as np
 import vl_convert
 
 from metarl.errors import ConfigError, UserError
-from metarl.evaluation.result import write_whole
 from metarl.evaluation.statistics import probability_of_improvement
+from metarl.files import write_whole
 from metarl.reports.html.charts import (
     Spec,
     adaptation_chart,
