@@ -59,6 +59,7 @@ LIBRARY_ROOMS = {
     "experiment": 7,
     "reports": 7,
     "reports.html": 8,
+    "reports.viewer": 8,
     "training": 8,
     "": 9,
     "commands": 10,

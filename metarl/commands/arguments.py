@@ -104,6 +104,18 @@ def _record(parser: argparse.ArgumentParser) -> None:
     _allow_imports(parser)
 
 
+def _watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, help=_LEARNER)
+    parser.add_argument("--task", help="JSON; by default one of the held-out tasks")
+    parser.add_argument("--episodes", type=int, default=20, help="per adaptation step")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speed", type=float, default=1.0, help="1 for real time")
+    parser.add_argument("--browser", action="store_true", help="even where there is a screen")
+    parser.add_argument("--host", default="127.0.0.1", help="who may watch; this machine alone")
+    parser.add_argument("--port", type=int, default=8080, help="0 for any that is free")
+    _allow_imports(parser)
+
+
 def _demonstrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", help=f"{_LEARNER}, or a model")
     parser.add_argument("--sb3", metavar="ALGORITHM", help="PATH is a model of stable-baselines3")
@@ -190,6 +202,13 @@ COMMANDS = {
         _record,
         "Without a screen the first of EGL and OSMesa that works draws, or the one that\n"
         "MUJOCO_GL names.",
+    ),
+    "watch": Command(
+        "Watch a robot live: change its task, let it adapt, push it, load it, stop a motor.",
+        ("runs/x", "zoo:half_cheetah_vel/rl2 --browser --port 8080"),
+        _watch,
+        "In MuJoCo's window where there is a screen, else in a browser (on this machine alone,\n"
+        "unless --host says otherwise). Needs pip install metarl-robotics[report].",
     ),
     "report": Command(
         "Write one HTML page about one run, or several on the same tasks.",

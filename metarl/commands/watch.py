@@ -1,0 +1,47 @@
+"""Watch a robot while it lives, in a window or in a browser."""
+
+import argparse
+import os
+import sys
+
+import metarl
+from metarl.command_line import parsed_json
+from metarl.errors import ConfigError
+from metarl.reports.viewer.session import Session
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Load, show until it is closed."""
+    if arguments.speed <= 0:
+        raise ConfigError(f"--speed must be positive, got {arguments.speed}")
+    try:
+        from metarl.reports.viewer.browser import BrowserViewer
+        from metarl.reports.viewer.desktop import HELP, run_desktop
+    except ImportError as error:
+        raise ConfigError(f"it needs {error.name}: pip install metarl-robotics[report]") from None
+    task = None if arguments.task is None else parsed_json("--task", arguments.task)
+    learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
+    session = Session(
+        learner,
+        task,
+        episodes=arguments.episodes,
+        seed=arguments.seed,
+        render_mode="rgb_array",
+    )
+    try:
+        if _has_screen() and not arguments.browser:
+            print(HELP)
+            run_desktop(session, arguments.speed)
+            return
+        viewer = BrowserViewer(session, arguments.host, arguments.port, arguments.speed)
+        print(f"watch at {viewer.url}", flush=True)
+        try:
+            viewer.run()
+        finally:
+            viewer.close()
+    finally:
+        session.close()
+
+
+def _has_screen() -> bool:
+    return sys.platform != "linux" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())

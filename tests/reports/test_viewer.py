@@ -1,0 +1,150 @@
+"""The live viewer: what its controls do, and that a browser shows them."""
+
+import re
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+import metarl
+from metarl.errors import ConfigError, UserError
+from metarl.reports.viewer.browser import BrowserViewer, status
+from metarl.reports.viewer.disturbed import Disturbed
+from metarl.reports.viewer.session import Session
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+CHEETAH = "zoo:half_cheetah_vel/maml_trpo"
+
+
+@pytest.fixture(scope="module")
+def cheetah():
+    return metarl.load(CHEETAH)
+
+
+def test_a_session_lives_adapts_and_forgets(cheetah):
+    session = Session(cheetah, {"target_velocity": 2.0}, episodes=3)
+    before = [session.advance() for _ in range(200)]
+    assert before == [False] * 199 + [True] and len(session.finished) == 1
+    session.adapt()
+    assert session.steps == 1 and session.total == 0.0
+    for _ in range(200):
+        session.advance()
+    assert session.last_return(True) > session.last_return(False) + 10
+    assert re.search(r"return before: \*\*-\d+\.\d\*\*, after: \*\*-\d", status(session))
+    session.forget()
+    for _ in range(200):
+        session.advance()
+    assert session.finished[-1] == session.finished[0]
+    session.close()
+
+
+def test_numbers_of_tasks_have_the_ranges_of_training_and_beyond(cheetah):
+    session = Session(cheetah)
+    (number,) = session.numbers
+    assert number.name == "target_velocity" and number.low < 0.2 and number.high > 2.1
+    session.change_task({"target_velocity": 1.0})
+    assert float(session.task["target_velocity"]) == 1.0
+    with pytest.raises(UserError, match="unknown task key"):
+        session.change_task({"velocity": 1.0})
+    session.close()
+
+
+def masses(env):
+    field = env.simulations.field
+    return field("body_mass")[0].copy(), field("body_inertia")[0].copy()
+
+
+def test_a_payload_is_on_the_robot_once_whatever_comes_after():
+    learner = metarl.load("zoo:half_cheetah_link_mass/rl2")
+    env = Disturbed(metarl.make_env(learner))
+    env.reset(seed=0)
+    bare, bare_inertia = masses(env)
+    for kg in (2.0, 2.0, 5.0):
+        env.load(kg)
+        env.reset(seed=0)
+        mass, inertia = masses(env)
+        assert mass[1] == pytest.approx(bare[1] + kg)
+        np.testing.assert_allclose(mass[2:], bare[2:])
+        np.testing.assert_allclose(inertia[1], bare_inertia[1] * mass[1] / bare[1])
+    scale = np.full(7, 2.0)
+    env.set_task({"link_mass_scale": scale})
+    env.reset(seed=0)
+    assert masses(env)[0][1] == pytest.approx(2.0 * bare[1] + 5.0)
+    env.load(0.0)
+    np.testing.assert_allclose(masses(env)[0][1:], 2.0 * bare[1:])
+    env.close()
+
+
+def test_pushes_end_and_dead_motors_do_nothing(cheetah):
+    def ends(*, push=None, dead=None, action=0.5, steps=5):
+        env = Disturbed(metarl.make_env(cheetah))
+        env.reset(seed=0)
+        if push is not None:
+            env.push(push, 2)
+        env.kill(dead)
+        actions = np.zeros(env.num_motors)
+        actions[2] = action
+        for _ in range(steps):
+            obs, *_ = env.step(actions)
+        force = env.simulations.bind("xfrc_applied")[0, 1].copy()
+        env.close()
+        return obs, force
+
+    still, _ = ends(action=0.0)
+    np.testing.assert_array_equal(ends(dead=2)[0], still)
+    assert not np.array_equal(ends(dead=1)[0], still)
+    pushed, force = ends(push=(-300.0, 0.0, 0.0))
+    assert not np.array_equal(pushed, ends()[0]) and (force == 0).all()
+
+
+def test_adaptation_is_to_the_robot_as_it_is(cheetah):
+    session = Session(cheetah, {"target_velocity": 1.0}, episodes=1)
+    session.adapt()
+    whole = session.policy.state.params_M["log_std"].clone()
+    session.forget()
+    session.env.kill(0)
+    session.adapt()
+    assert not session.policy.state.params_M["log_std"].equal(whole)
+    session.close()
+
+
+def test_bad_sessions(cheetah):
+    with pytest.raises(ConfigError, match="episodes must be positive"):
+        Session(cheetah, episodes=0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize("name", [CHEETAH, "zoo:point_navigation/maml_trpo"])
+def test_a_browser_shows_the_robot_and_adapts_it(name, tmp_path):
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    session = Session(metarl.load(name), episodes=2, render_mode="rgb_array")
+    viewer = BrowserViewer(session, port=0, speed=50.0)
+    alive = threading.Thread(target=viewer.run)
+    alive.start()
+    try:
+        with api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            page = browser.new_page()
+            errors = []
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.goto(viewer.url)
+            page.get_by_role("button", name="Adapt").wait_for(timeout=60_000)
+            page.get_by_text("adaptation steps: 0").wait_for()
+            page.wait_for_function(
+                "() => /return before: -?\\d/.test(document.body.innerText)", timeout=60_000
+            )
+            page.get_by_role("button", name="Adapt").click()
+            page.get_by_text("adaptation steps: 1").wait_for(timeout=60_000)
+            page.wait_for_function(
+                "() => /after: -?\\d/.test(document.body.innerText)", timeout=60_000
+            )
+            page.screenshot(path=tmp_path / "viewer.png")
+            browser.close()
+    finally:
+        viewer.close()
+        alive.join()
+        session.close()
+    assert errors == [] and session.steps == 1
+    assert viewer.url.startswith("http://127.0.0.1:")
