@@ -81,3 +81,23 @@ def test_record_and_check(tiny_run, tmp_path):
     done = run("check_env.py", "CartPole-v1")
     assert done.returncode == 1 and "has no set_task" in done.stdout
     assert run("check_env.py", "Nothing-v0").returncode == 2
+
+
+@pytest.mark.slow
+def test_a_module_beside_the_config_is_found(tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/mine.py").write_text(
+        "import sys\n"
+        "def apply(env, task):\n"
+        "    assert 'torch' not in sys.modules\n"  # no worker loads what it does not need
+        "    env.unwrapped.length = float(task['length'])\n"
+    )
+    (tmp_path / "config/mine.yaml").write_text(
+        "env: {id: CartPole-v1, plugin: {apply: 'mine:apply', tasks: {length: {low: 0.3, "
+        "high: 0.7}}}}\nlearner: {name: maml}\nmeta_batch: 2\nepisodes: 2\nhorizon: 10\n"
+        "iterations: 1\nevaluation: {num_tasks: 2, episodes: 2}\n"
+    )
+    done = run("train.py", tmp_path / "config/mine.yaml", "--run-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    done = run("evaluate.py", tmp_path / "run", "--num-tasks", 2, "--episodes", 2)
+    assert done.returncode == 2 and "No module named 'mine'" in done.stderr

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from metarl.command_line import run
 from metarl.commands.arguments import COMMANDS, parser_of
@@ -41,4 +42,17 @@ def console_parser() -> argparse.ArgumentParser:
 
 def _call(name: str, prog: str, argv: Sequence[str]) -> None:
     arguments = parser_of(name, prog).parse_intermixed_args(argv)
+    _find_modules(arguments)
     import_module(f"metarl.commands.{name}").main(arguments)
+
+
+def _find_modules(arguments: argparse.Namespace) -> None:
+    """Let configs name modules that lie beside them, or where the command is typed.
+
+    Behind everything else, so that they hide no module; none is imported unless named.
+    """
+    named = [getattr(arguments, "config", None), *getattr(arguments, "configs", [])]
+    folders = [Path(path).parent for path in named if path is not None and Path(path).is_file()]
+    for folder in (*folders, Path.cwd()):
+        if str(folder.resolve()) not in sys.path:
+            sys.path.append(str(folder.resolve()))

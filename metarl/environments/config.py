@@ -2,11 +2,20 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator
 
 from metarl.config_model import ConfigModel
 from metarl_envs.gymnasium_envs.model_fields import FieldRange
 from metarl_envs.tasks.splits import TaskRange
+
+
+class WrapperConfig(ConfigModel):
+    """A wrapper of Gymnasium environments."""
+
+    name: str
+    """`module:Class`, such as gymnasium.wrappers:RescaleAction."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Its arguments beside the environment."""
 
 
 class PluginConfig(ConfigModel):
@@ -16,6 +25,8 @@ class PluginConfig(ConfigModel):
     """Range of each task key: `{low, high, log, shape}`."""
     apply: str | None = None
     """`module:function` with signature (env, task); by default the environment's set_task."""
+    wrappers: tuple[WrapperConfig, ...] = ()
+    """Put around each environment, the first one innermost."""
     vary_fields: tuple[FieldRange, ...] = ()
     """Fields of a MuJoCo model to vary, without code."""
     drop_keys: tuple[str, ...] = ()
@@ -30,6 +41,17 @@ class PluginConfig(ConfigModel):
     """How often a worker that fails is replaced; its episodes are lost."""
     action_scale: PositiveFloat = 1.0
     """Factor of actions before they are clipped to the environment's space."""
+
+    @field_validator("apply", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        """A function of the user's own by its name, so that runs and workers find it again."""
+        if not callable(value):
+            return value
+        name = getattr(value, "__qualname__", "<nameless>")
+        if "<" in name or "." in name:
+            raise ValueError(f"must be a function of a module, not {name}")
+        return f"{value.__module__}:{name}"
 
 
 class EnvConfig(ConfigModel):

@@ -112,6 +112,7 @@ def _definition(config: EnvConfig, plugin: PluginConfig) -> PluginDefinition:
         plugin.apply,
         plugin.vary_fields,
         plugin.drop_keys,
+        [(wrapper.name, wrapper.kwargs) for wrapper in plugin.wrappers],
     )
 
 

@@ -179,16 +179,20 @@ def to_yaml(config: ExperimentConfig) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
 
 
+_PLAINLY = {"tuple_type": "a list", "list_type": "a list", "dict_type": "a mapping"}
+
+
 def _sentence(error: ValidationError, document: Mapping[str, Any]) -> str:
     first = error.errors()[0]
     location, kind = _keys([str(part) for part in first["loc"]], document), first["type"]
     key = ".".join(location)
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         allowed = _fields_at(location[:-1], document)
         hint = did_you_mean(location[-1], allowed)
         whose = _learner_name(document) if location[0] in ("learner", "policy") else None
         here = f"for learner {whose}" if whose else "here"
-        return f"unknown key '{key}'{hint}; allowed {here}: {', '.join(allowed)}"
+        known = f"; allowed {here}: {', '.join(allowed)}" if allowed else ""
+        return f"unknown key '{key}'{hint}{known}"
     if kind == "missing":
         return f"key '{key}' is missing"
     if kind == "union_tag_invalid":
@@ -196,6 +200,7 @@ def _sentence(error: ValidationError, document: Mapping[str, Any]) -> str:
         return f"key '{key}.name' is {tag!r}, must be one of {allowed_tags}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     message = message.removeprefix("Input ")
+    message = _PLAINLY.get(kind, message)
     if kind == "value_error":
         return f"key '{key}' {message}" if key else message
     return f"key '{key}' is {first['input']!r}, must be {message}"

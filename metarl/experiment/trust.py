@@ -32,10 +32,18 @@ def named_modules(env: EnvConfig) -> dict[str, str]:
         modules[env.id.rpartition(":")[0]] = "env.id"
     if env.plugin is not None and env.plugin.apply is not None:
         modules[env.plugin.apply.partition(":")[0]] = "env.plugin.apply"
-    for key, value in env.kwargs.items():
+    for wrapper in env.plugin.wrappers if env.plugin is not None else ():
+        modules[wrapper.name.partition(":")[0]] = "env.plugin.wrappers"
+        modules |= _in_arguments(wrapper.kwargs, "env.plugin.wrappers")
+    return modules | _in_arguments(env.kwargs, "env.kwargs")
+
+
+def _in_arguments(kwargs: Mapping[str, object], where: str) -> dict[str, str]:
+    modules = {}
+    for key, value in kwargs.items():
         for text in _texts(value):
             if _NAMES_A_MODULE.match(text):
-                modules[text.partition(":")[0].strip()] = f"env.kwargs.{key}"
+                modules[text.partition(":")[0].strip()] = f"{where}.{key}"
     return modules
 
 

@@ -6,7 +6,7 @@ import plugged
 import pytest
 
 import metarl
-from metarl.environments.config import EnvConfig
+from metarl.environments.config import EnvConfig, PluginConfig
 from metarl.environments.fit import spec_of_spaces
 from metarl.environments.make import make_env
 from metarl.experiment.config import parse_config
@@ -195,4 +195,50 @@ def test_success_is_reported_under_the_name_that_the_environment_gives_it():
     env.reset(seed=0)
     info = env.step(np.zeros((4, 1)))[4]
     assert "is_success" in info and "success" not in info
+    env.close()
+
+
+def test_wrappers_are_put_around_each_environment():
+    wrappers = [
+        {"name": "gymnasium.wrappers:RescaleAction", "kwargs": {"min_action": -2, "max_action": 2}},
+        {"name": "plugged_wrappers:Halved"},
+    ]
+    env = make("plugged:Point-v0", num_workers=2, wrappers=wrappers)
+    assert env.single_action_space.high == 2.0
+    plain = make("plugged:Point-v0", num_workers=0)
+    for each in (env, plain):
+        each.set_tasks({"goal": np.full(4, 0.5)})
+        each.reset(seed=[1, 2, 3, 4])
+    halved = env.step(np.full((4, 1), 2.0))
+    whole = plain.step(np.full((4, 1), 1.0))
+    np.testing.assert_allclose(halved[0], whole[0])
+    np.testing.assert_allclose(halved[1], 0.5 * whole[1])
+    env.close()
+    plain.close()
+    for name, message in (
+        ("gymnasium.wrappers:Nothing", "cannot be put around the environment"),
+        ("math:sqrt", "it is no gymnasium.Wrapper"),
+        ("gymnasium.wrappers:RescaleAction", "missing 2 required positional arguments"),
+    ):
+        with pytest.raises(EnvironmentConfigError, match=message):
+            make("plugged:Point-v0", num_workers=0, wrappers=[{"name": name}])
+
+
+def test_a_function_stands_for_its_name():
+    plugin = PluginConfig(apply=plugged.apply_goal, tasks=TASKS)
+    assert plugin.apply == "plugged:apply_goal"
+    with pytest.raises(ValueError, match="must be a function of a module"):
+        PluginConfig(apply=lambda env, task: None, tasks=TASKS)
+
+
+def test_uniform_and_logarithmic_ranges_together():
+    tasks = {"goal": {"low": -1.0, "high": 1.0}, "mass": {"low": 0.1, "high": 10.0, "log": True}}
+    env = make("plugged:Plain-v0", num_workers=0, apply="plugged:apply_goal", tasks=tasks)
+    drawn = env.task_distribution("train").sample(500, 0)
+    assert abs(np.median(drawn["goal"])) < 0.15 and 0.7 < np.median(drawn["mass"]) < 1.4
+    test = env.task_distribution("test").sample(50, 0)
+    assert not env.task_distribution("train").contains(test).any()
+    beyond = env.task_distribution("extrapolation").sample(50, 0)
+    assert (np.abs(beyond["goal"]) > 1.0).all()
+    assert ((beyond["mass"] < 0.1) | (beyond["mass"] > 10.0)).all()
     env.close()

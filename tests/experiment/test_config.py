@@ -6,7 +6,7 @@ import metarl
 from metarl.experiment.config import load_config, parse_config, to_yaml
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if p.parent.name != "compare")
 MAML = ROOT / "configs/half_cheetah_vel/maml_trpo.yaml"
 
 
@@ -132,3 +132,21 @@ def test_outer_default_keeps_its_name(tiny_document):
     learner = {"name": "maml", "outer": {"max_kl": 0.02}}
     config = parse_config({**tiny_document, "learner": learner})
     assert config.learner.outer.name == "trpo" and config.learner.outer.max_kl == 0.02
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("policy.hidden_sizes=64", "key 'policy.hidden_sizes' is 64, must be a list"),
+        (
+            "env.plugin.tasks={goal: {low: 0, high: 1, lw: 1}}",
+            "unknown key 'env.plugin.tasks.goal.lw'",
+        ),
+        ("env.plugin.tasks=[3]", "key 'env.plugin.tasks' is [3], must be a mapping"),
+    ],
+)
+def test_messages_name_what_there_is(override, message):
+    with pytest.raises(metarl.ConfigError) as caught:
+        load_config(MAML, [override])
+    assert message in str(caught.value)
+    assert "tuple" not in str(caught.value) and not str(caught.value).endswith(": ")

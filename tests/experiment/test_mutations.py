@@ -21,7 +21,7 @@ from metarl.experiment.building import build_learner
 from metarl.experiment.config import load_config, parse_config, to_yaml
 from metarl.experiment.run_record import RunRecord
 
-CONFIGS = sorted(Path("configs").glob("*/*.yaml"))
+CONFIGS = sorted(p for p in Path("configs").glob("*/*.yaml") if p.parent.name != "compare")
 ODD = [None, True, -1, 0, 1, 2, 3.5, -2.5, 10**9, 10**30, float("nan"), float("inf"), "", "x", "é"]
 ODD += ["1", "nan", "${seed}", "null", [], {}, [1], {"name": "maml"}, {"name": "rl2"}, "trpo", "64"]
 

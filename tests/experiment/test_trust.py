@@ -31,6 +31,14 @@ NAMED = [
     ({"id": "evil:Evil-v0"}, "env.id"),
     ({"id": "CartPole-v1", "plugin": {"apply": "evil:apply", "tasks": {}}}, "env.plugin.apply"),
     ({"id": "CartPole-v1", "plugin": {"apply": "os:mkdir", "tasks": {}}}, "env.plugin.apply"),
+    ({"id": "CartPole-v1", "plugin": {"wrappers": [{"name": "evil:W"}]}}, "env.plugin.wrappers"),
+    (
+        {
+            "id": "CartPole-v1",
+            "plugin": {"wrappers": [{"name": "gymnasium:Wrapper", "kwargs": {"x": "evil:W"}}]},
+        },
+        "env.plugin.wrappers.x",
+    ),
     ({"id": "CartPole-v1", "kwargs": {"env_id": "evil:Evil-v0"}}, "env.kwargs.env_id"),
     ({"id": "CartPole-v1", "kwargs": {"inner": {"id": " evil:Evil-v0"}}}, "env.kwargs.inner"),
     ({"id": "CartPole-v1", "kwargs": {"all": [["évil:Evil-v0"]]}}, "env.kwargs.all"),

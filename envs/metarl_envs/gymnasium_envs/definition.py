@@ -38,6 +38,7 @@ class PluginDefinition:
         apply: `"module:function"` with signature `(env, task)`, or None.
         model_fields: fields of a MuJoCo model to vary, or empty.
         drop_keys: keys of a Dict observation that the policy must not see, such as the goal.
+        wrappers: ("module:Class", arguments) put around it, the first one innermost.
         spec: Gymnasium's own specification, for processes with another registry.
     """
 
@@ -47,6 +48,7 @@ class PluginDefinition:
     apply: str | Apply | None = None
     model_fields: Sequence[FieldRange] = ()
     drop_keys: Sequence[str] = ()
+    wrappers: Sequence[tuple[str, Mapping[str, Any]]] = ()
     spec: EnvSpec | None = None
 
     def make(self) -> "SubEnv":
@@ -85,6 +87,8 @@ class SubEnv:
             disable_env_checker=True,
             **definition.kwargs,
         )
+        for name, kwargs in definition.wrappers:
+            self.env = _wrapped(self.env, name, kwargs)
         self.model_fields = ModelFields(definition.model_fields, self.env)
         self._observed = _observed_space(self.env.observation_space, definition)
         self.observation_space = spaces.flatten_space(self._observed)
@@ -156,6 +160,20 @@ class SubEnv:
         if isinstance(self._observed, spaces.Dict):
             obs = {key: obs[key] for key in self._observed.spaces}
         return np.asarray(spaces.flatten(self._observed, obs), np.float64)
+
+
+def _wrapped(env: gymnasium.Env, name: str, kwargs: Mapping[str, Any]) -> gymnasium.Env:
+    module, _, cls = name.partition(":")
+    try:
+        wrapper = getattr(importlib.import_module(module), cls)
+        if not (isinstance(wrapper, type) and issubclass(wrapper, gymnasium.Wrapper)):
+            raise TypeError("it is no gymnasium.Wrapper")
+        wrapped: gymnasium.Env = wrapper(env, **kwargs)
+    except Exception as error:  # of whatever kind its constructor finds the arguments
+        raise EnvironmentConfigError(
+            f"env.plugin.wrappers: {name!r} cannot be put around the environment: {error}"
+        ) from None
+    return wrapped
 
 
 def _observed_space(space: spaces.Space, definition: PluginDefinition) -> spaces.Space:

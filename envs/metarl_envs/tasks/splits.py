@@ -149,14 +149,16 @@ class TaskRange:
 
 
 def range_splits(ranges: Mapping[str, TaskRange]) -> Splits:
-    """Splits of task keys that are drawn together.
+    """Splits of task keys that are drawn together, uniform and log-uniform ones alike.
 
     Raises:
-        EnvironmentConfigError: if uniform and log-uniform ranges are mixed.
+        EnvironmentConfigError: if a range does not increase.
     """
-    if len({r.log for r in ranges.values()}) > 1:
-        raise EnvironmentConfigError("task ranges must be all uniform or all log-uniform")
+    alike = [{k: r for k, r in ranges.items() if r.log == log} for log in (False, True)]
+    return product_splits([_box_of(group) for group in alike if group])
 
+
+def _box_of(ranges: Mapping[str, TaskRange]) -> Splits:
     def bounds(value: Callable[[TaskRange], float]) -> Bounds:
         return {key: np.full(r.shape, value(r)) for key, r in ranges.items()}
 
