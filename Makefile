@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 ADAPTERS := metaworld==3.1.1 gymnasium-robotics PettingZoo Jinja2 MarkupSafe
 WHEEL_VENV := build/wheel-venv
 
-.PHONY: install demo test lint format type check build bench clean
+.PHONY: install demo test lint format type check build docs bench clean
 
 install: $(INSTALLED)
 
@@ -43,6 +43,9 @@ build: $(INSTALLED)  ## build the wheel, install it in a clean environment, use 
 	$(WHEEL_VENV)/bin/pip install --quiet --constraint constraints.txt dist/*.whl
 	cp scripts/smoke_test.py $(WHEEL_VENV)/smoke_test.py
 	cd $(WHEEL_VENV) && bin/python -P smoke_test.py
+
+docs: $(INSTALLED)  ## the documentation as a site, build/docs/index.html
+	$(BIN)/python -m sphinx -q -W -b html docs build/docs
 
 bench: $(INSTALLED)  ## speed against physics alone
 	$(BIN)/python -m benchmarks

@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -61,3 +62,15 @@ def test_tests_that_the_pages_name_exist():
                 assert not name or f"def {name}(" in tests[file] or f"class {name}" in tests[file]
             else:
                 assert any(f"def {file}(" in text for text in tests.values()), file
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("sphinx", reason="Sphinx is not installed")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", DOCS]
+    done = subprocess.run([*command, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    api = (tmp_path / "api.html").read_text()
+    assert "metarl.make_env" in api and "ControlLoop" in api and "StopOnReturn" in api
+    for page in DOCS.glob("*.md"):
+        assert (tmp_path / f"{page.stem}.html").is_file(), page

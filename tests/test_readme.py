@@ -17,7 +17,8 @@ SMALL = {  # flag or override by script, added behind what is typed
     "evaluate.py": "--num-tasks 3 --episodes 3",
     "record.py": "--episodes 3",
 }
-ELSEWHERE = ("make", "pip", "check_env.py my_module", ". .venv")  # tested by CI itself, or not ours
+# tested by CI itself, by test_viewer and test_compare, or not ours
+ELSEWHERE = ("make", "pip", "check_env.py my_module", ". .venv", "metarl watch", "metarl compare")
 
 
 def blocks():

@@ -72,7 +72,7 @@ def test_record_and_check(tiny_run, tmp_path):
     for wrong, message in (
         (["--task", "{"], "--task is not JSON"),
         (["--task", '{"gaol": [0, 0]}'], "unknown task key 'gaol'"),
-        (["--task", task, "--output", tmp_path / "clip.txt"], "must end in .mp4 or .gif"),
+        (["--task", task, "--output", tmp_path / "clip.txt"], "must end in .mp4, .gif, .png"),
     ):
         done = run("record.py", tiny_run, "--output", tmp_path / "no.mp4", *wrong)
         assert done.returncode == 2 and message in done.stderr

@@ -96,8 +96,15 @@ def _compare(parser: argparse.ArgumentParser) -> None:
 
 def _record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, help=_LEARNER)
-    parser.add_argument("--task", required=True, help='JSON, such as {"target_velocity": 2.0}')
-    parser.add_argument("--output", type=Path, required=True, help="an .mp4 or .gif file")
+    parser.add_argument(
+        "--task",
+        required=True,
+        action="append",
+        help='JSON, such as {"target_velocity": 2.0}; once for each row of the film',
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help=".mp4, .gif, or .png for some moments"
+    )
     parser.add_argument("--adaptation-steps", type=int, default=1)
     parser.add_argument("--episodes", type=int, default=20, help="per adaptation step")
     parser.add_argument("--seed", type=int, default=0)

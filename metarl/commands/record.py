@@ -9,20 +9,22 @@ import argparse
 
 import metarl
 from metarl.command_line import parsed_json
-from metarl.reports.video import record
+from metarl.reports.video import record_grid
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Parse, load, adapt, film."""
-    task = parsed_json("--task", arguments.task)
-    returns = record(
+    tasks = [parsed_json("--task", text) for text in arguments.task]
+    found = record_grid(
         metarl.load(arguments.path, trust_imports=arguments.allow_import),
-        task,
+        tasks,
         arguments.output,
         adaptation_steps=arguments.adaptation_steps,
         episodes=arguments.episodes,
         seed=arguments.seed,
     )
-    for step, value in returns.items():
-        print(f"return after {step} adaptation steps: {value:.1f}")
+    for text, returns in zip(arguments.task, found, strict=True):
+        about = f"{text}: " if len(found) > 1 else ""
+        for step, value in returns.items():
+            print(f"{about}return after {step} adaptation steps: {value:.1f}")
     print(f"wrote {arguments.output}")

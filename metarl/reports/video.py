@@ -1,10 +1,11 @@
 """Films of a policy before and after adaptation."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import imageio
@@ -19,7 +20,9 @@ from metarl.reports.episode import played, title
 from metarl.trained_env import make_env
 from metarl_envs.errors import one_line
 
-_SUFFIXES = (".mp4", ".gif")
+_STILL = ".png"
+_SUFFIXES = (".mp4", ".gif", _STILL)
+_MOMENTS, _SMALL = 5, 240  # of a picture: moments, and pixels of each
 _LINE, _NUMBERS = 16, 4  # pixels of a caption, numbers of a task in it
 
 
@@ -32,56 +35,101 @@ def record(
     episodes: int = 20,
     seed: int = 0,
 ) -> dict[int, float]:
-    """Film one episode before and one after adaptation, side by side.
+    """Film one episode before and one after adaptation, side by side; see `record_grid`.
 
-    Both episodes start in the same state and use the most likely actions; one that ends early
-    stands still. Captions tell the task, the adaptation step and the return so far. The file is
-    written whole or not at all.
+    Returns:
+        The return of each filmed episode, by number of adaptation steps.
+    """
+    settings = {"adaptation_steps": adaptation_steps, "episodes": episodes, "seed": seed}
+    return record_grid(learner, [task], output, **settings)[0]
+
+
+def record_grid(
+    learner: MetaLearner,
+    tasks: Sequence[Mapping[str, Any]],
+    output: str | Path,
+    *,
+    adaptation_steps: int = 1,
+    episodes: int = 20,
+    seed: int = 0,
+) -> list[dict[int, float]]:
+    """Film a row for each task: one episode before and one after adaptation, side by side.
+
+    All episodes start in the same state and use the most likely actions; one that ends early stands
+    still. Captions tell the task, the adaptation step and the return so far. The file is written
+    whole or not at all.
 
     Args:
         learner: a trained meta-learner.
-        task: the task, of the environment it was trained on.
-        output: an .mp4 or .gif file.
+        tasks: of the environment it was trained on.
+        output: an .mp4 or .gif file; a .png holds moments of the episodes, from left to right.
         adaptation_steps: steps behind the second episode.
         episodes: rollouts per adaptation step.
         seed: of adaptation and of the initial state.
 
     Returns:
-        The return of each filmed episode, by number of adaptation steps.
+        For each task the return of each filmed episode, by number of adaptation steps.
 
     Raises:
-        UserError: if the task, the file name or the environment does not serve.
+        UserError: if a task, the file name or the environment does not serve.
     """
     output = Path(output)
     if output.suffix not in _SUFFIXES:
-        raise ConfigError(f"the video must end in {' or '.join(_SUFFIXES)}, got {output.name!r}")
-    if not isinstance(task, Mapping):
-        raise ConfigError(f"the task must be a mapping from key to value, got {task!r}")
+        raise ConfigError(f"the film must end in {', '.join(_SUFFIXES)}, got {output.name!r}")
+    for task in tasks:
+        if not isinstance(task, Mapping):
+            raise ConfigError(f"the task must be a mapping from key to value, got {task!r}")
+    if not tasks:
+        raise ConfigError("name a task to film")
     require_writable(output)
-    env = make_env(learner, task, render_mode="rgb_array")
-    returns: dict[int, float] = {}
-    films = list[list[np.ndarray]]()
-    try:
-        for steps in sorted({0, adaptation_steps}):
-            policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
-            film = _film(env, policy, seed)
-            name = title(steps)
-            films.append([_captioned(f, f"{name}: return {r:.1f}", task) for f, r in film])
-            returns[steps] = film[-1][1]
-        fps = round(env.metadata["render_fps"])
-    finally:
-        env.close()
-    longest = max(map(len, films))
-    frames = [
-        np.concatenate([film[min(t, len(film) - 1)] for film in films], axis=1)
-        for t in range(longest)
-    ]
-    temporary = output.with_name(f".writing-{output.name}")
-    # GIFs know the milliseconds of a frame, films the frames of a second
-    speed = {"duration": 1000 / fps} if output.suffix == ".gif" else {"fps": fps}
-    imageio.mimwrite(temporary, [*frames], **speed)  # its list holds arrays of any kind
-    os.replace(temporary, output)
+    returns, films, fps = list[dict[int, float]](), list[list[_Film]](), 0
+    for task in tasks:
+        with closing(make_env(learner, task, render_mode="rgb_array")) as env:
+            found, row = dict[int, float](), list[_Film]()
+            for steps in sorted({0, adaptation_steps}):
+                policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
+                row.append(_Film(_film(env, policy, seed), title(steps), task))
+                found[steps] = row[-1].frames[-1][1]
+            fps = round(env.metadata["render_fps"])
+        returns.append(found)
+        films.append(row)
+    _write(films, output, fps)
     return returns
+
+
+class _Film(NamedTuple):
+    frames: list[tuple[np.ndarray, float]]  # and the return up to each
+    name: str
+    task: Mapping[str, Any]
+
+    def at(self, t: int, width: int | None = None) -> np.ndarray:
+        """A captioned frame, the last one after the end."""
+        frame, total = self.frames[min(t, len(self.frames) - 1)]
+        picture = Image.fromarray(np.ascontiguousarray(frame))
+        if width is not None:
+            picture = picture.resize((width, width * picture.height // picture.width))
+        return _captioned(picture, f"{self.name}: return {total:.1f}", self.task)
+
+
+def _write(films: Sequence[Sequence[_Film]], output: Path, fps: int) -> None:
+    """Write rows of films as one film, or as one picture."""
+    longest = max(len(film.frames) for row in films for film in row)
+    temporary = output.with_name(f".writing-{output.name}")
+    if output.suffix == _STILL:
+        moments = np.linspace(0, longest - 1, _MOMENTS).astype(int)
+        flat = [film for row in films for film in row]
+        picture = _grid([[film.at(t, _SMALL) for t in moments] for film in flat])
+        Image.fromarray(picture).save(temporary)
+    else:
+        frames = [_grid([[film.at(t) for film in row] for row in films]) for t in range(longest)]
+        # GIFs know the milliseconds of a frame, films the frames of a second
+        speed = {"duration": 1000 / fps} if output.suffix == ".gif" else {"fps": fps}
+        imageio.mimwrite(temporary, [*frames], **speed)  # its list holds arrays of any kind
+    os.replace(temporary, output)
+
+
+def _grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
 
 
 def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int) -> list[tuple[np.ndarray, float]]:
@@ -104,9 +152,8 @@ def _drawn(env: gymnasium.Env) -> object:
         raise EnvironmentFitError(f"the environment draws no picture: {one_line(error)}") from error
 
 
-def _captioned(frame: np.ndarray, heading: str, task: Mapping[str, Any]) -> np.ndarray:
-    """The frame, with the heading above and the task below it."""
-    picture = Image.fromarray(np.ascontiguousarray(frame))
+def _captioned(picture: Image.Image, heading: str, task: Mapping[str, Any]) -> np.ndarray:
+    """The picture, with the heading above and the task below it."""
     draw = ImageDraw.Draw(picture)
     about = ", ".join(f"{key} {_short(value)}" for key, value in task.items())
     for text, place in ((heading, (4, 4)), (about, (4, picture.height - _LINE))):

@@ -18,7 +18,7 @@ from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env, make_single
 from metarl.errors import ConfigError, EnvironmentFitError
 from metarl.experiment.config import parse_config
-from metarl.reports.video import record
+from metarl.reports.video import record, record_grid
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = {
@@ -115,3 +115,20 @@ def test_what_draws_nothing_is_one_sentence(tmp_path):
     clip.mkdir()
     with pytest.raises(ConfigError, match="is a folder"):
         record(learner, {"goal": 0.5}, clip)
+
+
+def test_a_grid_of_tasks_and_a_strip_of_moments(tmp_path):
+    learner = metarl.load("zoo:point_navigation/maml_trpo")
+    tasks = [{"goal": [0.3, 0.1]}, {"goal": [-0.4, 0.2]}]
+    found = record_grid(learner, tasks, tmp_path / "film.gif", episodes=5)
+    assert [set(returns) for returns in found] == [{0, 1}, {0, 1}]
+    frames = list(iio.get_reader(tmp_path / "film.gif"))
+    height, width = frames[0].shape[:2]
+    assert height == width and len(frames) > 10  # two rows, two columns
+    top, bottom = np.split(np.asarray(frames[-1])[..., :3], 2)
+    assert not np.array_equal(top, bottom)
+    record_grid(learner, tasks[:1], tmp_path / "strip.png", episodes=5)
+    strip = iio.imread(tmp_path / "strip.png")
+    assert strip.shape == (2 * 240, 5 * 240, 3)
+    with pytest.raises(ConfigError, match="name a task to film"):
+        record_grid(learner, [], tmp_path / "none.gif")
