@@ -21,7 +21,7 @@ demo: $(INSTALLED)  ## meta-train on hidden velocities, then adapt to held-out o
 	$(BIN)/python scripts/train.py configs/half_cheetah_vel/demo.yaml
 
 test: $(INSTALLED)  ## all tests but those that train for minutes
-	$(BIN)/python -m pytest -m "not training"
+	$(BIN)/python -m pytest -m "not training" -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -7,7 +7,8 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from metarl.errors import ConfigError, MachineError, TrainingStopped, UserError
@@ -30,6 +31,15 @@ def parsed_json(option: str, text: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ConfigError(f'{option} must be a mapping, such as {{"goal": [0.3, 0.2]}}')
     return document
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on a terminal that something takes its time."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} ..."):
+        yield
 
 
 def run(main: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 import metarl
-from metarl.command_line import parsed_json
+from metarl.command_line import parsed_json, working
 from metarl.evaluation.task_distances import ComparesTasks
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
@@ -29,7 +29,8 @@ def main(arguments: argparse.Namespace) -> None:
     for name in ("tasks", "env_kwargs"):
         if getattr(arguments, name) is not None:
             chosen[name] = parsed_json(f"--{name.replace('_', '-')}", getattr(arguments, name))
-    result = metarl.evaluate(learner, arguments.env or learner.trained_on.env.id, **chosen)
+    with working("evaluating"):
+        result = metarl.evaluate(learner, arguments.env or learner.trained_on.env.id, **chosen)
     Console().print(adaptation_table(result))
     if arguments.json is not None:
         result.save_json(arguments.json)

@@ -10,6 +10,7 @@ were evaluated on the same tasks. Needs `pip install metarl-robotics[report]`.
 import argparse
 import sys
 
+from metarl.command_line import working
 from metarl.errors import ConfigError
 from metarl.files import require_writable
 
@@ -26,9 +27,9 @@ def main(arguments: argparse.Namespace) -> None:
             f"reports need {error.name}: pip install metarl-robotics[report]"
         ) from None
     require_writable(arguments.output)
-    runs = [read_run(folder, arguments.allow_import) for folder in arguments.runs]
     behind = [argument for argument in sys.argv[1:] if argument != "report"]
-    command = ["metarl", "report", *behind]
-    write_report(runs, arguments.output, command, not arguments.no_replay)
+    with working("evaluating and drawing"):
+        runs = [read_run(folder, arguments.allow_import) for folder in arguments.runs]
+        write_report(runs, arguments.output, ["metarl", "report", *behind], not arguments.no_replay)
     size = arguments.output.stat().st_size / 2**20
     print(f"wrote {arguments.output}, {size:.1f} MiB")

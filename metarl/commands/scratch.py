@@ -19,6 +19,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 import metarl
+from metarl.command_line import working
 from metarl.errors import CheckpointError
 from metarl.files import write_whole
 from metarl.learners.base import MetaLearner
@@ -32,7 +33,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Train, print."""
     document = _evaluation(arguments.path)
     trust = arguments.allow_import
-    found = from_scratch(arguments.path, arguments.num_tasks, arguments.budgets, trust)
+    with working("training from scratch"):
+        found = from_scratch(arguments.path, arguments.num_tasks, arguments.budgets, trust)
     for steps, mean in found:
         print(f"{steps:>9,} steps from scratch: mean return {mean:.1f}")
     for step, returns_ME in zip(document["summary"], document["returns"], strict=True):
