@@ -102,3 +102,15 @@ def test_what_is_public_is_there():
 def test_importing_it_loads_no_torch():
     program = "import metarl, sys; assert not {'torch', 'mujoco'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_other_files_of_a_folder_are_nobodys_word(tmp_path):
+    """Libraries look for optional modules; none of them is taken from where one happens to be."""
+    for name in ("dill", "cffi", "pandas", "mine"):
+        (tmp_path / f"{name}.py").write_text(f"print('executed {name}')")
+    program = "from metarl.commands import console; console()"
+    arguments = ["evaluate", "zoo:point_navigation/rl2", "--num-tasks", "2", "--episodes", "2"]
+    command = [sys.executable, "-P", "-c", program, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "executed" not in done.stdout

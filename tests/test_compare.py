@@ -101,6 +101,9 @@ def test_one_file_compares_methods_and_baselines_on_one_page(suite, tmp_path, ca
         ({"methods": {}}, "key 'methods'"),
         ({"methods": {"a": {"config": "nowhere.yaml"}}}, "no config file at"),
         ({"seed": [0]}, "key 'seed'"),
+        ({"seeds": [0, 0]}, "seeds occur twice"),
+        ({"seeds": []}, "key 'seeds'"),
+        ({"methods": {"../evil": TINY_FILE}}, "key 'methods"),
         (
             {"methods": {"a": TINY_FILE, "b": {**TINY_FILE, "set": ["horizon=5"]}}},
             "horizon is 10 for a, 5 for b: a comparison is of one environment",

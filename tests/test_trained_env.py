@@ -81,7 +81,18 @@ def test_mistakes(tiny_run, options, message):
         metarl.make_env(metarl.load(tiny_run), **options)
 
 
-@pytest.mark.parametrize("tasks", [{}, {"goal": 1.0}, {"goal": []}, {"goal": [[9.0, 9.0, 9.0]]}])
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        {},
+        {"goal": 1.0},
+        {"goal": []},
+        {"goal": [[9.0, 9.0, 9.0]]},
+        {"goal": [[0.1], [0.1, 0.2]]},
+        [{"goal": [0.1, 0.2]}],
+        {"goal": ["here"]},
+    ],
+)
 def test_no_tasks(tiny_run, tasks):
     with pytest.raises(UserError, match="task"):
         metarl.evaluate(metarl.load(tiny_run), "metarl/PointNavigation-v0", tasks=tasks)

@@ -49,6 +49,10 @@ Reward = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 class Limits:
     """What a robot is asked for at most, within its action space.
 
+    Raises:
+        EnvironmentConfigError: if nothing lies between the lowest and the highest action, or the
+            change is not positive.
+
     Attributes:
         change: of an action from one step to the next, a number or (A,); None for any.
         low: lowest action, a number or (A,); None for that of the space.
@@ -58,6 +62,14 @@ class Limits:
     change: float | np.ndarray | None = None
     low: float | np.ndarray | None = None
     high: float | np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        low = -np.inf if self.low is None else self.low
+        high = np.inf if self.high is None else self.high
+        if not np.all(np.asarray(low) <= np.asarray(high)):
+            raise EnvironmentConfigError(f"limits from {low} to {high} leave no action")
+        if self.change is not None and not np.all(np.asarray(self.change) > 0):
+            raise EnvironmentConfigError(f"the change of an action must be positive: {self.change}")
 
     def of(self, action_A: np.ndarray, before_A: np.ndarray | None) -> np.ndarray:
         """The nearest action that is allowed after `before_A` (None at the start)."""
@@ -135,7 +147,7 @@ class RobotEnv(gymnasium.Env):
     ) -> None:
         if not isinstance(action_space, spaces.Box):
             raise EnvironmentConfigError(f"a robot takes a Box of actions, got {action_space}")
-        if rate_hz < 0 or max_episode_steps < 1 or max_missed < 0:
+        if not rate_hz >= 0 or max_episode_steps < 1 or max_missed < 0:
             raise EnvironmentConfigError(
                 "rate_hz and max_missed must not be negative, max_episode_steps positive; got "
                 f"{rate_hz}, {max_missed} and {max_episode_steps}"
@@ -152,22 +164,31 @@ class RobotEnv(gymnasium.Env):
         self._limits, self._stops_late = limits or Limits(), on_late == "stop"
         self._max_missed = max_missed
         self._before_A: np.ndarray | None = None
+        self._is_over = True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode; a robot knows no seed."""
         super().reset(seed=seed)
-        self._obs = self._checked(self.robot.start())
+        try:
+            self._obs = self._checked(self.robot.start())
+        except BaseException:
+            self.robot.stop()
+            raise
         self._before_A, self._steps, self._missed_in_a_row = None, 0, 0
+        self._is_over = False
         self._seen_s = self._tick_s = time.perf_counter()
         return self._obs, {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One control step; see `gymnasium.Env.step`."""
+        if self._is_over:
+            raise EnvironmentConfigError("the episode is over, and the robot at rest: call reset")
         try:
             return self._step(np.asarray(action, np.float64))
         except BaseException:
+            self._is_over = True
             self.robot.stop()
             raise
 
@@ -175,25 +196,27 @@ class RobotEnv(gymnasium.Env):
         sent_A = self._send(action_A)
         info: dict[str, Any] = {"late": self._is_late}
         obs, found = self._obs, None
-        if not (self._is_late and self._stops_late):
+        ended_late = self._is_late and self._stops_late
+        if not ended_late:
             self._wait()
             found = self.robot.observe()
         if found is None:
-            self.timing.missed += 1
+            self.timing.missed += not ended_late
             self._missed_in_a_row += 1
         else:
             self._obs, self._missed_in_a_row = self._checked(found), 0
         self._seen_s = time.perf_counter()
         self._steps += 1
         reward = 0.0 if self._reward is None else float(self._reward(obs, sent_A, self._obs))
+        if not np.isfinite(reward):
+            raise EnvironmentConfigError(f"the reward is {reward}: nothing is learned from it")
         over = self._terminated is not None and bool(self._terminated(self._obs))
-        info["missed"] = found is None
+        info["missed"] = found is None and not ended_late
         truncated = (
-            self._steps >= self._horizon
-            or self._missed_in_a_row > self._max_missed
-            or (self._is_late and self._stops_late)
+            self._steps >= self._horizon or self._missed_in_a_row > self._max_missed or ended_late
         )
         if over or truncated:
+            self._is_over = True
             self.robot.stop()
         return self._obs, reward, over, truncated, info
 
@@ -201,8 +224,12 @@ class RobotEnv(gymnasium.Env):
         """Send the nearest action that is allowed, unless it is late and lateness ends it."""
         space = self.action_space
         assert isinstance(space, spaces.Box)
+        if action_A.shape != space.shape or not np.isfinite(action_A).all():
+            raise EnvironmentConfigError(
+                f"an action must be finite and of shape {space.shape}, got {action_A}"
+            )
         inside_A = np.clip(action_A, space.low, space.high)
-        sent_A = self._limits.of(inside_A, self._before_A)
+        sent_A = np.clip(self._limits.of(inside_A, self._before_A), space.low, space.high)
         self.timing.limited += bool((sent_A != inside_A).any())
         now = time.perf_counter()
         self.timing.act_s.append(now - self._seen_s)
@@ -239,4 +266,5 @@ class RobotEnv(gymnasium.Env):
 
     def close(self) -> None:
         """Stop the robot."""
+        self._is_over = True
         self.robot.stop()

@@ -1,6 +1,7 @@
 """The commands: `metarl train ...`, or `metarl train ...` in a copy of the repository."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -42,17 +43,25 @@ def console_parser() -> argparse.ArgumentParser:
 
 def _call(name: str, prog: str, argv: Sequence[str]) -> None:
     arguments = parser_of(name, prog).parse_intermixed_args(argv)
-    _find_modules(arguments)
+    _find_modules(arguments, argv)
     import_module(f"metarl.commands.{name}").main(arguments)
 
 
-def _find_modules(arguments: argparse.Namespace) -> None:
-    """Let configs name modules that lie beside them, or where the command is typed.
+def _find_modules(arguments: argparse.Namespace, argv: Sequence[str]) -> None:
+    """Let what is typed name modules that lie beside a config, or in the current folder.
 
-    Behind everything else, so that they hide no module; none is imported unless named.
+    A folder is searched only for the sake of a module of it that the config, an override or an
+    argument names, and behind everything else: its other files are nobody's word.
     """
     named = [getattr(arguments, "config", None), *getattr(arguments, "configs", [])]
-    folders = [Path(path).parent for path in named if path is not None and Path(path).is_file()]
-    for folder in (*folders, Path.cwd()):
-        if str(folder.resolve()) not in sys.path:
+    files = [Path(path) for path in named if path is not None and Path(path).is_file()]
+    said = "\n".join([*(file.read_text(errors="replace") for file in files), *argv])
+    allowed = {name.partition(".")[0] for name in getattr(arguments, "allow_import", [])}
+    for folder in (*(file.parent for file in files), Path.cwd()):
+        here = {path.stem for path in folder.glob("*.py")}
+        here |= {path.parent.name for path in folder.glob("*/__init__.py")}
+        wanted = {
+            n for n in here if n in allowed or re.search(rf"\b{re.escape(n)}(\.\w+)*:\w", said)
+        }
+        if wanted - sys.stdlib_module_names and str(folder.resolve()) not in sys.path:
             sys.path.append(str(folder.resolve()))

@@ -23,6 +23,7 @@ from metarl.errors import ConfigError
 from metarl.interaction.lived import horizon_of, rollouts_on, rounds_of
 from metarl.interaction.threads import arithmetic_threads
 from metarl.learners.base import MetaLearner
+from metarl.learners.demonstrated import require_demonstrations
 from metarl.seeding import Purpose
 from metarl_envs.robot_env import RobotEnv
 
@@ -61,6 +62,7 @@ class ControlLoop(Generic[S]):
 
     Raises:
         EnvironmentFitError: if the robot's spaces are not those of training.
+        ConfigError: if the learner adapts to demonstrations.
     """
 
     def __init__(
@@ -75,17 +77,19 @@ class ControlLoop(Generic[S]):
             self.learner, self._state = learner.learner, learner.state
         else:
             self.learner, self._state = learner, learner.begin(1, 1)
+        require_demonstrations(self.learner, None)
         spaces = env.observation_space, env.action_space
         require_fit("the robot", *spaces, self.learner.spec)
         self.env, self._seed, self._deterministic = env, seed, deterministic
         self._fresh = not isinstance(learner, AdaptedPolicy)
-        self._rounds = 0
+        self._rounds = self._runs = 0
         self._returns, self._adapt_s = list[float](), list[float]()
 
     @property
     def policy(self) -> AdaptedPolicy[S]:
         """As adapted so far."""
-        return AdaptedPolicy(self.learner, self._state, self.env.action_space, self._seed)
+        seed = self._seed + self._runs  # other noise in every run
+        return AdaptedPolicy(self.learner, self._state, self.env.action_space, seed)
 
     def adapt(self, episodes: int = 20, steps: int = 1) -> None:
         """Explore for `episodes` rollouts per adaptation step, and adapt in place.
@@ -126,6 +130,7 @@ class ControlLoop(Generic[S]):
                     obs, reward, terminated, truncated, _ = self.env.step(action)
                     total, done = total + reward, terminated or truncated
             returns.append(total)
+        self._runs += 1
         self._returns += returns
         return returns
 

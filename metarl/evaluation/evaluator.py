@@ -129,9 +129,15 @@ def as_batch(tasks: Mapping[str, Any]) -> dict[str, np.ndarray]:
     Raises:
         ConfigError: if there is none.
     """
-    batch = {key: np.asarray(values) for key, values in tasks.items()}
+    wanted = "tasks must be arrays, one entry per task, by the keys of task_space"
+    if not isinstance(tasks, Mapping):
+        raise ConfigError(f"{wanted}; got a {type(tasks).__name__}")
+    try:
+        batch = {key: np.asarray(values, float) for key, values in tasks.items()}
+    except (ValueError, TypeError):  # ragged, or no numbers
+        raise ConfigError(wanted) from None
     if not batch or any(values.ndim == 0 or not len(values) for values in batch.values()):
-        raise ConfigError("tasks must be arrays, one entry per task, by the keys of task_space")
+        raise ConfigError(wanted)
     return batch
 
 

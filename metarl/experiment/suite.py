@@ -1,17 +1,20 @@
 """A comparison as a file: methods, baselines, what is the same for all, and over which seeds."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, field_validator
 from yaml import YAMLError
 
 from metarl.config_model import ConfigModel
 from metarl.errors import ConfigError
 from metarl.experiment.config import ExperimentConfig, load_config
 from metarl_envs.errors import one_line
+
+# Of run folders: it may not lead out of theirs
+Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
 
 
 class MethodConfig(ConfigModel):
@@ -35,14 +38,21 @@ class ScratchConfig(ConfigModel):
 class SuiteConfig(ConfigModel):
     """A comparison."""
 
-    methods: dict[str, MethodConfig] = Field(min_length=1)
+    methods: dict[Name, MethodConfig] = Field(min_length=1)
     """By name; differences are to the first."""
     set: tuple[str, ...] = ()
     """Overrides for all."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
     """One run of every method for each."""
     scratch: ScratchConfig | None = None
     """A baseline that meta-learns nothing."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds occur twice in {', '.join(map(str, seeds))}")
+        return seeds
 
 
 class Comparison(NamedTuple):

@@ -43,13 +43,13 @@ class Callback:
     def on_start(self, run: Run) -> None:
         """Before the first iteration, and before any file of the run is written."""
 
-    def on_iteration(self, run: Run, metrics: Mapping[str, float | str]) -> bool:
+    def on_iteration(self, run: Run, metrics: Mapping[str, float | str]) -> bool | None:
         """After each iteration, with its row of `progress.csv`; False ends the training."""
-        return True
+        return None
 
-    def on_evaluation(self, run: Run, result: EvaluationResult) -> bool:
+    def on_evaluation(self, run: Run, result: EvaluationResult) -> bool | None:
         """After each evaluation during training; False ends the training."""
-        return True
+        return None
 
     def on_end(self, run: Run, result: EvaluationResult) -> None:
         """After the last evaluation."""
@@ -148,7 +148,7 @@ class Callbacks:
         answers = [callback.on_iteration(run, metrics) for callback in self._all]
         if result is not None:
             answers += [callback.on_evaluation(run, result) for callback in self._all]
-        return all(answers)
+        return all(answer is not False for answer in answers)  # one that says nothing goes on
 
     def end(self, run: Run, result: EvaluationResult) -> None:
         """Tell all of the end."""

@@ -3,6 +3,7 @@
 import re
 import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -48,6 +49,26 @@ def test_numbers_of_tasks_have_the_ranges_of_training_and_beyond(cheetah):
     with pytest.raises(UserError, match="unknown task key"):
         session.change_task({"velocity": 1.0})
     session.close()
+
+
+def test_whole_numbers_and_wishes_that_cannot_be_granted():
+    session = Session(metarl.load("zoo:half_cheetah_dir/rl2"), episodes=1)
+    assert [number.whole for number in session.numbers] == [True]
+    viewer = BrowserViewer(session, port=0, speed=100.0)
+    alive = threading.Thread(target=viewer.run)
+    alive.start()
+    try:
+        viewer.wish(lambda: session.change_task({"forward": 0.5}))
+        viewer.wish(lambda: session.change_task({"forward": 1}))
+        for _ in range(100):
+            time.sleep(0.05)
+            if float(session.task["forward"]) == 1.0:
+                break
+        assert alive.is_alive() and float(session.task["forward"]) == 1.0
+    finally:
+        viewer.close()
+        alive.join()
+        session.close()
 
 
 def masses(env):

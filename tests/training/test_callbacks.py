@@ -66,6 +66,17 @@ def test_stop_on_return(tiny_document, tmp_path, value, iterations, last):
     assert watches.seen[-1][1] == last
 
 
+def test_one_that_says_nothing_ends_nothing(tiny_document, tmp_path):
+    seen = []
+
+    class Silent(Callback):
+        def on_iteration(self, run, metrics):
+            seen.append(run.iteration)
+
+    metarl.train(parse_config(tiny_document), tmp_path / "run", callbacks=[Silent()])
+    assert seen == [1, 2, 3]
+
+
 def test_checkpoints_that_stay(tiny_document, tmp_path):
     tiny_document["checkpoint"] = {"keep": 1}
     keep = KeepCheckpoint(tmp_path / "kept", 1)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any
@@ -10,6 +11,7 @@ import mujoco
 import numpy as np
 import viser
 
+from metarl.errors import UserError
 from metarl.reports.scene import CAMERA, LOOKED_AT, RobotShape, Simulated, pose_of
 from metarl.reports.viewer.session import Session, TaskNumber
 
@@ -35,7 +37,8 @@ class BrowserViewer:
     ) -> None:
         self._session, self._speed = session, speed
         self._lock, self._closed = threading.Lock(), threading.Event()
-        self._wishes = list[Any]()  # what the page has asked for since the last step
+        self._complaint = ""
+        self._wishes = list[Callable[[], object]]()  # since the last step
         with redirect_stdout(StringIO()):  # viser greets
             self._server = viser.ViserServer(host=host, port=port, verbose=False)
         self.url = f"http://{host}:{self._server.get_port()}"
@@ -62,8 +65,8 @@ class BrowserViewer:
         gui, session = self._server.gui, self._session
         self._status = gui.add_markdown("")
         adapt = gui.add_button("Adapt")
-        adapt.on_click(lambda _: self._wish(session.adapt))
-        gui.add_button("Forget").on_click(lambda _: self._wish(session.forget))
+        adapt.on_click(lambda _: self.wish(session.adapt))
+        gui.add_button("Forget").on_click(lambda _: self.wish(session.forget))
         self._sliders = {}
         with gui.add_folder("Task"):
             for number in session.numbers:
@@ -72,22 +75,22 @@ class BrowserViewer:
             if self._simulated is not None:
                 push = gui.add_slider("push, N", 0.0, 500.0, 10.0, 100.0)
                 gui.add_button("Push").on_click(
-                    lambda _: self._wish(
+                    lambda _: self.wish(
                         lambda: session.env.push((-float(push.value), 0.0, 0.0), _PUSH_STEPS)
                     )
                 )
                 load = gui.add_slider("payload, kg", 0.0, _HEAVIEST_KG, 0.1, 0.0)
-                load.on_update(lambda _: self._wish(lambda: session.env.load(float(load.value))))
+                load.on_update(lambda _: self.wish(lambda: session.env.load(float(load.value))))
             names = [_NONE, *map(str, range(session.env.num_motors))]
             dead = gui.add_dropdown("dead motor", names)
-            dead.on_update(lambda _: self._wish(lambda: session.env.kill(_motor(dead.value))))
+            dead.on_update(lambda _: self.wish(lambda: session.env.kill(_motor(dead.value))))
 
     def _slider(self, number: TaskNumber) -> Any:
         value = float(np.ravel(self._session.task[number.key])[max(0, number.place)])
         low, high = min(number.low, value), max(number.high, value)
-        step = (high - low) * _STEPS or 1.0
+        step = 1.0 if number.whole else (high - low) * _STEPS or 1.0
         slider = self._server.gui.add_slider(number.name, low, high, step, value)
-        slider.on_update(lambda _: self._wish(self._change_task))
+        slider.on_update(lambda _: self.wish(self._change_task))
         return slider
 
     def _change_task(self) -> None:
@@ -96,7 +99,8 @@ class BrowserViewer:
             np.reshape(task[number.key], -1)[max(0, number.place)] = slider.value
         self._session.change_task(task)
 
-    def _wish(self, wish: Any) -> None:
+    def wish(self, wish: Callable[[], object]) -> None:
+        """Have something done to the session before its next step."""
         with self._lock:
             self._wishes.append(wish)
 
@@ -109,12 +113,19 @@ class BrowserViewer:
             if wishes:
                 self._status.content = "at it ..."  # adapting takes its time
             for wish in wishes:
-                wish()
+                self._grant(wish)
             self._session.advance()
             self._draw()
             self._closed.wait(max(0.0, self._step_s / self._speed - (time.monotonic() - start)))
         with redirect_stdout(StringIO()):
             self._server.stop()
+
+    def _grant(self, wish: Callable[[], object]) -> None:
+        self._complaint = ""
+        try:
+            wish()
+        except UserError as error:  # the robot lives on
+            self._complaint = str(error)
 
     def _draw(self) -> None:
         session, now = self._session, time.monotonic()
@@ -126,7 +137,7 @@ class BrowserViewer:
         self._drawn_at = now
         if self._simulated is None:
             self._picture.image = np.asarray(session.env.render())
-        self._status.content = status(session)
+        self._status.content = f"{status(session)}\n\n{self._complaint}"
 
     def close(self) -> None:
         """End `run`."""

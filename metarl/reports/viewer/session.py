@@ -25,12 +25,14 @@ class TaskNumber(NamedTuple):
         place: of the number within it, -1 where it is the only one.
         low: least value of training and extrapolation tasks.
         high: largest.
+        whole: whether it takes whole numbers only.
     """
 
     key: str
     place: int
     low: float
     high: float
+    whole: bool
 
     @property
     def name(self) -> str:
@@ -141,9 +143,10 @@ def _numbers(env: Any) -> list[TaskNumber]:
     for key in drawn[0]:
         values = np.concatenate([np.asarray(tasks[key], float) for tasks in drawn])
         flat = values.reshape(len(values), -1)
+        whole = not np.issubdtype(env.task_space[key].dtype, np.floating)
         alone = flat.shape[1] == 1 and values.ndim == 1
         for index in range(flat.shape[1]):
             low, high = float(flat[:, index].min()), float(flat[:, index].max())
             ends = float(f"{low:.3g}"), float(f"{high:.3g}")
-            found.append(TaskNumber(key, -1 if alone else index, *ends))
+            found.append(TaskNumber(key, -1 if alone else index, *ends, whole))
     return found
