@@ -9,7 +9,7 @@ Shapes: O observation, A action.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -96,12 +96,13 @@ class Timing:
     missed: int = 0
     limited: int = 0
 
-    def percentiles_ms(self) -> tuple[float, float]:
-        """Median and 99th percentile of the time to act, in milliseconds."""
-        if not self.act_s:
-            return float("nan"), float("nan")
-        median, high = np.percentile(self.act_s, (50, 99))
-        return 1e3 * float(median), 1e3 * float(high)
+
+def percentiles_ms(seconds: Sequence[float]) -> tuple[float, float]:
+    """Median and 99th percentile of some times, in milliseconds; NaN of none."""
+    if not seconds:
+        return float("nan"), float("nan")
+    median, high = np.percentile(seconds, (50, 99))
+    return 1e3 * float(median), 1e3 * float(high)
 
 
 class RobotEnv(gymnasium.Env):

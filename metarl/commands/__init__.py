@@ -1,4 +1,4 @@
-"""The commands: `metarl train ...`, or `metarl train ...` in a copy of the repository."""
+"""The commands: `metarl train ...`, or `python scripts/train.py ...` in the repository."""
 
 import argparse
 import re

@@ -20,6 +20,7 @@ from rich.console import Console
 
 import metarl
 from metarl import ExperimentConfig
+from metarl.commands.report import require_page
 from metarl.commands.scratch import from_scratch
 from metarl.environments.make import make_env
 from metarl.errors import ConfigError
@@ -30,7 +31,6 @@ from metarl.experiment.run_figures import common_splits, figure, mean_cost, seed
 from metarl.experiment.run_record import RunRecord, record_run
 from metarl.experiment.suite import Comparison, is_suite, load_suite
 from metarl.experiment.trust import named_modules
-from metarl.files import require_writable
 
 _MANY_SEEDS, _DIGITS = 5, 4
 _COST = ("method", "seeds", "env steps", "minutes")
@@ -40,7 +40,7 @@ _NO_MATTER = frozenset({"checkpoint", "num_threads", "device"})  # to what a run
 def main(arguments: argparse.Namespace) -> None:
     """Train what is missing, print, report."""
     if arguments.report is not None:
-        _check_report(arguments.report)
+        require_page(arguments.report)  # before anything is trained
     configs, scratch = _asked(arguments)
     if arguments.splits:
         for same in configs.values():
@@ -66,17 +66,6 @@ def main(arguments: argparse.Namespace) -> None:
             print(f"PPO from scratch, {steps:,} steps per task: mean return {value:.1f}")
     if arguments.report is not None:
         _report(arguments.report, list(first.values()), records, found)
-
-
-def _check_report(path: Path) -> None:
-    """Refuse a page that could not be written, before anything is trained."""
-    if path.suffix != ".html":
-        raise ConfigError(f"the page must end in .html, got {path.name!r}")
-    try:
-        import metarl.reports.html.page  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f"it needs {error.name}: pip install metarl-robotics[report]") from None
-    require_writable(path)
 
 
 def _report(

@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, NamedTuple, TypeVar
 
-import numpy as np
-
 from metarl.adapted_policy import AdaptedPolicy
 from metarl.environments.fit import require_fit
 from metarl.errors import ConfigError
@@ -25,7 +23,7 @@ from metarl.interaction.threads import arithmetic_threads
 from metarl.learners.base import MetaLearner
 from metarl.learners.demonstrated import require_demonstrations
 from metarl.seeding import Purpose
-from metarl_envs.robot_env import RobotEnv
+from metarl_envs.robot_env import RobotEnv, percentiles_ms
 
 S = TypeVar("S")
 
@@ -137,12 +135,9 @@ class ControlLoop(Generic[S]):
     def report(self) -> LoopReport:
         """What it came to so far."""
         timing = self.env.timing
-        adapt_ms = (float("nan"), float("nan"))
-        if self._adapt_s:
-            median, high = 1e3 * np.percentile(self._adapt_s, (50, 99))
-            adapt_ms = float(median), float(high)
+        times = percentiles_ms(timing.act_s), percentiles_ms(self._adapt_s)
         counts = timing.late, timing.missed, timing.limited
-        return LoopReport(tuple(self._returns), timing.percentiles_ms(), adapt_ms, *counts)
+        return LoopReport(tuple(self._returns), *times, *counts)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

@@ -10,9 +10,9 @@ import pytest
 
 import metarl
 from metarl.errors import ConfigError, UserError
-from metarl.reports.viewer.browser import BrowserViewer, status
+from metarl.reports.viewer.browser import BrowserViewer
 from metarl.reports.viewer.disturbed import Disturbed
-from metarl.reports.viewer.session import Session
+from metarl.reports.viewer.session import Session, status
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 CHEETAH = "zoo:half_cheetah_vel/maml_trpo"

@@ -13,7 +13,7 @@ import viser
 
 from metarl.errors import UserError
 from metarl.reports.scene import CAMERA, LOOKED_AT, RobotShape, Simulated, pose_of
-from metarl.reports.viewer.session import Session, TaskNumber
+from metarl.reports.viewer.session import Session, TaskNumber, status
 
 _STEPS, _PUSH_STEPS, _PICTURES_HZ, _HEAVIEST_KG = 0.02, 10, 5.0, 10.0
 _NONE = "none"
@@ -142,19 +142,6 @@ class BrowserViewer:
     def close(self) -> None:
         """End `run`."""
         self._closed.set()
-
-
-def status(session: Session) -> str:
-    """Returns before and after adaptation, as Markdown."""
-
-    def shown(adapted: bool) -> str:
-        value = session.last_return(adapted)
-        return "-" if value is None else f"{value:.1f}"
-
-    return (
-        f"adaptation steps: **{session.steps}**, episodes: {len(session.finished)}\n\n"
-        f"return before: **{shown(False)}**, after: **{shown(True)}**, now: {session.total:.1f}"
-    )
 
 
 def _motor(name: str) -> int | None:

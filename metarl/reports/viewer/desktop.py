@@ -7,8 +7,7 @@ import mujoco.viewer
 
 from metarl.errors import ConfigError
 from metarl.reports.scene import Simulated
-from metarl.reports.viewer.browser import status
-from metarl.reports.viewer.session import Session
+from metarl.reports.viewer.session import Session, status
 
 _ADAPT, _FORGET, _PUSH = ord("A"), ord("F"), ord("P")
 HELP = "keys: A adapts, F forgets, P pushes"

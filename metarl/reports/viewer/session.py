@@ -135,6 +135,19 @@ class Session:
         self.env.close()
 
 
+def status(session: Session) -> str:
+    """Returns before and after adaptation, as Markdown."""
+
+    def shown(adapted: bool) -> str:
+        value = session.last_return(adapted)
+        return "-" if value is None else f"{value:.1f}"
+
+    return (
+        f"adaptation steps: **{session.steps}**, episodes: {len(session.finished)}\n\n"
+        f"return before: **{shown(False)}**, after: **{shown(True)}**, now: {session.total:.1f}"
+    )
+
+
 def _numbers(env: Any) -> list[TaskNumber]:
     """All numbers of a task and their ranges."""
     splits = [s for s in ("train", "extrapolation") if s in env.vector_env.task_splits]
