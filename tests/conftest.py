@@ -7,6 +7,16 @@ import torch
 
 import metarl
 from metarl.experiment.config import ExperimentConfig, parse_config
+from metarl.learners import LEARNERS
+
+
+@pytest.fixture(autouse=True)
+def only_our_learners():
+    """A learner that a test registers, or an example that it runs, is gone after it."""
+    before = dict(LEARNERS)
+    yield
+    LEARNERS.clear()
+    LEARNERS.update(before)
 
 
 @pytest.fixture
