@@ -27,8 +27,16 @@ def flatten(params: Mapping[str, Tensor]) -> Tensor:
 
 
 def flatten_tasks(params_M: Mapping[str, Tensor]) -> Tensor:
-    """All values of each task as one float64 row: shape (M, P)."""
-    return torch.cat([value.detach().flatten(1).double() for value in params_M.values()], dim=1)
+    """All values of each task as one row: shape (M, P)."""
+    return torch.cat([value.detach().flatten(1) for value in params_M.values()], dim=1)
+
+
+def sum_of_rows(values_MP: Tensor) -> Tensor:
+    """Row after row, in float64, whatever their number: shape (P,)."""
+    total_P = torch.zeros(values_MP.shape[1:], dtype=torch.float64, device=values_MP.device)
+    for values_P in values_MP:
+        total_P += values_P
+    return total_P
 
 
 def unflatten(vector: Tensor, like: Mapping[str, Tensor]) -> Params:

@@ -81,16 +81,19 @@ class Samples:
         names = [field.name for field in fields(Samples)]
         return Samples(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
-    def packed(self) -> "Samples":
+    def packed(self, most: int) -> "Samples":
         """The valid steps of each task one after the other, as one long episode: E = 1.
 
         Cost then follows valid steps. Only for objectives that are sums over steps. Returns itself
         where few steps are invalid.
+
+        Args:
+            most: valid steps of the task that has most.
         """
         valid_MN = self.weights_MEH.flatten(1) > 0
-        if int(valid_MN.sum(1).max()) > _DENSE * valid_MN.shape[1]:
+        if most > _DENSE * valid_MN.shape[1]:
             return self
-        order_MN = valid_first(valid_MN)
+        order_MN = valid_first(valid_MN, most)
         steps = {name: getattr(self, name).flatten(1, 2) for name in _PER_STEP}
         return replace(self, **{n: in_order(v, order_MN).unsqueeze(1) for n, v in steps.items()})
 

@@ -125,14 +125,15 @@ class LinearBaseline:
         squares_MF = gram_MFF.diagonal(dim1=1, dim2=2) - gram_MFF[:, :, -1] * means_MF
         squares_MF[:, -_TIME_FEATURES:] = 0.0
         gram_MFF = gram_MFF + torch.diag_embed(self.shrinkage * squares_MF.clamp(min=0.0))
-        reg = self.reg
+        reg_M11 = self.reg * torch.ones_like(gram_MFF[:, :1, :1])
         for _ in range(_MAX_ATTEMPTS):
             # not by LU: MKL's batched one hangs for several large matrices on two threads
-            factor_MFF, info_M = torch.linalg.cholesky_ex(gram_MFF + reg * eye)
+            factor_MFF, info_M = torch.linalg.cholesky_ex(gram_MFF + reg_M11 * eye)
             weights = torch.cholesky_solve(moment_MF.unsqueeze(-1), factor_MFF).squeeze(-1)
-            if not info_M.any() and torch.isfinite(weights).all():
+            failed_M = (info_M != 0) | ~weights.isfinite().all(-1)
+            if not failed_M.any():
                 break
-            reg *= 10.0
+            reg_M11 = torch.where(failed_M[:, None, None], 10.0 * reg_M11, reg_M11)
         return torch.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0)
 
     def values(self, obs_MEHO: Tensor) -> Tensor:
@@ -223,7 +224,8 @@ def _outputs(layers: list[tuple[Tensor, Tensor]], inputs_MNF: Tensor) -> Tensor:
     for weight, bias in layers[:-1]:
         hidden = torch.baddbmm(bias, hidden, weight).tanh()
     weight, bias = layers[-1]
-    return torch.baddbmm(bias, hidden, weight).squeeze(-1)
+    # no product with a column: of a single task its last bits are others than among several
+    return (hidden * weight.mT).sum(-1) + bias.squeeze(-1)
 
 
 def _timed(obs: Tensor, step: Tensor) -> Tensor:

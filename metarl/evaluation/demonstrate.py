@@ -17,7 +17,7 @@ from metarl.environments.config import EnvConfig
 from metarl.environments.fit import require_fit
 from metarl.environments.make import make_env
 from metarl.errors import ConfigError, TrainingError
-from metarl.evaluation.evaluator import evaluation_tasks
+from metarl.evaluation.measured_tasks import evaluation_tasks
 from metarl.interaction.demonstrations import Demonstrations
 from metarl.interaction.minari_files import read_demonstrations
 from metarl.interaction.rollouts import Rollouts

@@ -13,48 +13,27 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from metarl.environments.make import make_single
 from metarl.errors import ConfigError
+from metarl.evaluation.measured_tasks import SupportDemonstrations, as_batch, evaluation_tasks
 from metarl.evaluation.result import EvaluationResult
 from metarl.interaction.demonstrations import Demonstrations
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import Clock, collect, require_rollout_memory
-from metarl.learners.base import MetaLearner
+from metarl.learners.base import MetaLearner, World
 from metarl.learners.demonstrated import require_demonstrations
-from metarl.policies.arrays import to_array
-from metarl.seeding import Purpose, content_keys, entropy
+from metarl.learners.together import among_all
+from metarl.policies.arrays import to_array, to_tensor
+from metarl.seeding import Purpose, content_keys
 from metarl.trained_env import Environment, environment_of, fitting
 from metarl_envs.protocol import TaskEnv
-from metarl_envs.tasks.batches import Tasks, check_tasks, repeat, rows_of, take
+from metarl_envs.tasks.batches import Tasks, repeat, rows_of, take
+from metarl_envs.tasks.batches import num_tasks as count
 
 CHOSEN = "chosen"  # the split of tasks that a user gave
-
-
-class SupportDemonstrations(NamedTuple):
-    """What an evaluation adapts to where it is not own rollouts.
-
-    Attributes:
-        demonstrations: of the tasks, in their order.
-        episodes: of each adaptation step.
-    """
-
-    demonstrations: Demonstrations
-    episodes: int
-
-    def of_step(self, step: int) -> Rollouts:
-        """The next ones in each step, from the first one again where there are no more."""
-        first, have = step * self.episodes, self.demonstrations.episodes
-        index = [(first + episode) % have for episode in range(self.episodes)]
-        return self.demonstrations.of_episodes(index).rollouts
-
-    def experience(self, adaptation_steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Different episodes (K+1,) and their steps (K+1, M) behind each adaptation step."""
-        seen_K = np.arange(adaptation_steps + 1) * self.episodes
-        seen_K = np.minimum(seen_K, self.demonstrations.episodes)
-        lengths_ME = to_array(self.demonstrations.rollouts.lengths_ME)
-        steps_ME = np.pad(np.cumsum(lengths_ME, axis=1), ((0, 0), (1, 0)))
-        return seen_K, steps_ME[:, seen_K].T.astype(float)
 
 
 def evaluate(
@@ -71,6 +50,7 @@ def evaluate(
     horizon: int | None = None,
     tasks: Mapping[str, Any] | None = None,
     demonstrations: Demonstrations | None = None,
+    world: World | None = None,
 ) -> EvaluationResult:
     """Adapt to each of `num_tasks` tasks of a split and measure the return at every step.
 
@@ -92,6 +72,7 @@ def evaluate(
         demonstrations: what a learner adapts to that learns from them, `support_episodes` in each
             step (one by default); the first M of their tasks take the place of the split's, and the
             result's split is theirs.
+        world: processes that share the tasks, see `experiment.world`; each gets the whole result.
 
     Raises:
         UserError: if the environment, the split or a size is not allowed.
@@ -100,45 +81,27 @@ def evaluate(
     require_demonstrations(learner, demonstrations)
     if support_episodes is None and learner.adapts_after_each_episode:
         support_episodes = 1
-    learned = episodes if support_episodes is None else support_episodes
     chosen = None if tasks is None else as_batch(tasks)
     if chosen is not None:
-        split, num_tasks = CHOSEN, len(next(iter(chosen.values())))
+        split, num_tasks = CHOSEN, count(chosen)
     split = split if demonstrations is None else demonstrations.split
-    sizes = dict(num_tasks=num_tasks, episodes=episodes, support_episodes=learned, horizon=horizon)
+    sizes = dict(num_tasks=num_tasks, episodes=episodes, horizon=horizon)
+    sizes["support_episodes"] = episodes if support_episodes is None else support_episodes
     _require_sizes(sizes, adaptation_steps, seed)
+    own = _own_tasks(num_tasks, world)
     with ExitStack() as opened:
-        made = opened.enter_context(fitting(learner, config, num_tasks * episodes, horizon))
-        for count in (episodes, support_episodes or 1):
-            require_rollout_memory(learner, num_tasks, count, horizon, adaptation_steps + 1)
+        made = opened.enter_context(fitting(learner, config, len(own) * episodes, horizon))
+        for each in (episodes, support_episodes or 1):
+            require_rollout_memory(learner, len(own), each, horizon, adaptation_steps + 1)
         batch = evaluation_tasks(made, split, num_tasks, seed, demonstrations, chosen)
         support: TaskEnv | SupportDemonstrations | None = None
         if demonstrations is not None:
-            shown = demonstrations.of_tasks(range(num_tasks))
-            support = SupportDemonstrations(shown, support_episodes or 1)
+            support = SupportDemonstrations(demonstrations.of_tasks(own), support_episodes or 1)
         elif support_episodes is not None:
-            count = num_tasks * support_episodes
-            support = opened.enter_context(fitting(learner, config, count, horizon))
+            envs = len(own) * support_episodes
+            support = opened.enter_context(fitting(learner, config, envs, horizon))
         about = (config.id, batch, split, adaptation_steps, seed)
-        return evaluate_tasks(learner, made, *about, horizon=horizon, support=support)
-
-
-def as_batch(tasks: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Tasks that a user chose as arrays with leading axis M.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    wanted = "tasks must be arrays, one entry per task, by the keys of task_space"
-    if not isinstance(tasks, Mapping):
-        raise ConfigError(f"{wanted}; got a {type(tasks).__name__}")
-    try:
-        batch = {key: np.asarray(values, float) for key, values in tasks.items()}
-    except (ValueError, TypeError):  # ragged, or no numbers
-        raise ConfigError(wanted) from None
-    if not batch or any(values.ndim == 0 or not len(values) for values in batch.values()):
-        raise ConfigError(wanted)
-    return batch
+        return evaluate_tasks(learner, made, *about, horizon=horizon, support=support, world=world)
 
 
 def _require_sizes(sizes: Mapping[str, int], adaptation_steps: int, seed: int) -> None:
@@ -149,30 +112,6 @@ def _require_sizes(sizes: Mapping[str, int], adaptation_steps: int, seed: int) -
         raise ConfigError(
             f"adaptation_steps and seed must not be negative, got {adaptation_steps} and {seed}"
         )
-
-
-def evaluation_tasks(
-    env: TaskEnv,
-    split: str,
-    num_tasks: int,
-    seed: int,
-    demonstrations: Demonstrations | None = None,
-    chosen: Mapping[str, np.ndarray] | None = None,
-) -> Tasks:
-    """The chosen tasks; else those of an evaluation with this seed, or that demonstrations show.
-
-    Raises:
-        ConfigError: if they show fewer.
-    """
-    if chosen is not None:
-        return check_tasks(env.task_space, chosen)
-    if demonstrations is not None:
-        if demonstrations.num_tasks < num_tasks:
-            raise ConfigError(
-                f"demonstrations of {demonstrations.num_tasks} tasks, num_tasks is {num_tasks}"
-            )
-        return take(demonstrations.tasks, slice(num_tasks))
-    return env.task_distribution(split).sample(num_tasks, entropy((seed, Purpose.TASKS)))
 
 
 def evaluate_tasks(
@@ -186,21 +125,25 @@ def evaluate_tasks(
     *,
     horizon: int,
     support: TaskEnv | SupportDemonstrations | None = None,
+    world: World | None = None,
 ) -> EvaluationResult:
-    """`evaluate` on given tasks, in an environment of M*E sub-environments.
+    """`evaluate` on given tasks, in an environment of E sub-environments for each own task.
 
     Adaptation learns from what is measured, or from `support`: rollouts in another environment, or
     demonstrations.
 
     The randomness of a task derives from its content: permuting tasks permutes results.
     """
-    keys = content_keys(tasks)
+    own = _own_tasks(count(tasks), world)
+    keys = [key for index, key in enumerate(content_keys(tasks)) if index in own]
+    all_tasks, tasks = tasks, take(tasks, list(own))
     shown = support if isinstance(support, SupportDemonstrations) else None
     support_env = None if isinstance(support, SupportDemonstrations) else support
     learned_from = env if support_env is None else support_env
     for each in {id(e): e for e in (env, learned_from)}.values():
         each.set_tasks(repeat(tasks, each.num_envs // len(keys)))
-    course = _Course(learner, env, support_env, shown, keys, horizon, seed)
+    shared = None if world is None or len(keys) == count(all_tasks) else world
+    course = _Course(learner, env, support_env, shown, keys, horizon, seed, shared)
     support_episodes = shown.episodes if shown else learned_from.num_envs // len(keys)
     measured, learned = course.follow(adaptation_steps, support_episodes)
     if shown is None:
@@ -208,20 +151,62 @@ def evaluate_tasks(
     else:
         behind_K, steps_KM = shown.experience(adaptation_steps)
     trained = learner.trained_on
+    found = _Found(
+        torch.stack([rollouts.returns_ME.double() for rollouts in measured], 1),
+        torch.stack([rollouts.diverged_ME for rollouts in measured], 1),
+        _success(measured),
+        to_tensor(np.ascontiguousarray(steps_KM.T)),
+        course.clock.env_steps,
+    )
+    if shared is not None:
+        found = found.of_all(shared)
     return EvaluationResult(
         env=env_id,
         split=split,
         seed=seed,
-        tasks=tasks,
-        returns=np.stack([to_array(rollouts.returns_ME.double()) for rollouts in measured]),
-        diverged=np.stack([to_array(rollouts.diverged_ME) for rollouts in measured]),
-        success=_success(measured),
+        tasks=all_tasks,
+        returns=to_array(found.returns_MKE.transpose(0, 1)),
+        diverged=to_array(found.diverged_MKE.transpose(0, 1)),
+        success=None if found.success_MKE is None else to_array(found.success_MKE.transpose(0, 1)),
         episodes_behind=behind_K,
-        env_steps_behind=steps_KM,
-        env_steps=course.clock.env_steps,
+        env_steps_behind=to_array(found.steps_MK.T),
+        env_steps=found.env_steps,
         checkpoint=None if trained is None else trained.checkpoint,
-        held_out=not _seen_in_training(learner, env_id, tasks),
+        held_out=not _seen_in_training(learner, env_id, all_tasks),
     )
+
+
+def _own_tasks(num_tasks: int, world: World | None) -> range:
+    """Of this process; all of them where there are fewer than processes."""
+    everyone = range(num_tasks)
+    if world is None or num_tasks < world.size:
+        return everyone
+    return everyone[world.share(num_tasks)]
+
+
+class _Found(NamedTuple):
+    """What an evaluation found on the tasks of this process."""
+
+    returns_MKE: Tensor
+    diverged_MKE: Tensor
+    success_MKE: Tensor | None
+    steps_MK: Tensor
+    env_steps: int
+
+    def of_all(self, world: World) -> "_Found":
+        """What it found on those of all processes."""
+        success = self.success_MKE
+        if not world.all(success is None):  # some task has reported it
+            never = torch.zeros_like(self.diverged_MKE)
+            success = world.gather(never if success is None else success)
+        steps = torch.tensor([[self.env_steps]], device=self.steps_MK.device)
+        return _Found(
+            world.gather(self.returns_MKE),
+            world.gather(self.diverged_MKE),
+            success,
+            world.gather(self.steps_MK),
+            int(world.gather(steps).sum()),
+        )
 
 
 def _experience(
@@ -261,6 +246,7 @@ class _Course:
     keys: Sequence[int]
     horizon: int
     seed: int
+    world: World | None
     clock: Clock = field(default_factory=Clock)
 
     def follow(
@@ -282,19 +268,13 @@ class _Course:
 
     def _run(self, env: TaskEnv, state: object, purpose: Purpose, step: int) -> Rollouts:
         path = (self.seed, purpose, step)
-        return collect(env, self.learner, state, path, self.keys, self.horizon, self.clock)
+        made = collect(env, self.learner, state, path, self.keys, self.horizon, self.clock)
+        return made if self.world is None else among_all(made, self.world)
 
 
-def _success(measured: Sequence[Rollouts]) -> np.ndarray | None:
-    """Success of every episode, where any step's environments report it: shape (K+1, M, E)."""
-    reported = [rollouts.success_ME for rollouts in measured]
-    if all(success_ME is None for success_ME in reported):
+def _success(measured: Sequence[Rollouts]) -> Tensor | None:
+    """Success of every episode, where any step's environments report it: shape (M, K+1, E)."""
+    if all(rollouts.success_ME is None for rollouts in measured):
         return None
-    return np.stack(
-        [
-            np.zeros(rollouts.returns_ME.shape, bool)
-            if success_ME is None
-            else to_array(success_ME)
-            for rollouts, success_ME in zip(measured, reported, strict=True)
-        ]
-    )
+    reported = [rollouts.with_success().success_ME for rollouts in measured]
+    return torch.stack([success_ME for success_ME in reported if success_ME is not None], 1)

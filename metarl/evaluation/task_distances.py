@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from metarl.errors import ConfigError
-from metarl.evaluation.evaluator import as_batch
+from metarl.evaluation.measured_tasks import as_batch
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import collect, require_rollout_memory
 from metarl.learners.base import MetaLearner

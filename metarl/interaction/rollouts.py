@@ -23,10 +23,9 @@ _TENSORS = (
 )
 
 
-def valid_first(valid: Tensor) -> Tensor:
+def valid_first(valid: Tensor, most: int) -> Tensor:
     """An order of the steps (the last axis): the valid ones first, cut to the most there are."""
-    longest = max(1, int(valid.sum(-1).max()))
-    return (~valid).to(torch.int8).argsort(dim=-1, stable=True)[..., :longest]
+    return (~valid).to(torch.int8).argsort(dim=-1, stable=True)[..., : max(1, most)]
 
 
 def in_order(values: Tensor, order: Tensor) -> Tensor:
@@ -44,6 +43,18 @@ class Transitions(NamedTuple):
     rewards_N: Tensor
     next_obs_NO: Tensor
     terminated_N: Tensor  # bool, True in the last step of an episode that ended by itself
+
+
+class Extent(NamedTuple):
+    """How far the rollouts of several tasks reach.
+
+    Attributes:
+        longest: valid steps of the longest episode.
+        most: valid steps of the task that has most.
+    """
+
+    longest: int
+    most: int
 
 
 class Acted(NamedTuple):
@@ -80,6 +91,8 @@ class Rollouts:
             `training_reward` where the environment reports one.
         acted: who acted, where every episode took all steps: a cache of what can be made again from
             the state before and these rollouts. None else, and in every changed copy.
+        beside: how far these rollouts and those of the tasks of other processes reach, where there
+            are some: padding changes the last bits of sums, so all are padded alike.
     """
 
     obs_MEHO: Tensor
@@ -93,6 +106,7 @@ class Rollouts:
     log_probs_MEH: Tensor | None = None
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     acted: Acted | None = field(default=None, init=False, compare=False)
+    beside: Extent | None = None
 
     def __getstate__(self) -> dict[str, object]:
         """What is pickled: data, not who acted."""
@@ -103,6 +117,20 @@ class Rollouts:
         copy = replace(self)
         object.__setattr__(copy, "acted", Acted(first_state, actor, final_state))
         return copy
+
+    def among(self, extent: Extent) -> "Rollouts":
+        """The same rollouts, beside others that reach so far."""
+        copy = replace(self, beside=extent)
+        object.__setattr__(copy, "acted", self.acted)
+        return copy
+
+    @property
+    def extent(self) -> Extent:
+        """How far these rollouts reach, and those beside them."""
+        if self.beside is not None:
+            return self.beside
+        lengths_ME = self.lengths_ME
+        return Extent(int(lengths_ME.max()), int(lengths_ME.sum(1).max()))
 
     @property
     def returns_ME(self) -> Tensor:
@@ -166,7 +194,7 @@ class Rollouts:
 
     def cropped(self) -> "Rollouts":
         """The same rollouts up to the end of the longest episode; at least one step."""
-        longest = max(1, int(self.lengths_ME.max()))
+        longest = max(1, self.extent.longest)
         if longest == self.valid_MEH.shape[-1]:
             return self
         kept = {
@@ -197,4 +225,4 @@ class Rollouts:
         present = [n for n in _TENSORS if all(getattr(part, n) is not None for part in parts)]
         joined = {n: torch.cat([getattr(part, n) for part in parts], dim=1) for n in present}
         extras = {n: torch.cat([p.extras[n] for p in parts], dim=1) for n in parts[0].extras}
-        return Rollouts(**joined, extras=extras)
+        return Rollouts(**joined, extras=extras)  # type: ignore[arg-type]

@@ -64,8 +64,10 @@ def single_threaded() -> Iterator[None]:
 def on_all_cores(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """The function of every item, in their order; as many at once as torch has threads."""
     workers = min(_cores.get() or torch.get_num_threads(), len(items))
-    # a single one too: on the main thread kernels may be others, and so the last bits
-    with arithmetic_threads(1), ThreadPoolExecutor(workers) as pool:
+    # a single one too: on the main thread kernels may be others, and so the last bits. Each thread
+    # is told by itself: some kernels (an LSTM's) ask OpenMP, which keeps the number by thread
+    told = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    with arithmetic_threads(1), told as pool:
         return list(pool.map(function, items))
 
 

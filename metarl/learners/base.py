@@ -5,7 +5,7 @@ made from it. Shapes: M tasks, E episodes per task, P numbers.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -25,6 +25,7 @@ from metarl_envs.tasks.batches import Tasks
 
 Metrics = dict[str, float | str]
 S = TypeVar("S")
+T = TypeVar("T")
 S_contra = TypeVar("S_contra", contravariant=True)
 
 
@@ -75,15 +76,21 @@ class Setting:
 
 
 class World(Protocol):
-    """All processes that train together; see `experiment.world`.
+    """All processes that train together; see `experiment.world`."""
 
-    Attributes:
-        rank: of this process.
-        size: number of processes.
-    """
+    @property
+    def rank(self) -> int:
+        """Of this process."""
+        ...
 
-    rank: int
-    size: int
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+        ...
+
+    def share(self, count: int) -> slice:
+        """This process's part of so many tasks or other items."""
+        ...
 
     def gather(self, values_MP: Tensor) -> Tensor:
         """The rows of all processes' tasks, in global task order."""
@@ -95,6 +102,18 @@ class World(Protocol):
 
     def all(self, flag: bool) -> bool:
         """Whether the flag is set in every process."""
+        ...
+
+    def largest(self, *numbers: int) -> list[int]:
+        """The largest of all processes' first, second, ... number."""
+        ...
+
+    def map(self, function: Callable[[T], Tensor], items: Sequence[T]) -> Tensor:
+        """The function of every item, a row of one shape for each, in their order.
+
+        The items are the same in all processes; each process takes its share of them, on all its
+        cores.
+        """
         ...
 
 

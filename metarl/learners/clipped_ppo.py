@@ -12,7 +12,6 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from metarl.estimators.objectives import clipped_gains
-from metarl.interaction.threads import on_all_cores
 from metarl.learners.base import LearnerConfig, Metrics, World
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import Params, flatten, unflatten
@@ -63,8 +62,7 @@ class ClippedPPO(ABC):
             data: what `distribution` needs and "actions", and with a last axis of length one
                 "log_probs", "advantages" and "valid" (0 or 1): shapes (T, N, ...).
             generator: orders the minibatches.
-            world: whose gradients are summed, half a minibatch at a time. Each process shuffles its
-                own pieces, so that minibatches are others if tasks are shared out otherwise.
+            world: whose processes share the work; `data` is the same in all of them.
         """
         norms, kls = [], []
         count = data["valid"].shape[1]
@@ -84,14 +82,12 @@ class ClippedPPO(ABC):
 
     def minibatch(self, data: dict[str, Tensor], rows: Tensor, world: World) -> tuple[float, float]:
         """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
-        own = data["valid"].index_select(1, rows).sum().view(1, 1)
-        total = float(world.sum_over_tasks(own).clamp(min=1.0))
+        total = float(data["valid"].index_select(1, rows).sum().clamp(min=1.0))
 
         def differentiate(part: Tensor) -> Tensor:
             return self.gradient({n: v.index_select(1, part) for n, v in data.items()}, total)
 
-        shares = on_all_cores(differentiate, rows.tensor_split(min(SLICES, len(rows))))
-        summed = world.sum_over_tasks(torch.stack(shares))
+        summed = world.map(differentiate, rows.tensor_split(min(SLICES, len(rows)))).sum(0)
         norm = clipped_step(
             self.module, self._optimizer, summed[:-1], self.config.max_gradient_norm
         )

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_ROWS = 32  # two vectors of the widest kind
+
 
 def to_array(values: Tensor) -> np.ndarray:
     """The values on the CPU."""
@@ -14,6 +16,19 @@ def to_array(values: Tensor) -> np.ndarray:
 def to_tensor(values: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """The values on a device; on the CPU they share memory with the array."""
     return torch.from_numpy(values).to(device)
+
+
+def whole_rows(rows: np.ndarray) -> np.ndarray:
+    """The rows, with zeros below them up to a multiple of 32.
+
+    Kernels for a handful of rows, and for what vectors leave over, round otherwise than those for
+    many. Among a multiple of 32 rows each is what it would be among any other number of them: a
+    task's bits do not depend on its company.
+    """
+    missing = -len(rows) % _ROWS
+    if not missing:
+        return rows
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
 
 
 def array_dtype(dtype: torch.dtype) -> np.dtype:

@@ -22,27 +22,36 @@ def make_progress(console: Console) -> Progress:
     )
 
 
-def time_split(clock: Clock, elapsed_s: float) -> dict[str, float]:
-    """Speed, and the shares of the parts in the time, as metrics.
+def time_split(
+    clock: Clock, elapsed_s: float, env_steps: int, communication_s: float
+) -> dict[str, float]:
+    """Speed, and the shares of the parts in the time of this process, as metrics.
 
     The share of the physics is the speed as a part of that of the physics alone.
+
+    Args:
+        clock: of this process.
+        elapsed_s: seconds.
+        env_steps: of all processes.
+        communication_s: seconds spent in bringing together what processes have, and waiting.
     """
     env, policy = clock.env_s / elapsed_s, clock.policy_s / elapsed_s
-    physics = clock.physics_s / elapsed_s
+    physics, communication = clock.physics_s / elapsed_s, communication_s / elapsed_s
     return {
         "time/iteration_s": elapsed_s,
-        "time/env_steps_per_s": clock.env_steps / elapsed_s,
+        "time/env_steps_per_s": env_steps / elapsed_s,
         "time/physics": physics,
         "time/environment": env - physics,
         "time/policy": policy,
-        "time/learning": 1.0 - env - policy,
+        "time/communication": communication,
+        "time/learning": 1.0 - env - policy - communication,
     }
 
 
 def describe(split: Mapping[str, float | str]) -> str:
     """The metrics of `time_split` in a few words."""
-    shares = ", ".join(
-        f"{name} {100 * float(split[f'time/{name}']):.0f} %"
-        for name in ("physics", "environment", "policy", "learning")
-    )
+    parts = ["physics", "environment", "policy", "learning"]
+    if split["time/communication"]:
+        parts.append("communication")
+    shares = ", ".join(f"{name} {100 * float(split[f'time/{name}']):.0f} %" for name in parts)
     return f"{float(split['time/env_steps_per_s']):,.0f} steps/s ({shares})"

@@ -10,12 +10,11 @@
 Shapes: M tasks, E episodes.
 """
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from torch import Tensor
 
 from metarl.environments.fit import Spec, spec_of_spaces
 from metarl.environments.make import make_env
@@ -25,30 +24,28 @@ from metarl.experiment.building import build_learner, from_checkpoint
 from metarl.experiment.checkpoint import Checkpoint, restore_buffers
 from metarl.experiment.config import ExperimentConfig, to_yaml
 from metarl.experiment.trust import remember
-from metarl.experiment.world import Alone
+from metarl.experiment.world import Alone, Processes, local_cpus, restarted, this_world
 from metarl.files import write_whole
 from metarl.interaction.minari_files import read_if_given
-from metarl.interaction.rollouts import Rollouts
-from metarl.interaction.sampler import Clock, collect
 from metarl.interaction.threads import arithmetic_threads, num_cpus
-from metarl.learners.base import Iteration, Metrics
+from metarl.learners.base import Metrics
 from metarl.learners.demonstrated import shown_to
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
-from metarl.seeding import Purpose
 from metarl.training.advice import Advice
 from metarl.training.callbacks import Callback, Callbacks, Run
-from metarl.training.diverged import DivergedEpisode, first_diverged
-from metarl.training.iteration_metrics import evaluation_metrics, outcomes, training_metrics
+from metarl.training.iterating import Iterating, Lived
+from metarl.training.iteration_metrics import evaluation_metrics
 from metarl.training.keeper import CheckpointKeeper, due
 from metarl.training.memory_need import require_memory_of
-from metarl.training.progress import describe, make_progress, time_split
+from metarl.training.progress import describe, make_progress
 from metarl.training.run_folder import is_unused, make_folder, only_writer, resumed_checkpoint
 from metarl.training.run_log import RunLog
+from metarl.training.same_program import require_same_program
 from metarl.training.stopping import StopRequest, listening
 from metarl.training.task_sources import make_task_source
 from metarl_envs.engine.simulations import physics_threads
-from metarl_envs.tasks.batches import repeat, to_json
+from metarl_envs.tasks.batches import to_json
 
 _CONSOLE_LINES = 20  # per run
 
@@ -72,6 +69,9 @@ def train(
         console: where to print; by default the standard output.
         callbacks: that look on and may end it, see `training.callbacks`.
 
+    Under `torchrun` (and in a worker of Ray Train) all processes train together: the first one
+    writes and prints, and each gets the result. They share the run folder.
+
     SIGINT, SIGTERM and SIGHUP end the training after the iteration under way, with a checkpoint; a
     second one at once.
 
@@ -80,11 +80,12 @@ def train(
         MachineError: if disk or memory fail; checkpoints written before stay whole.
         TrainingStopped: after such a signal.
     """
-    with (
-        physics_threads(config.num_threads),
-        arithmetic_threads(config.num_threads or num_cpus()),
-    ):
-        trainer = _Trainer(config, Path(run_dir), resume, console or Console(), callbacks)
+    world = this_world()
+    threads = config.num_threads or (local_cpus() if world.size > 1 else 0)
+    if world.rank > 0:
+        console = Console(quiet=True)
+    with physics_threads(threads), arithmetic_threads(threads or num_cpus()):
+        trainer = _Trainer(config, Path(run_dir), resume, console or Console(), callbacks, world)
         try:
             return trainer.run()
         except (OSError, MemoryError, RuntimeError) as error:
@@ -104,31 +105,38 @@ class _Trainer:
         run_dir: Path,
         resume: bool,
         console: Console,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback],
+        world: Alone | Processes,
     ) -> None:
-        self.config, self.run_dir, self.console = config, run_dir, console
+        self.config, self.run_dir, self.console, self.world = config, run_dir, console, world
         self.callbacks = Callbacks(callbacks)
+        require_same_program(world, config)
+        resume = resume or restarted()
         checkpoint = resumed_checkpoint(config, run_dir) if resume else None
-        if not resume and not is_unused(run_dir):
-            raise ConfigError(f"run folder {run_dir} is not empty: resume it or name another one")
-        self.env = make_env(config.env, config.meta_batch * config.episodes, config.horizon)
+        with self._first_alone("begin the run") as first:
+            if first and not resume and not is_unused(run_dir):
+                raise ConfigError(
+                    f"run folder {run_dir} is not empty: resume it or name another one"
+                )
+        own = world.share(config.meta_batch)
+        num_envs = (own.stop - own.start) * config.episodes
+        self.env = make_env(config.env, num_envs, config.horizon)
         spec = spec_of_spaces(self.env.single_observation_space, self.env.single_action_space)
-        self.world = Alone()
         settings, space = config.evaluation, self.env.task_space
         self.demonstrations = read_if_given(config.tasks.demonstrations, spec, space)
         self.shown = read_if_given(settings.demonstrations, spec, space)
         distribution = self.env.task_distribution("train")
-        self.tasks = make_task_source(config, distribution, self.demonstrations)
+        tasks = make_task_source(config, distribution, self.demonstrations)
         self.held_out_tasks = evaluation_tasks(
             self.env, settings.split, settings.num_tasks, settings.seed, self.shown
         )
         self._make_learner(checkpoint, spec)
         require_memory_of(config, self.learner)
+        self._iterate = Iterating(config, self.learner, self.env, tasks, world, self.demonstrations)
         saved_at = None if checkpoint is None else self.start
-        tasks = to_json(self.held_out_tasks)
-        self.keeper = CheckpointKeeper(run_dir, config, tasks, saved_at)
+        held_out = to_json(self.held_out_tasks)
+        self.keeper = CheckpointKeeper(run_dir, config, held_out, saved_at)
         self._skipped, self._checkpoint = 0, checkpoint
-        self._diverged: DivergedEpisode | None = None
         self.advice = Advice(run_dir, config, self._tell)
 
     def _make_learner(self, checkpoint: Checkpoint | None, spec: Spec) -> None:
@@ -146,20 +154,30 @@ class _Trainer:
             shown_to(self.learner, self.demonstrations)
 
     def run(self) -> EvaluationResult:
-        make_folder(self.run_dir)
-        with only_writer(self.run_dir):
-            write_whole(self.run_dir / "config.yaml", to_yaml(self.config).encode())
-            remember(self.config, self.run_dir)
-            self.advice.at_the_start(self.env, self.held_out_tasks, self._checkpoint)
-            self.done = self.start
-            self.callbacks.start(self._seen())
-            self.log = RunLog(self.run_dir, self.start, self.console)
-            try:
-                with listening(self._tell) as stop:
-                    self._train(stop)
-                    return self._finish()
-            finally:
-                self.log.close()
+        self.done = self.start
+        with ExitStack() as held:
+            with self._first_alone("begin the run") as first:
+                if first:
+                    make_folder(self.run_dir)
+                    held.enter_context(only_writer(self.run_dir))
+                    self._begin()
+                    held.callback(self.log.close)
+            with listening(self._tell) as stop:
+                self._train(stop)
+                return self._finish()
+
+    def _begin(self) -> None:
+        write_whole(self.run_dir / "config.yaml", to_yaml(self.config).encode())
+        remember(self.config, self.run_dir)
+        self.advice.at_the_start(self.env, self.held_out_tasks, self._checkpoint)
+        self.callbacks.start(self._seen())
+        self.log = RunLog(self.run_dir, self.start, self.console)
+
+    @contextmanager
+    def _first_alone(self, what: str) -> Iterator[bool]:
+        """Whether this process is the first, which alone writes; where it fails, all end."""
+        with self.world.one_fails_all(what):
+            yield self.world.rank == 0
 
     def _seen(self) -> Run:
         return Run(self.config, self.run_dir, self.learner, self.done, self.env_steps)
@@ -170,35 +188,55 @@ class _Trainer:
     def _train(self, stop: StopRequest) -> None:
         if self.start == self.config.iterations:
             self._tell(f"all {self.start} iterations are done")
-        every = max(1, self.config.iterations // _CONSOLE_LINES)
         last = self.config.iterations - 1
         with make_progress(self.console) as progress:
             bar = progress.add_task("", total=self.config.iterations, completed=self.start)
             for iteration in range(self.start, self.config.iterations):
-                metrics = self._iterate(iteration)
+                lived = self._iterate(iteration)
+                self.env_steps += lived.env_steps
                 evaluated = due(iteration, self.config.evaluation.every) and iteration < last
                 result = self._evaluate(iteration + 1) if evaluated else None
-                if result is not None:
-                    metrics |= evaluation_metrics(result)
-                show = evaluated or iteration % every == 0 or iteration == last
-                self.log.write(iteration, metrics, show)
-                progress.update(bar, advance=1, description=describe(metrics))
-                if self.keeper.due(iteration) or stop.signal is not None:
-                    self.keeper.save(self.learner, iteration + 1, self.env_steps)
-                self.advice.after_iteration(iteration, metrics, self._diverged)
-                self._check_learns(iteration, metrics)
-                self.done = iteration + 1
-                go_on = self.callbacks.go_on(self._seen(), metrics, result)
-                if stop.signal is not None and iteration < last:
+                self.done, signal = iteration + 1, self._agreed_signal(stop)
+                go_on = self._record(lived, result, signal)
+                progress.update(bar, advance=1, description=describe(lived.metrics))
+                self._check_learns(iteration, lived.metrics)
+                if signal and iteration < last:
                     raise TrainingStopped(
                         f"stopped after {iteration + 1} of {last + 1} iterations; "
                         f"go on with: metarl train --resume --run-dir {self.run_dir}",
-                        stop.signal,
+                        signal,
                     )
                 if not go_on:
                     self._tell(f"a callback ended the training after {self.done} iterations")
                     break
-        self.keeper.save(self.learner, self.done, self.env_steps)
+        self._save()
+
+    def _agreed_signal(self, stop: StopRequest) -> int:
+        """The number of a signal that any process was sent, or 0."""
+        return self.world.largest(0 if stop.signal is None else int(stop.signal))[0]
+
+    def _record(self, lived: Lived, result: EvaluationResult | None, signal: int) -> bool:
+        """Write what an iteration came to; returns whether to go on."""
+        iteration, go_on = self.done - 1, True
+        metrics: Metrics = {**lived.metrics, "time/env_steps": float(self.env_steps)}
+        if result is not None:
+            metrics |= evaluation_metrics(result)
+        with self._first_alone("write to the run folder") as first:
+            if first:
+                every = max(1, self.config.iterations // _CONSOLE_LINES)
+                last = self.done == self.config.iterations
+                show = result is not None or iteration % every == 0 or last
+                self.log.write(iteration, metrics, show)
+                if self.keeper.due(iteration) or signal:
+                    self.keeper.save(self.learner, self.done, self.env_steps)
+                self.advice.after_iteration(iteration, metrics, lived.diverged)
+                go_on = self.callbacks.go_on(self._seen(), metrics, result)
+        return self.world.all(go_on)
+
+    def _save(self) -> None:
+        with self._first_alone("write a checkpoint") as first:
+            if first:
+                self.keeper.save(self.learner, self.done, self.env_steps)
 
     def _check_learns(self, iteration: int, metrics: Metrics) -> None:
         """Stop, with a checkpoint, where update after update had to be skipped."""
@@ -206,41 +244,12 @@ class _Trainer:
         self._skipped = self._skipped + 1 if reason else 0
         if self._skipped < self.config.max_skipped:
             return
-        self.keeper.save(self.learner, iteration + 1, self.env_steps)
+        self._save()
         raise TrainingError(
             f"{self._skipped} updates in a row were skipped (the last one: {reason}), so that the "
             f"weights in {self.run_dir} are those of iteration {iteration + 1 - self._skipped}; "
             "take smaller steps or a larger meta-batch, or raise max_skipped"
         )
-
-    def _iterate(self, iteration: int) -> Metrics:
-        start, clock = time.perf_counter(), Clock()
-        keyed = self.tasks(iteration)
-        tasks, keys = keyed
-        self.env.set_tasks(repeat(tasks, self.config.episodes))
-        found = list[Tensor]()
-        self._diverged = None
-
-        def gather(state: object) -> Rollouts:
-            path = (self.config.seed, Purpose.TRAINING, iteration, len(found))
-            horizon = self.config.horizon
-            rollouts = collect(self.env, self.learner, state, path, keys, horizon, clock)
-            found.append(outcomes(rollouts, self.learner.spec))
-            if self._diverged is None:
-                self._diverged = first_diverged(rollouts, keyed, path, iteration)
-            return rollouts
-
-        shown = self.demonstrations and self.demonstrations.of_tasks(keys)
-        own = self.learner.iterate(
-            Iteration(iteration, tasks, keys, self.config.meta_batch, gather, self.world, shown)
-        )
-        self.env_steps += clock.env_steps
-        split = time_split(clock, time.perf_counter() - start)
-        metrics = training_metrics(
-            [self.world.sum_over_tasks(o) / self.config.meta_batch for o in found],
-            self.config.meta_batch,
-        )
-        return {**metrics, **own, **split, "time/env_steps": float(self.env_steps)}
 
     def _evaluate(self, iteration: int) -> EvaluationResult:
         """Evaluate the weights after so many iterations, and keep them if they are the best."""
@@ -255,16 +264,21 @@ class _Trainer:
             adaptation_steps=settings.adaptation_steps,
             seed=settings.seed,
             demonstrations=self.shown,
+            world=self.world,
         )
-        self.keeper.offer(self.learner, iteration, self.env_steps, result)
-        self.advice.after_evaluation(result)
+        with self._first_alone("write a checkpoint") as first:
+            if first:
+                self.keeper.offer(self.learner, iteration, self.env_steps, result)
+                self.advice.after_evaluation(result)
         return result
 
     def _finish(self) -> EvaluationResult:
         result = self._evaluate(self.done)
-        result.save_json(self.run_dir / "evaluation.json")
-        plot_adaptation(result, self.run_dir / "adaptation.png")
-        self.callbacks.end(self._seen(), result)
+        with self._first_alone("write the evaluation") as first:
+            if first:
+                result.save_json(self.run_dir / "evaluation.json")
+                plot_adaptation(result, self.run_dir / "adaptation.png")
+                self.callbacks.end(self._seen(), result)
         self.console.print(adaptation_table(result))
         self.console.print(
             f"{self.env_steps:,} environment steps; results in {self.run_dir}", soft_wrap=True

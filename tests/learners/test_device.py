@@ -32,8 +32,12 @@ def data_on_named_devices_only(monkeypatch):
         torch.set_default_device("meta")
 
     class Pool(threads.ThreadPoolExecutor):
-        def __init__(self, workers):
-            super().__init__(workers, initializer=lose)
+        def __init__(self, workers, initializer, initargs):
+            def begin():
+                initializer(*initargs)
+                lose()
+
+            super().__init__(workers, initializer=begin)
 
     monkeypatch.setattr(threads, "ThreadPoolExecutor", Pool)
     yield lose

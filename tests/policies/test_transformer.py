@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from metarl.errors import UserError
+from metarl.policies.networks.memory_core import memory_after
 from metarl.policies.networks.transformer import TransformerConfig, TransformerCore
 
 F, D, WINDOW, N = 5, 8, 7, 3
@@ -29,6 +30,13 @@ def stepped(core, inputs_TNF, memory):
         output, parts = step(row, parts)
         outputs.append(output)
     return torch.from_numpy(np.stack(outputs)), [torch.from_numpy(part) for part in parts]
+
+
+def core_after(core, inputs_TNF, lengths):
+    start = [part.numpy() for part in core.empty(N)]
+    inputs_NTF = inputs_TNF.transpose(0, 1).numpy()
+    parts = memory_after(core.on_arrays(), inputs_NTF, start, np.array(lengths))
+    return [torch.from_numpy(part) for part in parts]
 
 
 def by_hand(core, inputs_TNF):
@@ -79,7 +87,7 @@ def test_a_memory_continues_what_it_has_seen(first):
 @torch.no_grad()
 def test_memories_of_other_lengths_stand_side_by_side():
     core, inputs, lengths = core_of(), inputs_of(WINDOW + 3), [0, 4, WINDOW + 3]
-    memory = core.after(inputs, core.empty(N), torch.tensor(lengths))
+    memory = core_after(core, inputs, lengths)
     more = inputs_of(WINDOW + 5, seed=1)
     for found in (core.run(more, memory)[0], stepped(core, more, memory)[0]):
         for n, length in enumerate(lengths):

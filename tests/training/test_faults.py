@@ -21,7 +21,7 @@ from metarl.experiment.checkpoint_writing import remove_older
 from metarl.experiment.config import parse_config, to_yaml
 from metarl.learners import LEARNERS
 from metarl.params import flatten
-from metarl.training import trainer as trainer_module
+from metarl.training import iterating
 from metarl.training.rows import Rows
 
 
@@ -98,7 +98,7 @@ def test_lack_of_memory_is_a_sentence(tmp_path, monkeypatch):
     def no_memory(*_):
         torch.empty(2**50)
 
-    monkeypatch.setattr(trainer_module, "collect", no_memory)
+    monkeypatch.setattr(iterating, "collect", no_memory)
     with pytest.raises(MachineError, match="out of memory"):
         metarl.train(parse_config(TINY), tmp_path / "run")
 
@@ -128,14 +128,14 @@ def test_sizes_beyond_the_machine_are_refused_with_the_estimate(
 
 def explode(monkeypatch, name):
     """Every gradient of a learner's updates is NaN from its rewards on."""
-    collect = trainer_module.collect
+    collect = iterating.collect
 
     def broken(*arguments):
         rollouts = collect(*arguments)
         rollouts.rewards_MEH[:] = float("nan")
         return rollouts
 
-    monkeypatch.setattr(trainer_module, "collect", broken)
+    monkeypatch.setattr(iterating, "collect", broken)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

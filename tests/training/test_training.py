@@ -12,7 +12,7 @@ import metarl
 from metarl.experiment.checkpoint import read_checkpoint
 from metarl.experiment.config import load_config, parse_config
 from metarl.params import flatten
-from metarl.training import trainer
+from metarl.training import iterating, trainer
 from metarl.training.run_log import RunLog
 from metarl.training.task_sources import make_task_source
 from metarl_envs.robots.half_cheetah import HalfCheetah
@@ -171,13 +171,13 @@ def test_training_logs_success_where_the_environment_reports_it(tiny_document, t
 
 
 def test_training_logs_what_was_collected(tiny_document, tmp_path, monkeypatch):
-    seen, original = [], trainer.collect
+    seen, original = [], iterating.collect
 
     def collect(*args, **kwargs):
         seen.append(original(*args, **kwargs))
         return seen[-1]
 
-    monkeypatch.setattr(trainer, "collect", collect)
+    monkeypatch.setattr(iterating, "collect", collect)
     metarl.train(parse_config({**tiny_document, "iterations": 1}), tmp_path / "run")
     (row,) = progress(tmp_path / "run")
     for step in (0, 1):

@@ -126,7 +126,7 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
     def samples(self, rollouts: Rollouts) -> Samples:
         """Normalised rollouts with their advantages; valid steps only where objectives allow it."""
         samples = all_samples(self.advantages, self.normalizer.rollouts(rollouts.cropped()))
-        return samples.packed() if self.inner.separable else samples
+        return samples.packed(rollouts.extent.most) if self.inner.separable else samples
 
     def _adapt(self, state: AdaptedParameters, samples: Samples) -> AdaptedParameters:
         index = int(state.steps_M[0])

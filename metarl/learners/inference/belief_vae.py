@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from metarl.config_model import ConfigModel
 from metarl.environments.fit import Spec
-from metarl.interaction.threads import on_all_cores
 from metarl.learners.base import Metrics, World
 from metarl.learners.clipped_ppo import SLICES, clipped_step
 from metarl.learners.inference.belief import kl_between
@@ -127,7 +126,7 @@ class BeliefVAE:
     def update(self, trials: Params, generator: torch.Generator, world: World) -> Metrics:
         """One step on trials: "inputs", "obs", "actions", "rewards", "next_obs", "valid"."""
         lengths_N = trials["valid"].sum((0, 2))
-        total = float(world.sum_over_tasks((lengths_N > 0).sum().view(1, 1)).clamp(min=1.0))
+        total = float((lengths_N > 0).sum().clamp(min=1))
         drawn = self.draw(lengths_N, generator)
 
         def differentiate(rows: Tensor) -> Tensor:
@@ -140,8 +139,7 @@ class BeliefVAE:
             return torch.cat([flat, parts.detach().double() / total])
 
         rows = torch.arange(len(lengths_N), device=lengths_N.device)
-        shares = on_all_cores(differentiate, rows.tensor_split(min(SLICES, len(rows))))
-        summed = world.sum_over_tasks(torch.stack(shares))
+        summed = world.map(differentiate, rows.tensor_split(min(SLICES, len(rows)))).sum(0)
         norm = clipped_step(
             self.module, self._optimizer, summed[:-2], self.config.max_gradient_norm
         )

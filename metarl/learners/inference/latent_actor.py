@@ -8,7 +8,7 @@ import torch
 
 from metarl.learners.inference.belief import LatentBelief
 from metarl.policies.actors import ActionStep, Percept
-from metarl.policies.arrays import to_array, to_tensor
+from metarl.policies.arrays import to_array, to_tensor, whole_rows
 from metarl.policies.networks.relu_mlp import ArrayMLP
 from metarl.policies.squashed import ActionRange
 
@@ -35,15 +35,18 @@ class LatentActor:
         self._latents = np.where(seen.first_ME[..., None], drawn, latents_MEL)
         self._latents = self._latents.astype(seen.obs_MEO.dtype)
         inputs = np.concatenate([seen.obs_MEO, self._latents], axis=-1)
-        outputs = to_tensor(self._choose(inputs.reshape(-1, inputs.shape[-1])))
+        rows = whole_rows(inputs.reshape(-1, inputs.shape[-1]))
+        outputs = to_tensor(self._choose(rows))
         means = outputs.chunk(2, dim=-1)[0]
         noise = torch.zeros_like(means)
         if noise_MEA is not None:
-            noise = to_tensor(noise_MEA.reshape(means.shape)).to(means)
+            noise_NA = whole_rows(noise_MEA.reshape(-1, means.shape[-1]))
+            noise = to_tensor(noise_NA).to(means)
         actions, log_probs = self._actions.sample(outputs, noise)
+        count = int(np.prod(shape))
         return ActionStep(
-            to_array(actions).reshape(*shape, -1),
-            to_array(log_probs).reshape(shape),
+            to_array(actions[:count]).reshape(*shape, -1),
+            to_array(log_probs[:count]).reshape(shape),
             {"latents": self._latents},
         )
 

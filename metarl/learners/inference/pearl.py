@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from metarl.errors import ConfigError
 from metarl.interaction.replay import TaskReplay
 from metarl.interaction.rollouts import Rollouts, Transitions
-from metarl.interaction.threads import on_all_cores, single_threaded, task_chunks
-from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
+from metarl.interaction.threads import single_threaded, task_chunks
+from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting, World
 from metarl.learners.inference.belief import LatentBelief, kl_to_standard_normal
 from metarl.learners.inference.latent_actor import LatentActor
 from metarl.learners.inference.pearl_config import PEARLConfig, PEARLPolicyConfig
 from metarl.learners.inference.soft_actor_critic import SoftActorCritic
+from metarl.learners.together import keys_of_all, of_all
 from metarl.learners.training_reward import with_training_reward
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import Params, flatten, unflatten
@@ -115,8 +116,10 @@ class PEARL(MetaLearner[LatentBelief]):
                 rollouts.terminated_MEH,
             )
         ]
-        with torch.no_grad():
-            mean_MNL, variance_MNL = self.factors(Transitions(*flat))
+        with torch.no_grad():  # task by task: products of other sizes would differ in the last bit
+            tasks = range(len(rollouts.valid_MEH))
+            each = [self.factors(Transitions(*(v[i : i + 1] for v in flat))) for i in tasks]
+        mean_MNL, variance_MNL = (torch.cat(parts) for parts in zip(*each, strict=True))
         return state.with_factors(mean_MNL, variance_MNL, rollouts.valid_MEH.flatten(1))
 
     def factors(self, rows: Transitions) -> tuple[Tensor, Tensor]:
@@ -136,14 +139,11 @@ class PEARL(MetaLearner[LatentBelief]):
         for _ in range(self.config.posterior_collections):
             state = self.adapt(state, collected[-1])
             collected.append(work.collect(state))
-        self.context.clear(work.keys)
-        for rollouts in collected if self.config.posterior_in_context else collected[:1]:
-            self.context.add(work.keys, self._in_units(rollouts))
-        for rollouts in collected:
-            self.replay.add(work.keys, self._in_units(self._learned_from(rollouts)))
-            self._env_steps += rollouts.num_steps
+        self._keep([of_all(rollouts, work.world) for rollouts in collected], work)
         generator = learning_generator(self.setting.seed, work.index)
-        steps = [self._gradient_step(generator) for _ in range(self.config.gradient_steps)]
+        steps = [
+            self._gradient_step(generator, work.world) for _ in range(self.config.gradient_steps)
+        ]
         self._acting = None
         kept = [step for step in steps if np.isfinite(step).all()]
         reason = "non-finite gradient" if self.replay.keys else "no transition with finite numbers"
@@ -156,6 +156,16 @@ class PEARL(MetaLearner[LatentBelief]):
             "train/rejected_because": "" if kept else reason,
         }
 
+    def _keep(self, collected: Sequence[Rollouts], work: Iteration[LatentBelief]) -> None:
+        """Take what all processes lived through into replay; every process has all of it."""
+        keys = keys_of_all(work.keys, work.world)
+        self.context.clear(keys)
+        for rollouts in collected if self.config.posterior_in_context else collected[:1]:
+            self.context.add(keys, self._in_units(rollouts))
+        for rollouts in collected:
+            self.replay.add(keys, self._in_units(self._learned_from(rollouts)))
+            self._env_steps += rollouts.num_steps
+
     def _in_units(self, rollouts: Rollouts) -> Rollouts:
         """The rollouts with actions between -1 and 1, as all networks see them."""
         return replace(rollouts, actions_MEHA=self._range.to_unit(rollouts.actions_MEHA))
@@ -164,7 +174,7 @@ class PEARL(MetaLearner[LatentBelief]):
         """The rollouts with the rewards that actor and critics see."""
         return with_training_reward(rollouts) if self.config.training_reward else rollouts
 
-    def _gradient_step(self, generator: torch.Generator) -> list[float]:
+    def _gradient_step(self, generator: torch.Generator, world: World) -> list[float]:
         """One step of all networks; returns critic loss, policy loss and KL."""
         config, known = self.config, sorted({*self.replay.keys} & {*self.context.keys})
         if not known:
@@ -183,7 +193,7 @@ class PEARL(MetaLearner[LatentBelief]):
             return self.gradient(drawn, seen, own[0], own[1], own[2])
 
         chunks = task_chunks(len(keys), _TASKS_TOGETHER)
-        summed = torch.stack(on_all_cores(differentiate, chunks)).sum(0) / len(keys)
+        summed = world.map(differentiate, chunks).sum(0) / len(keys)
         if not summed.isfinite().all() or summed[:-3].abs().max() > _LARGEST_GRADIENT:
             return [float("nan")] * 3
         parameters = self._learned()

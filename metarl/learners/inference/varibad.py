@@ -120,7 +120,7 @@ class VariBAD(MemoryLearner):
             trials = self.buffer.sample(self.vae.config.batch_trials, generator)
             steps.append(self.vae.update(self.seen(trials), generator, work.world))
         metrics = with_steps(metrics, steps, BELIEF_NORM)
-        self.learned(episodes, work)
+        self.learned(episodes)
         return metrics
 
     def ppo_data(self, joined: Rollouts) -> dict[str, Tensor]:

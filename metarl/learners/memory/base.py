@@ -19,15 +19,18 @@ from torch import Tensor, nn
 
 from metarl.estimators.advantages import AdvantageEstimator
 from metarl.interaction.rollouts import Rollouts, in_order, valid_first
+from metarl.interaction.threads import arithmetic_threads
 from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Setting
 from metarl.learners.memory.config import MemoryConfig
+from metarl.learners.together import of_all
 from metarl.learners.training_reward import with_training_reward
-from metarl.params import Params
+from metarl.params import Params, sum_of_rows
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Percept
-from metarl.policies.arrays import to_array, to_tensor
+from metarl.policies.arrays import to_array, to_tensor, whole_rows
 from metarl.policies.networks.heads import Head
+from metarl.policies.networks.memory_core import memory_after
 from metarl.policies.networks.memory_network import MemoryChooser, MemoryNetwork
 from metarl.policies.normalization import Normalizer
 from metarl.policies.policy import ActionNoiseConfig
@@ -71,12 +74,15 @@ class RememberingActor:
     ) -> None:
         self._learner, self._choose, self._state = learner, choose, state
         self._memory: list[np.ndarray] | None = None
+        self._shape: tuple[int, ...] = ()
         self.weights = weights
 
     def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
         if self._memory is None:
             parts = self._state.spread(seen.obs_MEO.shape[1]).parts
-            self._memory = [to_array(part).copy() for part in parts.values()]
+            rows = [to_array(part.flatten(0, 1)) for part in parts.values()]
+            self._memory = [whole_rows(part.copy()) for part in rows]
+            self._shape = seen.first_ME.shape
         normalizer = self._learner.normalizer
         inputs_MEF = self._learner.inputs(
             normalizer.normalize_obs(seen.obs_MEO),
@@ -91,8 +97,9 @@ class RememberingActor:
     def state(self) -> Memory:
         if self._memory is None:
             return self._state
-        parts = zip(self._state.parts, self._memory, strict=True)
-        device = self._learner.device
+        count, device = int(np.prod(self._shape)), self._learner.device
+        own = [part[:count].reshape(*self._shape, *part.shape[1:]) for part in self._memory]
+        parts = zip(self._state.parts, own, strict=True)
         return Memory({name: to_tensor(part.copy(), device) for name, part in parts})
 
 
@@ -166,13 +173,14 @@ class MemoryLearner(MetaLearner[Memory]):
         num_tasks, episodes = rollouts.lengths_ME.shape
         start = state.spread(episodes).parts.values()
         inputs_NHF = self.episode_inputs(self.normalizer.rollouts(rollouts)).flatten(0, 1)
-        with torch.no_grad():
-            after = self.network.core.after(
-                inputs_NHF.transpose(0, 1),
-                [part.flatten(0, 1) for part in start],
-                rollouts.lengths_ME.flatten(),
+        with arithmetic_threads(1):
+            after = memory_after(
+                self.network.core.on_arrays(),
+                to_array(inputs_NHF),
+                [to_array(part.flatten(0, 1)) for part in start],
+                to_array(rollouts.lengths_ME.flatten()),
             )
-        return self._memory(after, num_tasks)
+        return self._memory([to_tensor(part, self.device) for part in after], num_tasks)
 
     def _made(self, actor: object) -> bool:
         """Whether an actor acts with this learner's weights as they are."""
@@ -195,18 +203,18 @@ class MemoryLearner(MetaLearner[Memory]):
     # Meta-training
 
     def collect_trials(self, work: Iteration[Memory]) -> list[Rollouts]:
-        """The episodes of whole trials, one after the other, as the environment gave them."""
+        """The episodes of whole trials of all processes' tasks, as the environment gave them."""
         state = self.begin(len(work.keys), self.setting.episodes)
         episodes = list[Rollouts]()
         for _ in range(self._trial_episodes):
             episodes.append(work.collect(state))
             state = self.adapt(state, episodes[-1])
-        return episodes
+        return [of_all(rollouts, work.world) for rollouts in episodes]
 
-    def learned(self, episodes: Sequence[Rollouts], work: Iteration[Memory]) -> None:
+    def learned(self, episodes: Sequence[Rollouts]) -> None:
         """Note that the weights are others now, and update the statistics of normalisation."""
         for rollouts in episodes:
-            self.normalizer.update(rollouts, work.world.sum_over_tasks)
+            self.normalizer.update(rollouts, sum_of_rows)
         self._weights = object()
 
     def joined(
@@ -223,7 +231,8 @@ class MemoryLearner(MetaLearner[Memory]):
         extras = {name: torch.cat([*tensors], dim=2) for name, tensors in parts.items()}
         fields = {n: torch.cat([getattr(e, n) for e in episodes], dim=2) for n in _PER_STEP}
         if not fields["valid_MEH"].all():
-            order = valid_first(fields["valid_MEH"])
+            longest = int(fields["valid_MEH"].sum(-1).max())
+            order = valid_first(fields["valid_MEH"], longest)
             extras = {name: in_order(values, order) for name, values in extras.items()}
             fields = {name: in_order(values, order) for name, values in fields.items()}
         return replace(episodes[-1], extras=extras, **fields)  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ class RL2(MemoryLearner):
         joined = self.joined([self.normalizer.rollouts(rollouts) for rollouts in episodes])
         generator = learning_generator(self.setting.seed, work.index)
         metrics = self.ppo.update(self.trial(joined), generator, work.world)
-        self.learned(episodes, work)
+        self.learned(episodes)
         return metrics
 
     def training_state(self) -> Params:

@@ -3,6 +3,7 @@
 Shapes: M tasks, E episodes, D embedding and context.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from metarl.environments.fit import Spec
 from metarl.learners.metric.library import TaskLibrary
 from metarl.policies.actors import ActionStep, Chooser, GaussianChoice, Percept
-from metarl.policies.arrays import to_array
+from metarl.policies.arrays import to_array, whole_rows
 from metarl.policies.distributions import DiagonalGaussian, Distribution
 from metarl.policies.networks.belief_head import TanhHead
 from metarl.policies.networks.heads import ArrayHead
@@ -34,6 +35,16 @@ class Placed:
     counts_M: Tensor
     contexts_MD: Tensor
 
+    def of_tasks(self, tasks: slice) -> "Placed":
+        """Of some tasks."""
+        return Placed(self.sums_MD[tasks], self.counts_M[tasks], self.contexts_MD[tasks])
+
+    @staticmethod
+    def concatenate(parts: "Sequence[Placed]") -> "Placed":
+        """Of the tasks of all parts."""
+        columns = [(p.sums_MD, p.counts_M, p.contexts_MD) for p in parts]
+        return Placed(*(torch.cat(column) for column in zip(*columns, strict=True)))
+
 
 class ContextActor:
     """Acts on the observation and its task's context, so that acting changes nothing."""
@@ -46,7 +57,8 @@ class ContextActor:
         shape = seen.obs_MEO.shape[:2]
         contexts = np.broadcast_to(self._contexts_M1D, (*shape, self._contexts_M1D.shape[-1]))
         flat = (part.reshape(-1, part.shape[-1]) for part in (contexts, seen.obs_MEO))
-        return self._choose(self._head(*flat).reshape(*shape, -1), noise_MEN)
+        outputs = self._head(*map(whole_rows, flat))[: shape[0] * shape[1]]
+        return self._choose(outputs.reshape(*shape, -1), noise_MEN)
 
     @property
     def state(self) -> Placed:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metarl.interaction.rollouts import Rollouts
-from metarl.learners.base import Metrics, World
+from metarl.learners.base import Metrics
 from metarl.learners.clipped_ppo import clipped_step
 from metarl.learners.metric.embedding import (
     Distance,
@@ -44,13 +44,12 @@ class EncoderTraining:
         self._encoder, self._steps, self._kind = encoder, steps, kind
         self._optimizer = torch.optim.Adam(encoder.parameters(), lr=learning_rate)
 
-    def step(self, rollouts: Rollouts, generator: torch.Generator, world: World) -> Metrics:
+    def step(self, rollouts: Rollouts, generator: torch.Generator) -> Metrics:
         """One step on the episodes of all tasks, told apart from each other.
 
         Args:
             rollouts: of the support policy.
             generator: draws steps, and which episodes make prototypes.
-            world: whose gradients are averaged; each process tells its own tasks apart.
         """
         drawn_MEBX, lived_ME = self._drawn(rollouts, generator)
         if lived_ME.shape[1] == 1:  # its earlier steps are the support, its later ones the query
@@ -62,13 +61,10 @@ class EncoderTraining:
         parameters = dict(self._encoder.named_parameters())
         gradient = torch.autograd.grad(loss, list(parameters.values()))
         flat = flatten(dict(zip(parameters, gradient, strict=True)))
-        own = torch.cat([flat, torch.stack([loss, right]).detach().double()])
-        summed = world.sum_over_tasks(own.unsqueeze(0)) / world.size
-        norm = clipped_step(self._encoder, self._optimizer, summed[:-2], _LARGEST_NORM)
-        loss_value, right_value = summed[-2:].tolist()
+        norm = clipped_step(self._encoder, self._optimizer, flat, _LARGEST_NORM)
         return {
-            "train/encoder_loss": loss_value,
-            "train/encoder_accuracy": right_value,
+            "train/encoder_loss": float(loss.detach()),
+            "train/encoder_accuracy": float(right),
             ENCODER_NORM: norm,
         }
 

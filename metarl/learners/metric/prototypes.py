@@ -31,6 +31,7 @@ from metarl.learners.metric.embedding import Distance, TransitionEncoder, distan
 from metarl.learners.metric.encoder_training import ENCODER_NORM, EncoderTraining
 from metarl.learners.metric.library import TaskLibrary
 from metarl.learners.metric.support_memory import SupportMemory
+from metarl.learners.together import keys_of_all, of_all
 from metarl.params import Params, detach, prefixed, without_prefix
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.distributions import Distribution
@@ -156,6 +157,12 @@ class Prototypes(MetaLearner[Placed]):
         return ActingModule(step)
 
     def adapt(self, state: Placed, rollouts: Rollouts) -> Placed:
+        # task by task: products of other sizes would differ in their last bits
+        tasks = [slice(index, index + 1) for index in range(len(state.counts_M))]
+        each = [self._adapted(state.of_tasks(t), rollouts.task_slice(t)) for t in tasks]
+        return Placed.concatenate(each)
+
+    def _adapted(self, state: Placed, rollouts: Rollouts) -> Placed:
         sums_MD, counts_M = self.place(rollouts)
         # distances are between what one policy lived through: once it has changed, they stand
         lived_M = state.counts_M > 0
@@ -184,28 +191,26 @@ class Prototypes(MetaLearner[Placed]):
 
     @single_threaded()
     def iterate(self, work: Iteration[Placed]) -> Metrics:
-        first = work.collect(self.begin(len(work.keys), self.setting.episodes))
+        world, keys = work.world, keys_of_all(work.keys, work.world)
+        own = self.begin(len(work.keys), self.setting.episodes)
+        first = of_all(work.collect(own), world)
         if work.index == 0:
             self.encoder.standardise(first)
         supported = first.map(lambda values: values[:, : self.config.support_episodes])
         library, placed = self.network.library, self.place(supported)
-        weights_MK = library.weights(mean_of(*placed), without=work.keys)
+        weights_MK = library.weights(mean_of(*placed), without=keys)
         weights_MK = weights_MK * (placed[1] > 0).unsqueeze(-1)  # as `adapt` has it
         contexts_MD = library.contexts(weights_MK).detach()
-        second = work.collect(Placed(*placed, contexts_MD))
+        everyone = Placed(*placed, contexts_MD)
+        second = of_all(work.collect(everyone.of_tasks(world.share(len(keys)))), world)
         self.ppo.weights_RK = torch.cat([torch.zeros_like(weights_MK), weights_MK])
         seed, index = self.setting.seed, work.index
         generator = learning_generator(seed, index)
-        metrics = self.ppo.improve(
-            self.ppo_data((first, second), placed[1] > 0), generator, work.world
-        )
+        metrics = self.ppo.improve(self.ppo_data((first, second), placed[1] > 0), generator, world)
         generator = learning_generator(seed, index, _LEARNING_DISTANCES)
-        steps = [
-            self.training.step(first, generator, work.world)
-            for _ in range(self.config.encoder_steps)
-        ]
+        steps = [self.training.step(first, generator) for _ in range(self.config.encoder_steps)]
         metrics = with_steps(metrics, steps, ENCODER_NORM)
-        self.memory.keep(work.keys, self.encoder.transitions(first), first.valid_MEH, generator)
+        self.memory.keep(keys, self.encoder.transitions(first), first.valid_MEH, generator)
         library.place(*self.memory.placed(self.encoder))
         return metrics
 

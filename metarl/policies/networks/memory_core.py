@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metarl.policies.arrays import to_array
+from metarl.policies.arrays import to_array, whole_rows
 from metarl_envs.memory import require_memory
 
 # (inputs (N, F), parts of the memory) -> what it gives in this step (N, D), and its parts after it.
@@ -49,10 +49,6 @@ class MemoryCore(ABC):
     def whole(self, inputs_TNF: Tensor) -> Tensor:
         """What it gives at each step of sequences from their beginning: shape (T, N, D)."""
         return self.run(inputs_TNF, self.empty(inputs_TNF.shape[1]))[0]
-
-    @abstractmethod
-    def after(self, inputs_TNF: Tensor, memory: list[Tensor], lengths_N: Tensor) -> list[Tensor]:
-        """The memory after the first `lengths_N` steps of each sequence."""
 
     @abstractmethod
     def on_arrays(self) -> ArrayCore:
@@ -94,15 +90,6 @@ class RecurrentCore(MemoryCore):
         outputs, state = self.module(inputs_TNF, self._state(memory))
         return outputs, self._parts(state)
 
-    def after(self, inputs_TNF: Tensor, memory: list[Tensor], lengths_N: Tensor) -> list[Tensor]:
-        packed = nn.utils.rnn.pack_padded_sequence(
-            inputs_TNF, lengths_N.clamp(min=1).cpu(), enforce_sorted=False
-        )
-        _, final = self.module(packed, self._state(memory))
-        empty = (lengths_N == 0).unsqueeze(-1)
-        parts = zip(memory, self._parts(final), strict=True)
-        return [torch.where(empty, old, new) for old, new in parts]
-
     def _state(self, memory: Sequence[Tensor]) -> Any:
         state = tuple(part[None].contiguous() for part in memory)
         return state if len(state) > 1 else state[0]
@@ -112,6 +99,27 @@ class RecurrentCore(MemoryCore):
 
     def on_arrays(self) -> ArrayCore:
         return _LSTMStep(self.module) if len(self.parts) > 1 else _GRUStep(self.module)
+
+
+def memory_after(
+    core: ArrayCore, inputs_NTF: np.ndarray, memory: Sequence[np.ndarray], lengths_N: np.ndarray
+) -> list[np.ndarray]:
+    """The memory after the first `lengths_N` steps of each sequence, to the bit as acting has it.
+
+    Args:
+        core: one step.
+        inputs_NTF: of the steps; what they are after a sequence's end does not matter.
+        memory: parts (N, ...) before them.
+        lengths_N: steps of each sequence.
+    """
+    after = [part.copy() for part in memory]
+    now, count = [whole_rows(part.copy()) for part in memory], len(lengths_N)
+    for t in range(int(lengths_N.max(initial=0))):
+        _, now = core(whole_rows(inputs_NTF[:, t]), now)
+        ended = lengths_N == t + 1
+        for kept, part in zip(after, now, strict=True):
+            kept[ended] = part[:count][ended]
+    return after
 
 
 class _Gates:

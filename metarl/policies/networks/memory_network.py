@@ -13,6 +13,7 @@ from torch import Tensor
 
 from metarl.environments.fit import Spec
 from metarl.policies.actors import ActionStep, Chooser
+from metarl.policies.arrays import whole_rows
 from metarl.policies.networks.heads import ArrayHead, Head, HyperHead, LinearHead
 from metarl.policies.networks.memory_core import ArrayCore, MemoryCore
 from metarl.policies.networks.outputs import ActionOutputs
@@ -96,10 +97,13 @@ class MemoryChooser:
         memory: Sequence[np.ndarray],
         noise_MEA: np.ndarray | None,
     ) -> tuple[ActionStep, list[np.ndarray]]:
-        """Actions, and the memory after them; its parts (M, E, ...) may be changed in place."""
+        """Actions, and the memory after them.
+
+        The memory's parts have a row for each task and episode, see `whole_rows`, and may be
+        changed in place.
+        """
         shape = inputs_MEF.shape[:2]
-        inputs_NF, *flat = (v.reshape(-1, *v.shape[2:]) for v in (inputs_MEF, *memory))
-        hidden_ND, new = self._core(inputs_NF, flat)
-        outputs = self._head(hidden_ND, inputs_NF[:, : self._obs_size])
-        step = self._choose(outputs.reshape(*shape, -1), noise_MEA)
-        return step, [part.reshape(*shape, *part.shape[1:]) for part in new]
+        inputs_NF = whole_rows(inputs_MEF.reshape(-1, inputs_MEF.shape[-1]))
+        hidden_ND, new = self._core(inputs_NF, list(memory))
+        outputs = self._head(hidden_ND, inputs_NF[:, : self._obs_size])[: shape[0] * shape[1]]
+        return self._choose(outputs.reshape(*shape, -1), noise_MEA), new

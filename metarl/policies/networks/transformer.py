@@ -104,10 +104,6 @@ class TransformerCore(MemoryCore):
         hidden_NTD, keys, values = self._attend(inputs_TNF.transpose(0, 1), memory)
         return hidden_NTD.transpose(0, 1), self._written(memory, keys, values, lengths_N)
 
-    def after(self, inputs_TNF: Tensor, memory: list[Tensor], lengths_N: Tensor) -> list[Tensor]:
-        _, keys, values = self._attend(inputs_TNF.transpose(0, 1), memory)
-        return self._written(memory, keys, values, lengths_N)
-
     def whole(self, inputs_TNF: Tensor) -> Tensor:
         """What it gives at each step of sequences from their beginning: shape (T, N, D)."""
         return self._attend(inputs_TNF.transpose(0, 1), None)[0].transpose(0, 1)

@@ -1,0 +1,109 @@
+"""One iteration of meta-training: this process's tasks, and what all of them came to.
+
+Shapes: M tasks of this process, E episodes.
+"""
+
+import time
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metarl.experiment.config import ExperimentConfig
+from metarl.experiment.world import Alone, Processes
+from metarl.interaction.demonstrations import Demonstrations
+from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.sampler import Clock, collect
+from metarl.learners.base import Iteration, MetaLearner, Metrics
+from metarl.learners.together import among_all
+from metarl.seeding import Purpose
+from metarl.training.diverged import DivergedEpisode, first_diverged
+from metarl.training.iteration_metrics import outcomes, training_metrics
+from metarl.training.progress import time_split
+from metarl.training.task_sources import KeyedTasks, TaskSource
+from metarl_envs.protocol import TaskEnv
+from metarl_envs.tasks.batches import repeat, take
+
+
+class Lived(NamedTuple):
+    """What an iteration came to, the same in all processes but for the time.
+
+    Attributes:
+        metrics: its row of `progress.csv`.
+        env_steps: environment steps that it took.
+        diverged: its first episode that diverged.
+    """
+
+    metrics: Metrics
+    env_steps: int
+    diverged: DivergedEpisode | None
+
+
+class Iterating:
+    """Makes iterations.
+
+    Args:
+        config: of the run.
+        learner: is improved.
+        env: E sub-environments for each of this process's tasks.
+        tasks: of all processes, by iteration.
+        world: all processes.
+        demonstrations: of the run's tasks, if it has some.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        learner: MetaLearner,
+        env: TaskEnv,
+        tasks: TaskSource,
+        world: Alone | Processes,
+        demonstrations: Demonstrations | None,
+    ) -> None:
+        self.config, self.learner, self.env, self.tasks = config, learner, env, tasks
+        self.world, self.demonstrations = world, demonstrations
+
+    def __call__(self, iteration: int) -> Lived:
+        """The iteration with this index."""
+        start, clock, world = time.perf_counter(), Clock(), self.world
+        waited, meta_batch = world.traffic.seconds, self.config.meta_batch
+        keyed = self._own(iteration)
+        self.env.set_tasks(repeat(keyed.tasks, self.config.episodes))
+        found = list[Tensor]()
+        diverged = dict[int, DivergedEpisode]()  # by phase
+
+        def gather(state: object) -> Rollouts:
+            phase, horizon = len(found), self.config.horizon
+            path = (self.config.seed, Purpose.TRAINING, iteration, phase)
+            rollouts = collect(self.env, self.learner, state, path, keyed.keys, horizon, clock)
+            found.append(outcomes(rollouts, self.learner.spec))
+            first = first_diverged(rollouts, keyed, path, iteration)
+            if first is not None:
+                diverged[phase] = first
+            return among_all(rollouts, world)
+
+        shown = self.demonstrations and self.demonstrations.of_tasks(keyed.keys)
+        own = self.learner.iterate(
+            Iteration(iteration, keyed.tasks, keyed.keys, meta_batch, gather, world, shown)
+        )
+        means = [world.sum_over_tasks(o) / meta_batch for o in found]
+        metrics = {**training_metrics(means, meta_batch), **own}
+        steps = int(world.gather(torch.tensor([[clock.env_steps]], device="cpu")).sum())
+        first = self._first(diverged) if metrics["train/diverged"] else None
+        waited = world.traffic.seconds - waited
+        split = time_split(clock, time.perf_counter() - start, steps, waited)
+        return Lived({**metrics, **split}, steps, first)
+
+    def _own(self, iteration: int) -> KeyedTasks:
+        tasks, keys = self.tasks(iteration)
+        own = self.world.share(self.config.meta_batch)
+        return KeyedTasks(take(tasks, own), list(keys)[own])
+
+    def _first(self, diverged: dict[int, DivergedEpisode]) -> DivergedEpisode | None:
+        """The first one of all processes: of the earliest phase, then of the first task."""
+        phase = min(diverged, default=None)
+        own = "" if phase is None else f"{phase} {diverged[phase].model_dump_json()}"
+        told = [text.partition(" ") for text in self.world.tell(own) if text]
+        if not told:
+            return None
+        return DivergedEpisode.model_validate_json(min(told, key=lambda text: int(text[0]))[2])
