@@ -86,8 +86,7 @@ def evaluate(
         split, num_tasks = CHOSEN, count(chosen)
     split = split if demonstrations is None else demonstrations.split
     sizes = dict(num_tasks=num_tasks, episodes=episodes, horizon=horizon)
-    sizes["support_episodes"] = episodes if support_episodes is None else support_episodes
-    _require_sizes(sizes, adaptation_steps, seed)
+    _require_sizes({**sizes, "support_episodes": support_episodes}, adaptation_steps, seed)
     own = _own_tasks(num_tasks, world)
     with ExitStack() as opened:
         made = opened.enter_context(fitting(learner, config, len(own) * episodes, horizon))
@@ -104,9 +103,9 @@ def evaluate(
         return evaluate_tasks(learner, made, *about, horizon=horizon, support=support, world=world)
 
 
-def _require_sizes(sizes: Mapping[str, int], adaptation_steps: int, seed: int) -> None:
+def _require_sizes(sizes: Mapping[str, int | None], adaptation_steps: int, seed: int) -> None:
     for name, size in sizes.items():
-        if size < 1:
+        if size is not None and size < 1:
             raise ConfigError(f"{name} must be positive, got {size}")
     if adaptation_steps < 0 or seed < 0:
         raise ConfigError(
