@@ -7,30 +7,23 @@ support episodes of its own. Meta-parameters are never written.
 Shapes: M tasks, E episodes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import Any
 
 from metarl.environments.make import make_single
 from metarl.errors import ConfigError
+from metarl.evaluation.course import Course
 from metarl.evaluation.measured_tasks import SupportDemonstrations, as_batch, evaluation_tasks
 from metarl.evaluation.result import EvaluationResult
 from metarl.interaction.demonstrations import Demonstrations
-from metarl.interaction.rollouts import Rollouts
-from metarl.interaction.sampler import Clock, collect, require_rollout_memory
+from metarl.interaction.sampler import require_rollout_memory
 from metarl.learners.base import MetaLearner, World
 from metarl.learners.demonstrated import require_demonstrations
-from metarl.learners.together import among_all
-from metarl.policies.arrays import to_array, to_tensor
-from metarl.seeding import Purpose, content_keys
+from metarl.seeding import content_keys
 from metarl.trained_env import Environment, environment_of, fitting
 from metarl_envs.protocol import TaskEnv
-from metarl_envs.tasks.batches import Tasks, repeat, rows_of, take
+from metarl_envs.tasks.batches import Tasks, rows_of, take
 from metarl_envs.tasks.batches import num_tasks as count
 
 CHOSEN = "chosen"  # the split of tasks that a user gave
@@ -135,43 +128,19 @@ def evaluate_tasks(
     """
     own = _own_tasks(count(tasks), world)
     keys = [key for index, key in enumerate(content_keys(tasks)) if index in own]
-    all_tasks, tasks = tasks, take(tasks, list(own))
-    shown = support if isinstance(support, SupportDemonstrations) else None
-    support_env = None if isinstance(support, SupportDemonstrations) else support
-    learned_from = env if support_env is None else support_env
-    for each in {id(e): e for e in (env, learned_from)}.values():
-        each.set_tasks(repeat(tasks, each.num_envs // len(keys)))
-    shared = None if world is None or len(keys) == count(all_tasks) else world
-    course = _Course(learner, env, support_env, shown, keys, horizon, seed, shared)
-    support_episodes = shown.episodes if shown else learned_from.num_envs // len(keys)
-    measured, learned = course.follow(adaptation_steps, support_episodes)
-    if shown is None:
-        behind_K, steps_KM = _experience(learned, learner.pools_episodes, len(keys))
-    else:
-        behind_K, steps_KM = shown.experience(adaptation_steps)
+    shared = None if len(own) == count(tasks) else world
+    course = Course(learner, env, support, keys, horizon, seed, shared)
+    found, episodes_behind = course.follow(take(tasks, list(own)), adaptation_steps)
     trained = learner.trained_on
-    found = _Found(
-        torch.stack([rollouts.returns_ME.double() for rollouts in measured], 1),
-        torch.stack([rollouts.diverged_ME for rollouts in measured], 1),
-        _success(measured),
-        to_tensor(np.ascontiguousarray(steps_KM.T)),
-        course.clock.env_steps,
-    )
-    if shared is not None:
-        found = found.of_all(shared)
     return EvaluationResult(
         env=env_id,
         split=split,
         seed=seed,
-        tasks=all_tasks,
-        returns=to_array(found.returns_MKE.transpose(0, 1)),
-        diverged=to_array(found.diverged_MKE.transpose(0, 1)),
-        success=None if found.success_MKE is None else to_array(found.success_MKE.transpose(0, 1)),
-        episodes_behind=behind_K,
-        env_steps_behind=to_array(found.steps_MK.T),
-        env_steps=found.env_steps,
+        tasks=tasks,
+        **(found if shared is None else found.of_all(shared)).arrays(),
+        episodes_behind=episodes_behind,
         checkpoint=None if trained is None else trained.checkpoint,
-        held_out=not _seen_in_training(learner, env_id, all_tasks),
+        held_out=not _seen_in_training(learner, env_id, tasks),
     )
 
 
@@ -181,45 +150,6 @@ def _own_tasks(num_tasks: int, world: World | None) -> range:
     if world is None or num_tasks < world.size:
         return everyone
     return everyone[world.share(num_tasks)]
-
-
-class _Found(NamedTuple):
-    """What an evaluation found on the tasks of this process."""
-
-    returns_MKE: Tensor
-    diverged_MKE: Tensor
-    success_MKE: Tensor | None
-    steps_MK: Tensor
-    env_steps: int
-
-    def of_all(self, world: World) -> "_Found":
-        """What it found on those of all processes."""
-        success = self.success_MKE
-        if not world.all(success is None):  # some task has reported it
-            never = torch.zeros_like(self.diverged_MKE)
-            success = world.gather(never if success is None else success)
-        steps = torch.tensor([[self.env_steps]], device=self.steps_MK.device)
-        return _Found(
-            world.gather(self.returns_MKE),
-            world.gather(self.diverged_MKE),
-            success,
-            world.gather(self.steps_MK),
-            int(world.gather(steps).sum()),
-        )
-
-
-def _experience(
-    learned: Sequence[Rollouts], pooled: bool, num_tasks: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Episodes (K+1,) and steps (K+1, M) behind each adaptation step."""
-    episodes = [rollouts.valid_MEH.shape[1] for rollouts in learned]
-    # an episode that belongs to a trial of its own is no experience of the others
-    shares = [1.0 if pooled else 1.0 / count for count in episodes]
-    counts = [round(share * count) for share, count in zip(shares, episodes, strict=True)]
-    parts = zip(shares, learned, strict=True)
-    steps_KM = [share * to_array(rollouts.steps_M) for share, rollouts in parts]
-    steps_KM = [np.zeros(num_tasks), *steps_KM]
-    return np.cumsum([0, *counts]), np.cumsum(steps_KM, axis=0)
 
 
 def _seen_in_training(learner: MetaLearner, env_id: str, tasks: Tasks) -> bool:
@@ -232,48 +162,3 @@ def _seen_in_training(learner: MetaLearner, env_id: str, tasks: Tasks) -> bool:
         return bool((mine[:, None] == shown[None]).all(-1).any())
     with closing(make_single(trained.env, None, trained.horizon)) as env:
         return bool(env.task_distribution("train").contains(tasks).any())
-
-
-@dataclass
-class _Course:
-    """One learner's way through the adaptation steps, on tasks that are set."""
-
-    learner: MetaLearner
-    env: TaskEnv
-    support_env: TaskEnv | None
-    shown: SupportDemonstrations | None
-    keys: Sequence[int]
-    horizon: int
-    seed: int
-    world: World | None
-    clock: Clock = field(default_factory=Clock)
-
-    def follow(
-        self, adaptation_steps: int, support_episodes: int
-    ) -> tuple[list[Rollouts], list[Rollouts]]:
-        """The rollouts that measure each step, and those that each adaptation learned from."""
-        state = self.learner.begin(len(self.keys), support_episodes)
-        measured, learned = [self._run(self.env, state, Purpose.EVALUATION, 0)], list[Rollouts]()
-        for step in range(adaptation_steps):
-            support = measured[-1]
-            if self.shown is not None:
-                support = self.shown.of_step(step)
-            elif self.support_env is not None:
-                support = self._run(self.support_env, state, Purpose.EVALUATION_SUPPORT, step)
-            learned.append(support)
-            state = self.learner.adapt(state, support)
-            measured.append(self._run(self.env, state, Purpose.EVALUATION, step + 1))
-        return measured, learned
-
-    def _run(self, env: TaskEnv, state: object, purpose: Purpose, step: int) -> Rollouts:
-        path = (self.seed, purpose, step)
-        made = collect(env, self.learner, state, path, self.keys, self.horizon, self.clock)
-        return made if self.world is None else among_all(made, self.world)
-
-
-def _success(measured: Sequence[Rollouts]) -> Tensor | None:
-    """Success of every episode, where any step's environments report it: shape (M, K+1, E)."""
-    if all(rollouts.success_ME is None for rollouts in measured):
-        return None
-    reported = [rollouts.with_success().success_ME for rollouts in measured]
-    return torch.stack([success_ME for success_ME in reported if success_ME is not None], 1)

@@ -10,10 +10,10 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -35,14 +35,26 @@ class Traffic:
     """What bringing together has cost this process.
 
     Attributes:
-        seconds: spent, waiting for slower processes included.
+        seconds: spent in each of the latest calls, waiting for slower processes included.
         calls: collective operations.
         sent: bytes that this process gave.
     """
 
-    seconds: float = 0.0
+    seconds: list[float] = field(default_factory=list)
     calls: int = 0
     sent: int = 0
+
+
+class Spent(NamedTuple):
+    """Seconds of a process that were not its own work.
+
+    Attributes:
+        communication_s: in calls, from when the last process has come.
+        waiting_s: for it.
+    """
+
+    communication_s: float = 0.0
+    waiting_s: float = 0.0
 
 
 class Alone:
@@ -81,6 +93,10 @@ class Alone:
     def one_fails_all(self, what: str) -> Iterator[None]:
         """Nothing to add: there is nobody else."""
         yield
+
+    def spent(self) -> Spent:
+        """Nothing."""
+        return Spent()
 
     def tell(self, text: str) -> list[str]:
         """The text alone."""
@@ -162,6 +178,13 @@ class Processes:
             name = self._names[sound.index(0)]
             raise TrainingError(f"{name} could not {what}, see its message")
 
+    def spent(self) -> Spent:
+        """In the calls since this was asked last; the process that comes last does not wait."""
+        own = torch.tensor([self.traffic.seconds], dtype=torch.float64)
+        shortest = self.gather(own).min(0).values.sum()
+        self.traffic.seconds.clear()
+        return Spent(float(shortest), float(own.sum() - shortest))
+
     def tell(self, text: str) -> list[str]:
         """What every process says, in the order of their ranks."""
         said = torch.tensor(list(text.encode()), dtype=torch.uint8, device=self._device)
@@ -183,7 +206,7 @@ class Processes:
             dist.all_gather(list(into.chunk(self.size)), own.contiguous())
         except RuntimeError:  # what the backends raise where a connection breaks
             raise MachineError(self._who_was_lost()) from None
-        self.traffic.seconds += time.perf_counter() - start
+        self.traffic.seconds.append(time.perf_counter() - start)
         self.traffic.calls += 1
         self.traffic.sent += own.numel() * own.element_size()
 

@@ -66,7 +66,8 @@ class Iterating:
     def __call__(self, iteration: int) -> Lived:
         """The iteration with this index."""
         start, clock, world = time.perf_counter(), Clock(), self.world
-        waited, meta_batch = world.traffic.seconds, self.config.meta_batch
+        meta_batch = self.config.meta_batch
+        world.spent()
         keyed = self._own(iteration)
         self.env.set_tasks(repeat(keyed.tasks, self.config.episodes))
         found = list[Tensor]()
@@ -90,8 +91,7 @@ class Iterating:
         metrics = {**training_metrics(means, meta_batch), **own}
         steps = int(world.gather(torch.tensor([[clock.env_steps]], device="cpu")).sum())
         first = self._first(diverged) if metrics["train/diverged"] else None
-        waited = world.traffic.seconds - waited
-        split = time_split(clock, time.perf_counter() - start, steps, waited)
+        split = time_split(clock, time.perf_counter() - start, steps, world.spent())
         return Lived({**metrics, **split}, steps, first)
 
     def _own(self, iteration: int) -> KeyedTasks:

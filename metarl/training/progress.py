@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from metarl.experiment.world import Spent
 from metarl.interaction.sampler import Clock
 
 
@@ -22,9 +23,7 @@ def make_progress(console: Console) -> Progress:
     )
 
 
-def time_split(
-    clock: Clock, elapsed_s: float, env_steps: int, communication_s: float
-) -> dict[str, float]:
+def time_split(clock: Clock, elapsed_s: float, env_steps: int, spent: Spent) -> dict[str, float]:
     """Speed, and the shares of the parts in the time of this process, as metrics.
 
     The share of the physics is the speed as a part of that of the physics alone.
@@ -33,10 +32,11 @@ def time_split(
         clock: of this process.
         elapsed_s: seconds.
         env_steps: of all processes.
-        communication_s: seconds spent in bringing together what processes have, and waiting.
+        spent: on bringing together what processes have.
     """
     env, policy = clock.env_s / elapsed_s, clock.policy_s / elapsed_s
-    physics, communication = clock.physics_s / elapsed_s, communication_s / elapsed_s
+    physics = clock.physics_s / elapsed_s
+    communication, waiting = (seconds / elapsed_s for seconds in spent)
     return {
         "time/iteration_s": elapsed_s,
         "time/env_steps_per_s": env_steps / elapsed_s,
@@ -44,7 +44,8 @@ def time_split(
         "time/environment": env - physics,
         "time/policy": policy,
         "time/communication": communication,
-        "time/learning": 1.0 - env - policy - communication,
+        "time/waiting": waiting,
+        "time/learning": 1.0 - env - policy - communication - waiting,
     }
 
 
@@ -52,6 +53,6 @@ def describe(split: Mapping[str, float | str]) -> str:
     """The metrics of `time_split` in a few words."""
     parts = ["physics", "environment", "policy", "learning"]
     if split["time/communication"]:
-        parts.append("communication")
+        parts += ["communication", "waiting"]
     shares = ", ".join(f"{name} {100 * float(split[f'time/{name}']):.0f} %" for name in parts)
     return f"{float(split['time/env_steps_per_s']):,.0f} steps/s ({shares})"
