@@ -29,8 +29,9 @@ from metarl.evaluation.statistics import interquartile_mean, paired_difference
 from metarl.experiment.config import first_difference, parse_config
 from metarl.experiment.run_figures import common_splits, figure, mean_cost, seeds_scores
 from metarl.experiment.run_record import RunRecord, record_run
-from metarl.experiment.suite import Comparison, is_suite, load_suite
+from metarl.experiment.suite import Comparison, ScratchConfig, is_suite, load_suite
 from metarl.experiment.trust import named_modules
+from metarl.experiment.world import shared_cpus, this_world
 
 _MANY_SEEDS, _DIGITS = 5, 4
 _COST = ("method", "seeds", "env steps", "minutes")
@@ -49,14 +50,23 @@ def main(arguments: argparse.Namespace) -> None:
         name: [_record(name, config, arguments) for config in same]
         for name, same in configs.items()
     }
+    if this_world().rank == 0:
+        _show(records, {name: same[0].seed for name, same in configs.items()}, scratch, arguments)
+
+
+def _show(
+    records: dict[str, list[RunRecord]],
+    seeds: dict[str, int],
+    scratch: ScratchConfig | None,
+    arguments: argparse.Namespace,
+) -> None:
+    """Print what all runs came to, and write the report."""
     for split in common_splits(record for same in records.values() for record in same):
         print(f"\n{split}\n")
         _print_table(records, split)
         print()
         _print_differences(records, split)
-    first = {
-        name: arguments.run_dir / f"{name}-seed{same[0].seed}" for name, same in configs.items()
-    }
+    first = {name: arguments.run_dir / f"{name}-seed{seed}" for name, seed in seeds.items()}
     found = []
     if scratch is not None:
         folder = next(iter(first.values()))
@@ -132,18 +142,22 @@ def _record(name: str, config: ExperimentConfig, arguments: argparse.Namespace) 
     """What a config came to; trained and evaluated unless that is already known."""
     name = f"{name}-seed{config.seed}"
     file = (arguments.results or arguments.run_dir / "results") / f"{name}.json.gz"
-    if file.is_file():
+    world = this_world()
+    if world.all(file.is_file()):
         record = RunRecord.read(file)
         _check_same(file, parse_config(record.config), config)
         if set(arguments.splits or ()) <= set(record.evaluations):
             return record
     folder = arguments.run_dir / name
-    if (folder / "evaluation.json").is_file():
+    if world.all((folder / "evaluation.json").is_file()):
         _check_same(folder, metarl.load_config(folder / "config.yaml"), config)
     else:
         metarl.train(config, folder, resume=True, console=Console(stderr=True))
-    record = record_run(folder, arguments.splits, named_modules(config.env))
-    record.save(file)
+    with shared_cpus():
+        record = record_run(folder, arguments.splits, named_modules(config.env), world)
+    with world.one_fails_all("write the results"):
+        if world.rank == 0:
+            record.save(file)
     return record
 
 

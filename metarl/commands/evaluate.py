@@ -12,6 +12,7 @@ from rich.console import Console
 import metarl
 from metarl.command_line import parsed_json, working
 from metarl.evaluation.task_distances import ComparesTasks
+from metarl.experiment.world import shared_cpus, this_world
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
 from metarl.reports.task_map import plot_task_distances
@@ -29,8 +30,12 @@ def main(arguments: argparse.Namespace) -> None:
     for name in ("tasks", "env_kwargs"):
         if getattr(arguments, name) is not None:
             chosen[name] = parsed_json(f"--{name.replace('_', '-')}", getattr(arguments, name))
-    with working("evaluating"):
-        result = metarl.evaluate(learner, arguments.env or learner.trained_on.env.id, **chosen)
+    world = this_world()
+    env = arguments.env or learner.trained_on.env.id
+    with shared_cpus(), working("evaluating"):
+        result = metarl.evaluate(learner, env, **chosen, world=world)
+    if world.rank > 0:
+        return
     Console().print(adaptation_table(result))
     if arguments.json is not None:
         result.save_json(arguments.json)

@@ -11,6 +11,7 @@ from pathlib import Path
 import metarl
 from metarl.errors import ConfigError
 from metarl.experiment.trust import require_trust
+from metarl.experiment.world import this_world
 from metarl.training.callbacks import WeightsAndBiases
 
 
@@ -29,6 +30,8 @@ def main(arguments: argparse.Namespace) -> None:
     else:
         config = metarl.load_config(path, overrides)
     run_dir = arguments.run_dir
+    if run_dir is None and this_world().size > 1:
+        raise ConfigError("several processes write to one run folder: name it with --run-dir")
     if run_dir is None:
         name = f"{Path(path).parent.name}-{Path(path).stem}-seed{config.seed}"
         run_dir = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"

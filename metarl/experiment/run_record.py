@@ -23,6 +23,7 @@ from metarl.experiment.building import from_checkpoint
 from metarl.experiment.checkpoint import read_checkpoint
 from metarl.experiment.trust import require_trust
 from metarl.files import write_whole
+from metarl.learners.base import World
 from metarl_envs.tasks.batches import to_json
 
 REPORTED_SPLITS = ("test", "gap", "extrapolation")
@@ -72,7 +73,10 @@ class RunRecord:
 
 
 def record_run(
-    run_dir: Path, splits: Sequence[str] | None = None, trust_imports: Collection[str] = ()
+    run_dir: Path,
+    splits: Sequence[str] | None = None,
+    trust_imports: Collection[str] = (),
+    world: World | None = None,
 ) -> RunRecord:
     """Evaluate a finished run as its config says, on other splits too.
 
@@ -81,6 +85,7 @@ def record_run(
         splits: where to evaluate; by default those of `REPORTED_SPLITS` that the environment has.
             Demonstrations are of tasks of their own: the split is that of the config.
         trust_imports: modules that the checkpoint may import, see `metarl.load`.
+        world: processes that share the tasks.
     """
     checkpoint = read_checkpoint(run_dir)
     require_trust(checkpoint.config, checkpoint.path, trust_imports)
@@ -95,7 +100,8 @@ def record_run(
         splits = [name for name in REPORTED_SPLITS if name in env.task_splits]
         env.close()
     evaluations = {
-        split: _plain(evaluate(learner, config.env.id, split=split, **settings)) for split in splits
+        split: _plain(evaluate(learner, config.env.id, split=split, world=world, **settings))
+        for split in splits
     }
     steps, seconds = training_cost(run_dir)
     versions = checkpoint.metadata["versions"]

@@ -20,8 +20,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from metarl.errors import MachineError, TrainingError
-from metarl.interaction.threads import num_cpus, on_all_cores
+from metarl.interaction.threads import arithmetic_threads, num_cpus, on_all_cores
 from metarl.params import sum_of_rows
+from metarl_envs.engine.simulations import physics_threads
 
 _PATIENCE = timedelta(minutes=30)  # for the slowest process
 _TO_ANSWER_S = 2.0  # after the loss of a process
@@ -253,6 +254,15 @@ def this_world() -> Alone | Processes:
 def local_cpus() -> int:
     """CPUs for this process: an equal part of those of its machine."""
     return max(1, num_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+@contextmanager
+def shared_cpus(threads: int | None = None) -> Iterator[None]:
+    """Threads of physics and arithmetic for this process: so many, or its part of the machine."""
+    world = this_world()
+    own = threads or (local_cpus() if world.size > 1 else 0)
+    with physics_threads(own), arithmetic_threads(own or num_cpus()):
+        yield
 
 
 def restarted() -> bool:

@@ -24,10 +24,9 @@ from metarl.experiment.building import build_learner, from_checkpoint
 from metarl.experiment.checkpoint import Checkpoint, restore_buffers
 from metarl.experiment.config import ExperimentConfig, to_yaml
 from metarl.experiment.trust import remember
-from metarl.experiment.world import Alone, Processes, local_cpus, restarted, this_world
+from metarl.experiment.world import Alone, Processes, restarted, shared_cpus, this_world
 from metarl.files import write_whole
 from metarl.interaction.minari_files import read_if_given
-from metarl.interaction.threads import arithmetic_threads, num_cpus
 from metarl.learners.base import Metrics
 from metarl.learners.demonstrated import shown_to
 from metarl.reports.plot import plot_adaptation
@@ -44,7 +43,6 @@ from metarl.training.run_log import RunLog
 from metarl.training.same_program import require_same_program
 from metarl.training.stopping import StopRequest, listening
 from metarl.training.task_sources import make_task_source
-from metarl_envs.engine.simulations import physics_threads
 from metarl_envs.tasks.batches import to_json
 
 _CONSOLE_LINES = 20  # per run
@@ -81,10 +79,9 @@ def train(
         TrainingStopped: after such a signal.
     """
     world = this_world()
-    threads = config.num_threads or (local_cpus() if world.size > 1 else 0)
     if world.rank > 0:
         console = Console(quiet=True)
-    with physics_threads(threads), arithmetic_threads(threads or num_cpus()):
+    with shared_cpus(config.num_threads):
         trainer = _Trainer(config, Path(run_dir), resume, console or Console(), callbacks, world)
         try:
             return trainer.run()

@@ -1,54 +1,13 @@
-"""Several processes: the same bits, whoever computes them; and what happens when one is lost."""
+"""Several processes compute the same bits as one."""
 
-import csv
-import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from demonstrated import demonstrate_by_chance
 from every_learner import POINT, RUNS
+from running_processes import ROOT, bits_of, finished
 
-ROOT = Path(__file__).parents[2]
 EVERY = ROOT / "tests/every_learner.py"
-PATHS = f"{ROOT}:{ROOT}/envs:{ROOT}/tests"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
-
-
-def launched(processes, *program, **options):
-    """A program in so many processes of this machine."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    several = [*launcher, f"--nproc-per-node={processes}"] if processes > 1 else [sys.executable]
-    return subprocess.Popen(
-        [*several, *map(str, program)],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **options,
-    )
-
-
-def finished(processes, *program):
-    run = launched(processes, *program)
-    printed, _ = run.communicate(timeout=400)
-    assert run.returncode == 0, printed
-    return printed
-
-
-def bits_of(run):
-    """Files of the newest checkpoint, evaluation, and metrics but for the time that they took."""
-    checkpoint = max((run / "checkpoints").iterdir())
-    files = {path.name: path.read_bytes() for path in checkpoint.glob("*.safetensors")}
-    evaluation = json.loads((run / "evaluation.json").read_text())
-    evaluation.pop("checkpoint")  # its path
-    with (run / "progress.csv").open() as table:
-        rows = [dict(row) for row in csv.DictReader(table)]
-    kept = [{k: v for k, v in r.items() if k[:5] != "time/" or k == "time/env_steps"} for r in rows]
-    return files, evaluation, kept
 
 
 @pytest.fixture(scope="module")
