@@ -64,6 +64,20 @@ def _train(parser: argparse.ArgumentParser) -> None:
     _allow_imports(parser)
 
 
+def _train_ray(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="YAML file, see configs/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. learner.name=maml")
+    parser.add_argument("--num-workers", type=int, required=True, help="that share the tasks")
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--resume", action="store_true", help="go on from RUN_DIR's checkpoint")
+    parser.add_argument("--max-failures", type=int, default=3, help="restarts of lost workers")
+    _ray_address(parser)
+
+
+def _ray_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--address", help="of a cluster, or auto; default: one of this machine")
+
+
 def _evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, help=_LEARNER)
     parser.add_argument("--env", help="another environment id than the one trained on")
@@ -92,6 +106,9 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--splits", nargs="+", help="default: all that results are reported on")
     parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="for all")
     parser.add_argument("--report", type=Path, help="write a page about the first seed's runs")
+    parser.add_argument("--ray", action="store_true", help="train what is missing as Ray tasks")
+    parser.add_argument("--cpus", type=int, default=1, help="of each Ray task")
+    _ray_address(parser)
 
 
 def _record(parser: argparse.ArgumentParser) -> None:
@@ -187,6 +204,15 @@ COMMANDS = {
             "--resume --run-dir runs/x iterations=2000     # goes on as it was begun",
         ),
         _train,
+    ),
+    "train_ray": Command(
+        "Meta-train on a Ray cluster, or on this machine's cores as if it were one.",
+        (
+            "configs/half_cheetah_vel/maml_trpo.yaml --num-workers 2 --run-dir runs/x",
+            "configs/half_cheetah_vel/rl2.yaml --num-workers 8 --address auto --run-dir /nfs/x",
+        ),
+        _train_ray,
+        "All machines have to see the run folder. Lost workers are started again from it.",
     ),
     "evaluate": Command(
         "Measure how fast a trained meta-learner adapts to held-out tasks.",

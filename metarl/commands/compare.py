@@ -11,7 +11,7 @@ it. Then come the mean differences to the first method, paired by seed and task.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -46,12 +46,42 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.splits:
         for same in configs.values():
             _check_splits(same[0], arguments.splits)
+    if arguments.ray:
+        _make_on_ray(configs, arguments)
     records = {
         name: [_record(name, config, arguments) for config in same]
         for name, same in configs.items()
     }
     if this_world().rank == 0:
         _show(records, {name: same[0].seed for name, same in configs.items()}, scratch, arguments)
+
+
+def _make_on_ray(
+    configs: Mapping[str, Sequence[ExperimentConfig]], arguments: argparse.Namespace
+) -> None:
+    """Train and evaluate in tasks of a Ray cluster, one for each run; all can be tried again."""
+    from metarl.training.on_ray import cluster, in_tasks
+
+    if arguments.cpus < 1:
+        raise ConfigError(f"--cpus must be positive, got {arguments.cpus}")
+    with cluster(arguments.address):
+        calls = [
+            (name, config.model_copy(update={"num_threads": arguments.cpus}), absolute(arguments))
+            for name, same in configs.items()
+            for config in same
+        ]
+        in_tasks(make_record, calls, arguments.cpus)
+
+
+def absolute(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The same with paths that a process elsewhere can use."""
+    paths = {n: v.resolve() for n, v in vars(arguments).items() if isinstance(v, Path)}
+    return argparse.Namespace(**{**vars(arguments), **paths})
+
+
+def make_record(name: str, config: ExperimentConfig, arguments: argparse.Namespace) -> None:
+    """Train and evaluate one run, unless that is done."""
+    _record(name, config, arguments)
 
 
 def _show(
