@@ -113,6 +113,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--inner", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.inner is not None:
@@ -120,23 +121,34 @@ def main() -> None:
         measure(learner, int(threads), int(iterations))
         return
     table = Table("learner", "processes x threads", "steps/s", "of first", *_SHOWN, box=None)
+    found = {}
     for learner in [chosen.learner] if chosen.learner else _LEARNERS:
-        for row in rows_of(learner, chosen.processes, chosen.repeats, chosen.iterations):
+        found[learner] = turns(learner, chosen.processes, chosen.repeats, chosen.iterations)
+        for row in rows_of(found[learner]):
             table.add_row(learner, *row)
     Console(width=120).print(table)
+    if chosen.json is not None:
+        chosen.json.write_text(json.dumps(found, indent=1))
 
 
-def rows_of(
+def turns(
     learner: str, processes: list[int], repeats: int, iterations: int
-) -> Iterator[list[str]]:
-    """A row for each number of processes, which take turns."""
+) -> dict[int, dict[str, float]]:
+    """Figures for each number of processes, which take turns."""
     found: dict[int, list[dict[str, float]]] = {count: [] for count in processes}
     for _ in range(repeats):
         for count in processes:
             found[count].append(launched(learner, count, iterations))
+    return {
+        count: {name: median(run[name] for run in runs) for name in runs[0]}
+        for count, runs in found.items()
+    }
+
+
+def rows_of(found: Mapping[int, Mapping[str, float]]) -> Iterator[list[str]]:
+    """A row for each number of processes."""
     first = None
-    for count, runs in found.items():
-        middle = {name: median(run[name] for run in runs) for name in runs[0]}
+    for count, middle in found.items():
         speed = middle["env_steps_per_s"]
         first = first or speed
         shown = [form.format(middle[name]) for name, form in _SHOWN.items()]

@@ -46,7 +46,8 @@ def test_yaml_snippets_are_valid(page):
         lines = block.splitlines()
         indent = len(lines[0]) - len(lines[0].lstrip())
         document = OmegaConf.create("\n".join(line[indent:] for line in lines))
-        EnvConfig.model_validate(OmegaConf.to_container(document)["env"])
+        if "env" in document or page.name != "scaling.md":  # whose cluster has none
+            EnvConfig.model_validate(OmegaConf.to_container(document)["env"])
 
 
 def test_every_variation_is_in_the_table():
