@@ -1,5 +1,6 @@
 """What several processes do where one is lost, differs, or fails."""
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from running_processes import ROOT, bits_of, finished, launched
 
 import metarl
 from metarl.experiment.config import parse_config, to_yaml
+from metarl.training.same_program import require_same_program
 
 TRAIN = ROOT / "scripts/train.py"
 DOCUMENT = {
@@ -147,3 +149,28 @@ def test_evaluation_and_comparison_share_their_tasks(config, tmp_path):
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
     alone, two = (tmp_path / f"compare{count}/config-seed0" for count in (1, 2))
     assert bits_of(alone) == bits_of(two)
+
+
+class Told:
+    """A world whose second process says something else."""
+
+    rank, size = 0, 2
+
+    def __init__(self, **other):
+        self.other = other
+
+    def tell(self, text):
+        return [text, json.dumps({**json.loads(text), **self.other})]
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"torch": "1.0"}, "process 1 has another torch than process 0: '1.0' in place of"),
+        ({"code": "0123"}, "process 1 has another code than process 0: '0123' in place of"),
+    ],
+)
+def test_other_versions_are_refused(other, message):
+    with pytest.raises(metarl.UserError, match=message):
+        require_same_program(Told(**other), parse_config(DOCUMENT))
+    require_same_program(Told(), parse_config(DOCUMENT))
