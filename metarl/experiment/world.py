@@ -234,8 +234,8 @@ def _shape_and_dtype(header: Sequence[int]) -> tuple[list[int], torch.dtype]:
 
 
 def _here(rank: int) -> str:
-    """What a process writes when it misses another one, in this attempt of its launcher."""
-    return f"metarl/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/here/{rank}"
+    """What a process writes when it misses another one."""
+    return f"here/{rank}"
 
 
 @cache
@@ -245,7 +245,10 @@ def this_world() -> Alone | Processes:
         return Processes(None)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Alone()
-    store, rank, size = next(dist.rendezvous("env://"))
+    shared, rank, size = next(dist.rendezvous("env://"))
+    # a launcher keeps its store when it starts again: addresses in it are then of lost processes
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = dist.PrefixStore(f"metarl/attempt_{attempt}", shared)
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     return Processes(store)
