@@ -77,6 +77,8 @@ class Iterating:
             phase, horizon = len(found), self.config.horizon
             path = (self.config.seed, Purpose.TRAINING, iteration, phase)
             rollouts = collect(self.env, self.learner, state, path, keyed.keys, horizon, clock)
+            if not world.all(rollouts.success_ME is None):  # some tasks may have reported none
+                rollouts = rollouts.with_success()
             found.append(outcomes(rollouts, self.learner.spec))
             first = first_diverged(rollouts, keyed, path, iteration)
             if first is not None:

@@ -139,6 +139,7 @@ def test_two_launchers_over_loopback_are_one_training(config, tmp_path):
     assert bits_of(run) == bits_of(whole)
 
 
+@pytest.mark.training
 def test_evaluation_and_comparison_share_their_tasks(config, tmp_path):
     finished(1, TRAIN, config, "--run-dir", tmp_path / "run")
     evaluate = ROOT / "scripts/evaluate.py", tmp_path / "run", "--num-tasks", 5, "--episodes", 2

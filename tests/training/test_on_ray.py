@@ -15,7 +15,7 @@ from running_processes import ENVIRONMENT, ROOT, bits_of, finished
 from metarl.experiment.config import parse_config, to_yaml
 
 pytest.importorskip("ray", reason="extra [ray]")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.training  # minutes on a busy machine
 
 
 @pytest.fixture

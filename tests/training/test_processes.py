@@ -32,7 +32,7 @@ def test_two_processes_compute_the_same_bits(name, alone, two):
     assert bits_of(two / name) == bits_of(alone / name)
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.parametrize("processes", [3, 4])
 def test_more_processes_do_too(processes, alone):
     """The meta-batch is five: they get different numbers of tasks."""
@@ -43,7 +43,7 @@ def test_more_processes_do_too(processes, alone):
         assert bits_of(folder / name) == bits_of(alone / name), name
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_a_run_of_two_processes_goes_on_with_one_or_four(alone, two):
     names = ("promp on hopper", "rl2 on hopper", "pearl on hopper", "varibad", "prototypes")
     whole, one, four = (alone.parent / f"resumed{index}" for index in range(3))
