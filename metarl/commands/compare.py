@@ -66,22 +66,17 @@ def _make_on_ray(
         raise ConfigError(f"--cpus must be positive, got {arguments.cpus}")
     with cluster(arguments.address):
         calls = [
-            (name, config.model_copy(update={"num_threads": arguments.cpus}), absolute(arguments))
+            (name, config.model_copy(update={"num_threads": arguments.cpus}), _absolute(arguments))
             for name, same in configs.items()
             for config in same
         ]
-        in_tasks(make_record, calls, arguments.cpus)
+        in_tasks(_record, calls, arguments.cpus)
 
 
-def absolute(arguments: argparse.Namespace) -> argparse.Namespace:
+def _absolute(arguments: argparse.Namespace) -> argparse.Namespace:
     """The same with paths that a process elsewhere can use."""
     paths = {n: v.resolve() for n, v in vars(arguments).items() if isinstance(v, Path)}
     return argparse.Namespace(**{**vars(arguments), **paths})
-
-
-def make_record(name: str, config: ExperimentConfig, arguments: argparse.Namespace) -> None:
-    """Train and evaluate one run, unless that is done."""
-    _record(name, config, arguments)
 
 
 def _show(
@@ -185,8 +180,8 @@ def _record(name: str, config: ExperimentConfig, arguments: argparse.Namespace) 
         metarl.train(config, folder, resume=True, console=Console(stderr=True))
     with shared_cpus():
         record = record_run(folder, arguments.splits, named_modules(config.env), world)
-    with world.one_fails_all("write the results"):
-        if world.rank == 0:
+    with world.first_alone("write the results") as first:
+        if first:
             record.save(file)
     return record
 

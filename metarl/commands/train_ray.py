@@ -8,7 +8,8 @@ import argparse
 import metarl
 from metarl.errors import ConfigError
 from metarl.training.on_ray import cluster, train_on_ray
-from metarl.training.run_folder import is_unused, make_folder
+from metarl.training.run_folder import make_folder, require_unused
+from metarl.training.same_program import require_task_each
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -16,14 +17,9 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.num_workers < 1 or arguments.max_failures < 0:
         raise ConfigError("--num-workers must be positive, --max-failures not negative")
     config = metarl.load_config(arguments.config, arguments.overrides)
-    if config.meta_batch < arguments.num_workers:
-        raise ConfigError(
-            f"meta_batch = {config.meta_batch} tasks cannot be shared by {arguments.num_workers} "
-            "workers: start fewer, or raise it"
-        )
-    run_dir = arguments.run_dir
-    if not arguments.resume and not is_unused(run_dir):
-        raise ConfigError(f"run folder {run_dir} is not empty: --resume it or name another one")
-    make_folder(run_dir)
+    require_task_each(config, arguments.num_workers)
+    if not arguments.resume:
+        require_unused(arguments.run_dir)
+    make_folder(arguments.run_dir)
     with cluster(arguments.address):
-        train_on_ray(config, run_dir, arguments.num_workers, arguments.max_failures)
+        train_on_ray(config, arguments.run_dir, arguments.num_workers, arguments.max_failures)

@@ -55,15 +55,12 @@ class Found(NamedTuple):
 
     def of_all(self, world: World) -> "Found":
         """What it found on those of all processes."""
-        success = self.success_MKE
-        if not world.all(success is None):  # some task has reported it
-            never = torch.zeros_like(self.diverged_MKE)
-            success = world.gather(never if success is None else success)
+        success = self.success_MKE  # None in all processes or in none, see `among_all`
         steps = torch.tensor([[self.env_steps]], device=self.steps_MK.device)
         return Found(
             world.gather(self.returns_MKE),
             world.gather(self.diverged_MKE),
-            success,
+            None if success is None else world.gather(success),
             world.gather(self.steps_MK),
             int(world.gather(steps).sum()),
         )

@@ -91,9 +91,9 @@ class Alone:
         return torch.stack(on_all_cores(function, items))
 
     @contextmanager
-    def one_fails_all(self, what: str) -> Iterator[None]:
-        """Nothing to add: there is nobody else."""
-        yield
+    def first_alone(self, what: str) -> Iterator[bool]:
+        """True: there is nobody else."""
+        yield True
 
     def spent(self) -> Spent:
         """Nothing."""
@@ -160,17 +160,17 @@ class Processes:
         return self._joined(torch.stack(on_all_cores(function, own)) if own else None)
 
     @contextmanager
-    def one_fails_all(self, what: str) -> Iterator[None]:
-        """Ends every process where one fails inside.
+    def first_alone(self, what: str) -> Iterator[bool]:
+        """Whether this process is the first, which alone acts inside; where it fails, all end.
 
         Args:
             what: is done inside, for the sentence that the others end with.
 
         Raises:
-            TrainingError: where it was another one.
+            TrainingError: where another one failed.
         """
         try:
-            yield
+            yield self.rank == 0
         except BaseException as error:
             self._numbers([0])
             raise error

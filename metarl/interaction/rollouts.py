@@ -121,8 +121,7 @@ class Rollouts:
     def among(self, extent: Extent) -> "Rollouts":
         """The same rollouts, beside others that reach so far."""
         copy = replace(self, beside=extent)
-        object.__setattr__(copy, "acted", self.acted)
-        return copy
+        return copy if self.acted is None else copy.with_actor(*self.acted)
 
     @property
     def extent(self) -> Extent:

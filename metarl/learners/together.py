@@ -13,16 +13,20 @@ from metarl.learners.base import World
 
 
 def among_all(rollouts: Rollouts, world: World) -> Rollouts:
-    """Rollouts of this process's tasks that know how far those of the other ones reach."""
-    return rollouts.among(Extent(*world.largest(*rollouts.extent)))
+    """Rollouts of this process's tasks, told what those of the others have come to.
+
+    How far they reach, and that some task has reported success, which others then had not.
+    """
+    reported = rollouts.success_ME is not None
+    longest, most, somewhere = world.largest(*rollouts.extent, reported)
+    among = rollouts.among(Extent(longest, most))
+    return among.with_success() if somewhere else among
 
 
 def of_all(rollouts: Rollouts, world: World) -> Rollouts:
-    """The rollouts of the tasks of all processes, in global task order."""
+    """Those that `among_all` gave, of the tasks of all processes, in global task order."""
     if world.size == 1:
         return rollouts
-    if not world.all(rollouts.success_ME is None):  # a task may not have reported any
-        rollouts = rollouts.with_success()
     return replace(rollouts, beside=None).map(world.gather)
 
 

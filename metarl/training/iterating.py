@@ -67,7 +67,7 @@ class Iterating:
         """The iteration with this index."""
         start, clock, world = time.perf_counter(), Clock(), self.world
         meta_batch = self.config.meta_batch
-        world.spent()
+        world.traffic.seconds.clear()  # of what lies between iterations
         keyed = self._own(iteration)
         self.env.set_tasks(repeat(keyed.tasks, self.config.episodes))
         found = list[Tensor]()
@@ -77,13 +77,12 @@ class Iterating:
             phase, horizon = len(found), self.config.horizon
             path = (self.config.seed, Purpose.TRAINING, iteration, phase)
             rollouts = collect(self.env, self.learner, state, path, keyed.keys, horizon, clock)
-            if not world.all(rollouts.success_ME is None):  # some tasks may have reported none
-                rollouts = rollouts.with_success()
+            rollouts = among_all(rollouts, world)
             found.append(outcomes(rollouts, self.learner.spec))
             first = first_diverged(rollouts, keyed, path, iteration)
             if first is not None:
                 diverged[phase] = first
-            return among_all(rollouts, world)
+            return rollouts
 
         shown = self.demonstrations and self.demonstrations.of_tasks(keyed.keys)
         own = self.learner.iterate(

@@ -45,10 +45,9 @@ def cluster(address: str | None) -> Iterator[None]:
     told = {"env_vars": {"PYTHONPATH": paths, **chosen}}
     try:
         if address is None:
-            cpus = num_cpus()
             ray.init(
                 "local",
-                num_cpus=cpus,
+                num_cpus=num_cpus(),
                 include_dashboard=False,
                 runtime_env=told,
                 logging_level=logging.WARNING,
@@ -117,7 +116,7 @@ def _work(job: Mapping[str, Any]) -> None:
     session.report({"mean_return": float(result.summary[-1].mean)}, checkpoint=kept)
 
 
-def in_tasks(function: Callable[..., None], calls: Sequence[tuple[Any, ...]], cpus: int) -> None:
+def in_tasks(function: Callable[..., object], calls: Sequence[tuple[Any, ...]], cpus: int) -> None:
     """Call a function with each of several arguments, as tasks of the cluster.
 
     Args:

@@ -48,9 +48,14 @@ def only_writer(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def is_unused(run_dir: Path) -> bool:
-    """Whether there is nothing in the folder, or no folder."""
-    return not run_dir.exists() or not any(p.name != _LOCK for p in run_dir.iterdir())
+def require_unused(run_dir: Path) -> None:
+    """Refuse a folder in which there is something.
+
+    Raises:
+        ConfigError: with what to do.
+    """
+    if run_dir.exists() and any(path.name != _LOCK for path in run_dir.iterdir()):
+        raise ConfigError(f"run folder {run_dir} is not empty: resume it or name another one")
 
 
 def resumed_checkpoint(config: ExperimentConfig, run_dir: Path) -> Checkpoint | None:

@@ -20,11 +20,7 @@ def require_same_program(world: Alone | Processes, config: ExperimentConfig) -> 
     Raises:
         ConfigError: with the difference; and where there are more processes than tasks.
     """
-    if config.meta_batch < world.size:
-        raise ConfigError(
-            f"meta_batch = {config.meta_batch} tasks cannot be shared by {world.size} processes: "
-            "start fewer, or raise it"
-        )
+    require_task_each(config, world.size)
     first, *others = (json.loads(told) for told in world.tell(json.dumps(_program(config))))
     for rank, other in enumerate(others, 1):
         for name, value in first.items():
@@ -32,6 +28,19 @@ def require_same_program(world: Alone | Processes, config: ExperimentConfig) -> 
                 raise ConfigError(
                     f"process {rank} has another {name} than process 0: {_both(value, other[name])}"
                 )
+
+
+def require_task_each(config: ExperimentConfig, processes: int) -> None:
+    """Refuse more processes than tasks.
+
+    Raises:
+        ConfigError: with both numbers.
+    """
+    if config.meta_batch < processes:
+        raise ConfigError(
+            f"meta_batch = {config.meta_batch} tasks cannot be shared by {processes} processes: "
+            "start fewer, or raise it"
+        )
 
 
 def _program(config: ExperimentConfig) -> dict[str, str]:

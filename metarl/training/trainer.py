@@ -10,15 +10,15 @@
 Shapes: M tasks, E episodes.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
 from metarl.environments.fit import Spec, spec_of_spaces
 from metarl.environments.make import make_env
-from metarl.errors import ConfigError, MachineError, TrainingError, TrainingStopped
+from metarl.errors import MachineError, TrainingError, TrainingStopped
 from metarl.evaluation import EvaluationResult, evaluate, evaluation_tasks
 from metarl.experiment.building import build_learner, from_checkpoint
 from metarl.experiment.checkpoint import Checkpoint, restore_buffers
@@ -38,7 +38,7 @@ from metarl.training.iteration_metrics import evaluation_metrics
 from metarl.training.keeper import CheckpointKeeper, due
 from metarl.training.memory_need import require_memory_of
 from metarl.training.progress import describe, make_progress
-from metarl.training.run_folder import is_unused, make_folder, only_writer, resumed_checkpoint
+from metarl.training.run_folder import make_folder, only_writer, require_unused, resumed_checkpoint
 from metarl.training.run_log import RunLog
 from metarl.training.same_program import require_same_program
 from metarl.training.stopping import StopRequest, listening
@@ -110,11 +110,9 @@ class _Trainer:
         require_same_program(world, config)
         resume = resume or restarted()
         checkpoint = resumed_checkpoint(config, run_dir) if resume else None
-        with self._first_alone("begin the run") as first:
-            if first and not resume and not is_unused(run_dir):
-                raise ConfigError(
-                    f"run folder {run_dir} is not empty: resume it or name another one"
-                )
+        with self.world.first_alone("begin the run") as first:
+            if first and not resume:
+                require_unused(run_dir)
         own = world.share(config.meta_batch)
         num_envs = (own.stop - own.start) * config.episodes
         self.env = make_env(config.env, num_envs, config.horizon)
@@ -153,7 +151,7 @@ class _Trainer:
     def run(self) -> EvaluationResult:
         self.done = self.start
         with ExitStack() as held:
-            with self._first_alone("begin the run") as first:
+            with self.world.first_alone("begin the run") as first:
                 if first:
                     make_folder(self.run_dir)
                     held.enter_context(only_writer(self.run_dir))
@@ -169,12 +167,6 @@ class _Trainer:
         self.advice.at_the_start(self.env, self.held_out_tasks, self._checkpoint)
         self.callbacks.start(self._seen())
         self.log = RunLog(self.run_dir, self.start, self.console)
-
-    @contextmanager
-    def _first_alone(self, what: str) -> Iterator[bool]:
-        """Whether this process is the first, which alone writes; where it fails, all end."""
-        with self.world.one_fails_all(what):
-            yield self.world.rank == 0
 
     def _seen(self) -> Run:
         return Run(self.config, self.run_dir, self.learner, self.done, self.env_steps)
@@ -218,7 +210,7 @@ class _Trainer:
         metrics: Metrics = {**lived.metrics, "time/env_steps": float(self.env_steps)}
         if result is not None:
             metrics |= evaluation_metrics(result)
-        with self._first_alone("write to the run folder") as first:
+        with self.world.first_alone("write to the run folder") as first:
             if first:
                 every = max(1, self.config.iterations // _CONSOLE_LINES)
                 last = self.done == self.config.iterations
@@ -231,7 +223,7 @@ class _Trainer:
         return self.world.all(go_on)
 
     def _save(self) -> None:
-        with self._first_alone("write a checkpoint") as first:
+        with self.world.first_alone("write a checkpoint") as first:
             if first:
                 self.keeper.save(self.learner, self.done, self.env_steps)
 
@@ -263,7 +255,7 @@ class _Trainer:
             demonstrations=self.shown,
             world=self.world,
         )
-        with self._first_alone("write a checkpoint") as first:
+        with self.world.first_alone("write a checkpoint") as first:
             if first:
                 self.keeper.offer(self.learner, iteration, self.env_steps, result)
                 self.advice.after_evaluation(result)
@@ -271,7 +263,7 @@ class _Trainer:
 
     def _finish(self) -> EvaluationResult:
         result = self._evaluate(self.done)
-        with self._first_alone("write the evaluation") as first:
+        with self.world.first_alone("write the evaluation") as first:
             if first:
                 result.save_json(self.run_dir / "evaluation.json")
                 plot_adaptation(result, self.run_dir / "adaptation.png")

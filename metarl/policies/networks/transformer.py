@@ -100,9 +100,8 @@ class TransformerCore(MemoryCore):
         return [like.new_zeros(shape), like.new_zeros(shape), steps]
 
     def run(self, inputs_TNF: Tensor, memory: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        lengths_N = torch.full(inputs_TNF.shape[1:2], len(inputs_TNF), device=inputs_TNF.device)
         hidden_NTD, keys, values = self._attend(inputs_TNF.transpose(0, 1), memory)
-        return hidden_NTD.transpose(0, 1), self._written(memory, keys, values, lengths_N)
+        return hidden_NTD.transpose(0, 1), self._written(memory, keys, values)
 
     def whole(self, inputs_TNF: Tensor) -> Tensor:
         """What it gives at each step of sequences from their beginning: shape (T, N, D)."""
@@ -145,12 +144,10 @@ class TransformerCore(MemoryCore):
         bias = (-slopes_G[:, None, None] * ages[:, None]).masked_fill(~seen[:, None], -math.inf)
         return bias.to(inputs_NTF.dtype)
 
-    def _written(
-        self, memory: list[Tensor], keys: Tensor, values: Tensor, lengths_N: Tensor
-    ) -> list[Tensor]:
-        """The memory with the first `lengths_N` new steps in it."""
+    def _written(self, memory: list[Tensor], keys: Tensor, values: Tensor) -> list[Tensor]:
+        """The memory with the new steps in it."""
         steps_N1 = memory[2]
-        end_N1 = steps_N1 + lengths_N[:, None].to(steps_N1)
+        end_N1 = steps_N1 + keys.shape[3]
         slots_W = torch.arange(self.window, device=steps_N1.device)
         last_NW = end_N1 - 1 - (end_N1 - 1 - slots_W) % self.window  # step that ends in each slot
         fresh_NW = last_NW >= steps_N1
