@@ -124,6 +124,7 @@ def test_a_run_folder_has_to_be_named(config):
     assert "name it with --run-dir" in printed
 
 
+@pytest.mark.training
 def test_two_launchers_over_loopback_are_one_training(config, tmp_path):
     """Two "nodes" of one process each."""
     whole, run = tmp_path / "whole", tmp_path / "run"
