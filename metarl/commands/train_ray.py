@@ -20,6 +20,6 @@ def main(arguments: argparse.Namespace) -> None:
     require_task_each(config, arguments.num_workers)
     if not arguments.resume:
         require_unused(arguments.run_dir)
-    make_folder(arguments.run_dir)
     with cluster(arguments.address):
+        make_folder(arguments.run_dir)
         train_on_ray(config, arguments.run_dir, arguments.num_workers, arguments.max_failures)
