@@ -16,18 +16,27 @@ from metarl.experiment.config import parse_config
 from metarl.learners import LEARNERS
 
 POINT = {"id": "metarl/PointNavigation-v0", "kwargs": {"action_scale": 10.0}}
+PENDULUM = {  # one action; a foreign environment
+    "id": "InvertedPendulum-v5",
+    "plugin": {
+        "num_workers": 1,
+        "vary_fields": [{"field": "body_mass", "low": 0.5, "high": 2.0, "names": ["pole"]}],
+    },
+}
 HOPPER = {"id": "metarl/HopperRandParams-v0"}  # whose episodes end early
 SMALL = {"pearl": {"gradient_steps": 3, "batch_size": 8}, "rl2": {"hidden_size": 8}}
 NORMALIZED = {"observations": True, "rewards": True}
-# what differs from a learner's defaults: (learner, environment, its keys)
+# what differs from a learner's defaults: (learner, environment, its keys and the policy's)
 VARIANTS = {
     "maml on hopper": ("maml", HOPPER, {"normalization": NORMALIZED}),
     "maml with networks": ("maml", HOPPER, {"advantages": {"baseline": "mlp"}}),
     "promp on hopper": ("promp", HOPPER, {"inner": {"steps": 2}, "adaptive_kl": True}),
     "emaml on hopper": ("emaml", HOPPER, {}),
+    "maml of odd sizes": ("maml", HOPPER, {"policy": {"hidden_sizes": [5, 3]}}),
+    "maml with one action": ("maml", PENDULUM, {}),
     "rl2 on hopper": ("rl2", HOPPER, {"normalization": NORMALIZED, "hidden_size": 8}),
     "lstm": ("rl2", POINT, {"memory": "lstm", "hidden_size": 8}),
-    "transformer": ("rl2", POINT, {"memory": "transformer", "hidden_size": 8}),
+    "transformer on hopper": ("rl2", HOPPER, {"memory": "transformer", "hidden_size": 8}),
     "pearl on hopper": ("pearl", HOPPER, {**SMALL["pearl"], "posterior_collections": 1}),
     "varibad on hopper": ("varibad", HOPPER, {"belief": {"decode_obs": True}}),
     "prototypes on hopper": ("prototypes", HOPPER, {}),
@@ -38,11 +47,14 @@ RUNS = {name: (name, POINT, SMALL.get(name, {})) for name in LEARNERS} | VARIANT
 def config_of(run, folder, iterations=2):
     """A meta-batch that neither two nor three processes divide."""
     name, env, keys = RUNS[run]
+    policy = keys.get("policy", {})
+    keys = {key: value for key, value in keys.items() if key != "policy"}
     few = {"num_tasks": 5, "episodes": 2, "adaptation_steps": 1}
     tasks = tasks_of(name, 5, folder.parent / "shown")
     document = {
         "env": env,
         "learner": {"name": name, **keys},
+        "policy": policy,
         "meta_batch": 5,
         "episodes": 3,
         "horizon": 7,

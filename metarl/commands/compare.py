@@ -27,11 +27,12 @@ from metarl.errors import ConfigError
 from metarl.evaluation.result import MOST_DIVERGED
 from metarl.evaluation.statistics import interquartile_mean, paired_difference
 from metarl.experiment.config import first_difference, parse_config
+from metarl.experiment.cpu_share import shared_cpus
 from metarl.experiment.run_figures import common_splits, figure, mean_cost, seeds_scores
 from metarl.experiment.run_record import RunRecord, record_run
 from metarl.experiment.suite import Comparison, ScratchConfig, is_suite, load_suite
 from metarl.experiment.trust import named_modules
-from metarl.experiment.world import shared_cpus, this_world
+from metarl.experiment.world import this_world
 
 _MANY_SEEDS, _DIGITS = 5, 4
 _COST = ("method", "seeds", "env steps", "minutes")

@@ -12,7 +12,8 @@ from rich.console import Console
 import metarl
 from metarl.command_line import parsed_json, working
 from metarl.evaluation.task_distances import ComparesTasks
-from metarl.experiment.world import shared_cpus, this_world
+from metarl.experiment.cpu_share import shared_cpus
+from metarl.experiment.world import this_world
 from metarl.reports.plot import plot_adaptation
 from metarl.reports.table import adaptation_table
 from metarl.reports.task_map import plot_task_distances

@@ -53,6 +53,12 @@ class Checkpoint:
     iteration: int  # meta-updates behind these weights
     metadata: dict[str, Any]
 
+    @property
+    def identity(self) -> str:
+        """The same for checkpoints of the same content, wherever they lie."""
+        hashes = json.dumps(self.metadata.get("sha256", {}), sort_keys=True)
+        return f"iteration {self.iteration}, {hashlib.sha256(hashes.encode()).hexdigest()[:12]}"
+
 
 def checkpoint_path(run_dir: Path, iteration: int) -> Path:
     """Where a run's checkpoint after so many iterations lies."""

@@ -20,13 +20,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from metarl.errors import MachineError, TrainingError
-from metarl.interaction.threads import arithmetic_threads, num_cpus, on_all_cores
+from metarl.interaction.threads import on_all_cores
 from metarl.params import sum_of_rows
-from metarl_envs.engine.simulations import physics_threads
+from metarl_envs.errors import one_line
 
 _PATIENCE = timedelta(minutes=30)  # for the slowest process
 _TO_ANSWER_S = 2.0  # after the loss of a process
 _MOST_AXES, _NO_AXIS = 6, -1
+BOTH_BACKENDS = "cpu:gloo,cuda:nccl"
 _DTYPES = (torch.float64, torch.float32, torch.int64, torch.uint8)
 T = TypeVar("T")
 
@@ -95,6 +96,13 @@ class Alone:
         """True: there is nobody else."""
         yield True
 
+    def note(self, what: str) -> None:
+        """Nobody would start this process again."""
+
+    def noted(self, what: str) -> bool:
+        """Nothing was."""
+        return False
+
     def spent(self) -> Spent:
         """Nothing."""
         return Spent()
@@ -109,13 +117,13 @@ class Processes:
 
     Args:
         store: by which they find out who was lost; None where somebody else has connected them.
+        launch: a store that outlives them where a launcher starts them again.
     """
 
-    def __init__(self, store: dist.Store | None) -> None:
+    def __init__(self, store: dist.Store | None, launch: dist.Store | None) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.traffic = Traffic()
-        self._store = store
-        self._device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        self._store, self._launch = store, launch
         self._names = [f"process {rank}" for rank in range(self.size)]
         self._names = self.tell(f"process {self.rank} (pid {os.getpid()}, {socket.gethostname()})")
 
@@ -130,11 +138,11 @@ class Processes:
     def _joined(self, values_MP: Tensor | None) -> Tensor:
         """The rows of all processes; None from one that has no rows."""
         plain = torch.empty(0) if values_MP is None else values_MP
-        plain = plain.to(self._device, torch.uint8 if plain.dtype == torch.bool else plain.dtype)
+        plain = plain.byte() if plain.dtype == torch.bool else plain
         headers = self._numbers(_header(plain)).tolist()
         rows = [header[0] for header in headers]
-        shape, dtype = _shape_and_dtype(headers[rows.index(max(rows))])
-        padded = torch.zeros(shape, dtype=dtype, device=self._device)
+        padded = _zeros_by(headers[rows.index(max(rows))])
+        shape = padded.shape
         if len(plain):
             padded[: len(plain)] = plain
         everyone = padded.new_empty(self.size * shape[0], *shape[1:])
@@ -179,6 +187,15 @@ class Processes:
             name = self._names[sound.index(0)]
             raise TrainingError(f"{name} could not {what}, see its message")
 
+    def note(self, what: str) -> None:
+        """Keep a mark for processes that a launcher starts after these."""
+        if self._launch is not None:
+            self._launch.set(_noted(what), "yes")
+
+    def noted(self, what: str) -> bool:
+        """Whether these, or those that a launcher had started before them, have left the mark."""
+        return self._launch is not None and self._launch.check([_noted(what)])
+
     def spent(self) -> Spent:
         """In the calls since this was asked last; the process that comes last does not wait."""
         own = torch.tensor([self.traffic.seconds], dtype=torch.float64)
@@ -188,7 +205,7 @@ class Processes:
 
     def tell(self, text: str) -> list[str]:
         """What every process says, in the order of their ranks."""
-        said = torch.tensor(list(text.encode()), dtype=torch.uint8, device=self._device)
+        said = torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
         sizes = self._numbers([len(said)]).flatten().tolist()
         everyone = bytes(self.gather(said.view(-1, 1)).flatten().tolist())
         ends = [sum(sizes[: index + 1]) for index in range(self.size)]
@@ -196,7 +213,7 @@ class Processes:
 
     def _numbers(self, numbers: Sequence[int]) -> Tensor:
         """Some whole numbers of each process: shape (size, count)."""
-        own = torch.tensor([[int(number) for number in numbers]], device=self._device)
+        own = torch.tensor([[int(number) for number in numbers]], device="cpu")
         found = own.new_empty(self.size, own.shape[1])
         self._all_gather(found, own)
         return found
@@ -224,13 +241,15 @@ class Processes:
 
 
 def _header(values: Tensor) -> list[int]:
-    """Shape and dtype as some whole numbers, always as many."""
+    """Shape, dtype and kind of device as some whole numbers, always as many."""
     free = _MOST_AXES - values.dim()
-    return [*values.shape, *[_NO_AXIS] * free, _DTYPES.index(values.dtype)]
+    return [*values.shape, *[_NO_AXIS] * free, _DTYPES.index(values.dtype), values.is_cuda]
 
 
-def _shape_and_dtype(header: Sequence[int]) -> tuple[list[int], torch.dtype]:
-    return [size for size in header[:-1] if size != _NO_AXIS], _DTYPES[header[-1]]
+def _zeros_by(header: Sequence[int]) -> Tensor:
+    *sizes, dtype, on_gpu = header
+    shape = [size for size in sizes if size != _NO_AXIS]
+    return torch.zeros(shape, dtype=_DTYPES[dtype], device="cuda" if on_gpu else "cpu")
 
 
 def _here(rank: int) -> str:
@@ -238,36 +257,31 @@ def _here(rank: int) -> str:
     return f"here/{rank}"
 
 
+def _noted(what: str) -> str:
+    return f"metarl/noted/{what}"
+
+
 @cache
 def this_world() -> Alone | Processes:
     """The world that this process belongs to: that of `torchrun`, of Ray Train, or its own."""
     if dist.is_initialized():
-        return Processes(None)
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Processes(None, None)
+    if os.environ.get("WORLD_SIZE", "1") == "1" and not dist.is_torchelastic_launched():
         return Alone()
+    try:
+        return _connected()
+    except (RuntimeError, ValueError) as error:
+        raise MachineError(f"the processes cannot be connected: {one_line(error)}") from None
+
+
+def _connected() -> Processes:
     shared, rank, size = next(dist.rendezvous("env://"))
     # a launcher keeps its store when it starts again: addresses in it are then of lost processes
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store = dist.PrefixStore(f"metarl/attempt_{attempt}", shared)
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "gloo"
+    if torch.cuda.is_available():
+        backend = BOTH_BACKENDS
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
-    return Processes(store)
-
-
-def local_cpus() -> int:
-    """CPUs for this process: an equal part of those of its machine."""
-    return max(1, num_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-@contextmanager
-def shared_cpus(threads: int | None = None) -> Iterator[None]:
-    """Threads of physics and arithmetic for this process: so many, or its part of the machine."""
-    world = this_world()
-    own = threads or (local_cpus() if world.size > 1 else 0)
-    with physics_threads(own), arithmetic_threads(own or num_cpus()):
-        yield
-
-
-def restarted() -> bool:
-    """Whether a launcher has started this process again after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return Processes(store, shared)

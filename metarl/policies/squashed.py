@@ -60,6 +60,6 @@ def sample_unit(outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     log_std = log_std.clamp(_LOW, _HIGH)
     raw = mean + log_std.exp() * noise
     gaussian = -0.5 * (noise.square() + _LOG_2PI) - log_std
-    # log(1 - tanh(x)^2), without its underflow
-    stretch = 2.0 * (math.log(2.0) - raw - nn.functional.softplus(-2.0 * raw))
+    # log(1 - tanh(x)^2), without its underflow; softplus rounds the ends of arrays otherwise
+    stretch = 2.0 * (math.log(2.0) - raw + nn.functional.logsigmoid(2.0 * raw))
     return torch.tanh(raw), (gaussian - stretch).sum(-1)

@@ -18,6 +18,7 @@ from rich.console import Console
 from metarl.errors import ConfigError, TrainingError
 from metarl.experiment.checkpoint import newest_whole
 from metarl.experiment.config import ExperimentConfig, parse_config
+from metarl.experiment.world import BOTH_BACKENDS
 from metarl.interaction.threads import num_cpus
 from metarl.training.trainer import train
 
@@ -85,7 +86,7 @@ def train_on_ray(
             "config": config.model_dump(mode="json"),
             "run_dir": str(run_dir.resolve()),
         },
-        torch_config=TorchConfig(backend="nccl" if config.device == "cuda" else "gloo"),
+        torch_config=TorchConfig(backend=BOTH_BACKENDS if config.device == "cuda" else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=num_workers,
             use_gpu=config.device == "cuda",

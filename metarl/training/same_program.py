@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from metarl.errors import ConfigError
+from metarl.experiment.checkpoint import Checkpoint
 from metarl.experiment.checkpoint_writing import versions
 from metarl.experiment.config import ExperimentConfig, to_yaml
 from metarl.experiment.world import Alone, Processes
@@ -14,14 +15,18 @@ from metarl.experiment.world import Alone, Processes
 _PACKAGES = ("metarl", "metarl_envs")
 
 
-def require_same_program(world: Alone | Processes, config: ExperimentConfig) -> None:
-    """Refuse processes whose config, code or packages are others than those of the first one.
+def require_same_program(
+    world: Alone | Processes, config: ExperimentConfig, checkpoint: Checkpoint | None
+) -> None:
+    """Refuse processes whose config, code, packages or checkpoint differ from the first one's.
 
     Raises:
         ConfigError: with the difference; and where there are more processes than tasks.
     """
     require_task_each(config, world.size)
-    first, *others = (json.loads(told) for told in world.tell(json.dumps(_program(config))))
+    first, *others = (
+        json.loads(told) for told in world.tell(json.dumps(_program(config, checkpoint)))
+    )
     for rank, other in enumerate(others, 1):
         for name, value in first.items():
             if other.get(name) != value:
@@ -43,8 +48,13 @@ def require_task_each(config: ExperimentConfig, processes: int) -> None:
         )
 
 
-def _program(config: ExperimentConfig) -> dict[str, str]:
-    return {"config": to_yaml(config), **versions(), "code": _hash_of_code()}
+def _program(config: ExperimentConfig, checkpoint: Checkpoint | None) -> dict[str, str]:
+    return {
+        "config": to_yaml(config),
+        **versions(),
+        "code": _hash_of_code(),
+        "checkpoint": "none" if checkpoint is None else checkpoint.identity,
+    }
 
 
 def _both(first: str, other: str) -> str:

@@ -23,8 +23,9 @@ from metarl.evaluation import EvaluationResult, evaluate, evaluation_tasks
 from metarl.experiment.building import build_learner, from_checkpoint
 from metarl.experiment.checkpoint import Checkpoint, restore_buffers
 from metarl.experiment.config import ExperimentConfig, to_yaml
+from metarl.experiment.cpu_share import shared_cpus
 from metarl.experiment.trust import remember
-from metarl.experiment.world import Alone, Processes, restarted, shared_cpus, this_world
+from metarl.experiment.world import Alone, Processes, this_world
 from metarl.files import write_whole
 from metarl.interaction.minari_files import read_if_given
 from metarl.learners.base import Metrics
@@ -107,9 +108,9 @@ class _Trainer:
     ) -> None:
         self.config, self.run_dir, self.console, self.world = config, run_dir, console, world
         self.callbacks = Callbacks(callbacks)
-        require_same_program(world, config)
-        resume = resume or restarted()
+        resume = resume or world.noted(self._name())
         checkpoint = resumed_checkpoint(config, run_dir) if resume else None
+        require_same_program(world, config, checkpoint)
         with self.world.first_alone("begin the run") as first:
             if first and not resume:
                 require_unused(run_dir)
@@ -161,7 +162,12 @@ class _Trainer:
                 self._train(stop)
                 return self._finish()
 
+    def _name(self) -> str:
+        """What processes that a launcher starts again know this training by."""
+        return f"begun {self.run_dir.resolve()}"
+
     def _begin(self) -> None:
+        self.world.note(self._name())
         write_whole(self.run_dir / "config.yaml", to_yaml(self.config).encode())
         remember(self.config, self.run_dir)
         self.advice.at_the_start(self.env, self.held_out_tasks, self._checkpoint)

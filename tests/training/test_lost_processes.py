@@ -69,6 +69,34 @@ def test_a_restart_goes_on_from_the_last_checkpoint(config, tmp_path):
     assert bits_of(again) == bits_of(whole)
 
 
+def test_a_folder_in_use_is_refused_by_a_restart_too(config, tmp_path):
+    """Only the launch that began a run goes on with it."""
+    finished(1, TRAIN, config, "iterations=1", "--run-dir", tmp_path / "run")
+    before = bits_of(tmp_path / "run")
+    again = launched(2, TRAIN, config, "--run-dir", tmp_path / "run", options=["--max-restarts=1"])
+    printed, _ = again.communicate(timeout=100)
+    assert again.returncode != 0 and printed.count("is not empty: resume it or name another") == 2
+    assert bits_of(tmp_path / "run") == before
+
+
+@pytest.mark.training
+def test_a_restart_where_one_comes_late(config, tmp_path):
+    program = tmp_path / "late.py"
+    program.write_text(
+        "import os, sys, time, metarl\n"
+        "from metarl.command_line import run\n"
+        "if os.environ['RANK'] == '1' and os.environ['TORCHELASTIC_RESTART_COUNT'] == '1':\n"
+        "    time.sleep(3)\n"
+        "config = metarl.load_config(sys.argv[1])\n"
+        "run(lambda: metarl.train(config, sys.argv[2]))\n"
+    )
+    run = launched(2, program, config, tmp_path / "run", options=["--max-restarts=1"])
+    wait_for_rows(tmp_path / "run", 3)
+    os.kill(children_of(run.pid)[0], signal.SIGKILL)
+    printed, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, printed
+
+
 def test_a_signal_ends_all_after_the_iteration(config, tmp_path):
     run = launched(2, TRAIN, config, "iterations=100000", "--run-dir", tmp_path / "run")
     wait_for_rows(tmp_path / "run", 2)
@@ -170,9 +198,13 @@ class Told:
     [
         ({"torch": "1.0"}, "process 1 has another torch than process 0: '1.0' in place of"),
         ({"code": "0123"}, "process 1 has another code than process 0: '0123' in place of"),
+        (
+            {"checkpoint": "iteration 3, 0a1b"},
+            "another checkpoint than process 0: 'iteration 3, 0a1b' in place of 'none'",
+        ),
     ],
 )
 def test_other_versions_are_refused(other, message):
     with pytest.raises(metarl.UserError, match=message):
-        require_same_program(Told(**other), parse_config(DOCUMENT))
-    require_same_program(Told(), parse_config(DOCUMENT))
+        require_same_program(Told(**other), parse_config(DOCUMENT), None)
+    require_same_program(Told(), parse_config(DOCUMENT), None)

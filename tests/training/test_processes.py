@@ -36,7 +36,15 @@ def test_two_processes_compute_the_same_bits(name, alone, two):
 @pytest.mark.parametrize("processes", [3, 4])
 def test_more_processes_do_too(processes, alone):
     """The meta-batch is five: they get different numbers of tasks."""
-    names = ("maml with networks", "rl2 on hopper", "pearl on hopper", "prototypes")
+    names = (
+        "maml with networks",
+        "maml of odd sizes",
+        "maml with one action",
+        "transformer on hopper",
+        "rl2 on hopper",
+        "pearl on hopper",
+        "prototypes",
+    )
     folder = alone.parent / str(processes)
     finished(processes, EVERY, folder, *names)
     for name in names:

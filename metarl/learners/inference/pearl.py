@@ -128,7 +128,8 @@ class PEARL(MetaLearner[LatentBelief]):
         if self.config.next_obs_in_context:
             parts.append(rows.next_obs_NO)
         mean, raw = self.encoder(torch.cat(parts, -1)).chunk(2, dim=-1)
-        return mean, nn.functional.softplus(raw).clamp(min=_LEAST_VARIANCE)
+        # softplus, which itself rounds the ends of arrays otherwise
+        return mean, (-nn.functional.logsigmoid(-raw)).clamp(min=_LEAST_VARIANCE)
 
     # Meta-training
 

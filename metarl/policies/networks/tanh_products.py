@@ -17,8 +17,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_MINUS_ONE = torch.tensor(-1.0)
-
 # Batched products of few columns are several times slower than those of few rows
 _NARROW = 16
 
@@ -27,7 +25,7 @@ def forward(inputs: Tensor, params: Sequence[Tensor]) -> tuple[Tensor, list[Tens
     """Outputs, and the input of every layer."""
     hidden = [inputs]
     for weight, bias in layers(params)[:-1]:
-        hidden.append(_tanh_of_half_(_affine(hidden[-1], weight, bias, factor=2.0)))
+        hidden.append(_affine(hidden[-1], weight, bias).tanh_())
     return _affine(hidden[-1], params[-2], params[-1]), hidden
 
 
@@ -47,9 +45,9 @@ def vjp(
     for layer in reversed(range(len(pairs))):
         of_params[:0] = [_outer(hidden[layer], deltas[0]), deltas[0].sum(1)]
         if layer > 0:
-            back = deltas[0] @ pairs[layer][0].mT
+            back = _times(deltas[0], pairs[layer][0].mT)
             deltas.insert(0, _through_tanh_(back, hidden[layer]))
-    of_inputs = deltas[0] @ pairs[0][0].mT if wants_inputs else None
+    of_inputs = _times(deltas[0], pairs[0][0].mT) if wants_inputs else None
     return Gradient(of_inputs, of_params, deltas)
 
 
@@ -108,9 +106,9 @@ def hvp(
         gradients[:0] = [of_weight, of_bias]
         if layer == 0 and not wants_inputs:
             break
-        back = delta @ pairs_dot[layer][0].mT
+        back = _times(delta, pairs_dot[layer][0].mT)
         if z is not None:
-            back.baddbmm_(z, pairs[layer][0].mT)
+            back = _times(z, pairs[layer][0].mT, plus=back, into=back)
         if layer == 0:
             return back, gradients
         of_slope = change.sums[layer - 1].mul_(h).mul_(deltas[layer - 1])  # the last use of the sum
@@ -123,35 +121,37 @@ def layers(params: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
     return list(zip(params[::2], params[1::2], strict=True))
 
 
-def _affine(
-    inputs_MNI: Tensor, weight_MIJ: Tensor, bias_MJ: Tensor | None = None, factor: float = 1.0
-) -> Tensor:
-    """(Inputs times weight, plus bias) times factor: a fresh tensor of shape (M, N, J)."""
+def _affine(inputs_MNI: Tensor, weight_MIJ: Tensor, bias_MJ: Tensor | None = None) -> Tensor:
+    """Inputs times weight, plus bias: a fresh tensor of shape (M, N, J)."""
     if bias_MJ is None:
         bias_MJ = weight_MIJ.new_zeros(1, 1)
     if weight_MIJ.shape[-1] >= _NARROW:
-        bias_M1J = bias_MJ.unsqueeze(1)
-        return torch.baddbmm(bias_M1J, inputs_MNI, weight_MIJ, beta=factor, alpha=factor)
-    bias_MJ1 = bias_MJ.unsqueeze(2)
-    transposed = torch.baddbmm(bias_MJ1, weight_MIJ.mT, inputs_MNI.mT, beta=factor, alpha=factor)
-    return transposed.mT.contiguous()
+        return _times(inputs_MNI, weight_MIJ, plus=bias_MJ.unsqueeze(1))
+    return _times(weight_MIJ.mT, inputs_MNI.mT, plus=bias_MJ.unsqueeze(2)).mT.contiguous()
 
 
 def _outer(left_MNI: Tensor, right_MNJ: Tensor) -> Tensor:
     """Sum over states of outer products: shape (M, I, J)."""
     if right_MNJ.shape[-1] >= _NARROW:
-        return left_MNI.mT @ right_MNJ
-    return (right_MNJ.mT @ left_MNI).mT
+        return _times(left_MNI.mT, right_MNJ)
+    return _times(right_MNJ.mT, left_MNI).mT
+
+
+def _times(
+    left_MAB: Tensor, right_MBC: Tensor, plus: Tensor | None = None, into: Tensor | None = None
+) -> Tensor:
+    """Product of each task's matrices, plus what is given: shape (M, A, C).
+
+    A lone task's product with a single row or column takes a kernel that rounds otherwise than the
+    one for several tasks: it is multiplied beside itself.
+    """
+    if len(left_MAB) == 1 and 1 in (*left_MAB.shape[1:], right_MBC.shape[-1]):
+        return _times(left_MAB.expand(2, -1, -1), right_MBC.expand(2, -1, -1), plus)[:1]
+    if plus is None:
+        return left_MAB @ right_MBC
+    return torch.baddbmm(plus, left_MAB, right_MBC, out=into)
 
 
 def _through_tanh_(cotangent: Tensor, h: Tensor) -> Tensor:
     """Cotangent times 1 - h^2, in place: fresh memory costs more than the arithmetic."""
     return torch.ops.aten.tanh_backward.grad_input(cotangent, h, grad_input=cotangent)
-
-
-def _tanh_of_half_(doubled: Tensor) -> Tensor:
-    """tanh(x) of 2 x, in place, as 2 sigmoid(2 x) - 1.
-
-    Several times faster than tanh, and as exact in absolute terms.
-    """
-    return torch.add(_MINUS_ONE, doubled.sigmoid_(), alpha=2.0, out=doubled)

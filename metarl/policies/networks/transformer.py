@@ -4,7 +4,8 @@ Vaswani et al. 2017, arXiv 1706.03762, with the norms before the layers. How lon
 told by a bias on the attention, the same at every time, one slope per head (Press et al. 2022,
 arXiv 2108.12409), so that trials may go on for ever: a window of W steps slides over them.
 The memory of a sequence is its keys and values, step t in slot t modulo W, and the number of steps.
-Shapes: T steps, N sequences, F inputs, D width, L layers, G heads of d = D / G, W slots.
+Shapes: T steps, N sequences, F inputs, D width, L layers, G heads of d = D / G, W slots in B blocks
+of S.
 """
 
 import math
@@ -22,6 +23,7 @@ from metarl_envs.memory import require_memory
 
 _WIDER = 2  # the layer between two linear maps, in widths
 _EPS = 1e-5
+_BLOCK = (16, 64)  # slots that are summed at once: at least, at most
 
 
 class TransformerConfig(ConfigModel):
@@ -164,7 +166,11 @@ class TransformerCore(MemoryCore):
 
 
 class _Step:
-    """One step in NumPy: keys and values are written in place."""
+    """One step in NumPy: keys and values are written in place.
+
+    Sums over slots are those of blocks of fixed size, added one after another: slots that are not
+    in use then add exact zeros, and a sequence's bits do not depend on how long others are.
+    """
 
     def __init__(
         self, module: _Transformer, heads: int, slopes: Sequence[float], window: int
@@ -177,14 +183,17 @@ class _Step:
             }
             for layer in module.layers
         ]
-        self.heads, self._window = heads, window
+        self.heads, self._window, self._block = heads, window, _block_of(window)
         self._slopes_G1 = np.array(slopes)[:, None]
 
     def __call__(
         self, inputs: np.ndarray, memory: list[np.ndarray]
     ) -> tuple[np.ndarray, list[np.ndarray]]:
         keys, values, steps_N1 = memory
-        used = min(int(steps_N1.max()) + 1, self._window)
+        longest = min(int(steps_N1.max()) + 1, self._window)
+        blocks = -(-longest // self._block)
+        used = blocks * self._block
+        in_blocks = (len(inputs), self.heads, blocks, self._block, -1)
         together = bool((steps_N1 == steps_N1[0]).all())
         where = self._where(steps_N1, together)
         bias = self._bias(steps_N1[:1] if together else steps_N1, used).astype(inputs.dtype)
@@ -197,12 +206,15 @@ class _Step:
             own_keys, own_values = keys[:, index], values[:, index]
             own_keys[where], own_values[where] = new_keys, new_values
             queries *= queries.shape[-1] ** -0.5
-            scores = np.matmul(own_keys[:, :, :used], queries[..., None])[..., 0]
-            scores += bias
-            scores -= scores.max(-1, keepdims=True)
+            keys_NGBSd = own_keys[:, :, :used].reshape(in_blocks)
+            scores = np.matmul(keys_NGBSd, queries[:, :, None, :, None])[..., 0]
+            scores += bias.reshape(-1, *in_blocks[1:4])
+            scores -= scores.max((2, 3), keepdims=True)
             np.exp(scores, out=scores)
-            scores /= scores.sum(-1, keepdims=True)
-            mixed = np.matmul(scores[:, :, None], own_values[:, :, :used])
+            mixed = _added(
+                np.matmul(scores[..., None, :], own_values[:, :, :used].reshape(in_blocks))
+            )
+            mixed /= _added(scores.sum(-1, keepdims=True)[..., None])
             stream = stream + mixed.reshape(len(inputs), -1) @ layer["out"][0] + layer["out"][1]
             wide = _normed(stream, layer["norm2"]) @ layer["up"][0] + layer["up"][1]
             np.maximum(wide, 0.0, out=wide)
@@ -221,6 +233,20 @@ class _Step:
         bias: np.ndarray = -self._slopes_G1 * ages[:, None]
         bias[np.broadcast_to((ages > steps_N1)[:, None], bias.shape)] = -math.inf
         return bias
+
+
+def _block_of(window: int) -> int:
+    """The largest part of the window that divides it and lies within the bounds, or all of it."""
+    least, most = _BLOCK
+    return next((s for s in range(most, least - 1, -1) if window % s == 0), window)
+
+
+def _added(parts_NGB1d: np.ndarray) -> np.ndarray:
+    """Sum over blocks, one after another: shape (N, G, 1, d)."""
+    total = parts_NGB1d[:, :, 0]
+    for block in range(1, parts_NGB1d.shape[2]):
+        total = total + parts_NGB1d[:, :, block]
+    return total
 
 
 def _linear(layer: nn.Module) -> tuple[np.ndarray, np.ndarray]:
