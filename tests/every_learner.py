@@ -24,7 +24,13 @@ PENDULUM = {  # one action; a foreign environment
     },
 }
 HOPPER = {"id": "metarl/HopperRandParams-v0"}  # whose episodes end early
-SMALL = {"pearl": {"gradient_steps": 3, "batch_size": 8}, "rl2": {"hidden_size": 8}}
+TAUGHT = {"teacher_iterations": 1}
+SMALL = {
+    "pearl": {"gradient_steps": 3, "batch_size": 8},
+    "rl2": {"hidden_size": 8},
+    "rma": TAUGHT,
+    "distillation": TAUGHT,
+}
 NORMALIZED = {"observations": True, "rewards": True}
 # what differs from a learner's defaults: (learner, environment, its keys and the policy's)
 VARIANTS = {
@@ -39,6 +45,13 @@ VARIANTS = {
     "transformer on hopper": ("rl2", HOPPER, {"memory": "transformer", "hidden_size": 8}),
     "pearl on hopper": ("pearl", HOPPER, {**SMALL["pearl"], "posterior_collections": 1}),
     "varibad on hopper": ("varibad", HOPPER, {"belief": {"decode_obs": True}}),
+    "convolution without reward": (
+        "rl2",
+        HOPPER,
+        {"memory": "convolution", "hidden_size": 8, "inputs": ["observation", "action"]},
+    ),
+    "rma on hopper": ("rma", HOPPER, {**TAUGHT, "normalization": NORMALIZED}),
+    "distillation on hopper": ("distillation", HOPPER, TAUGHT),
     "prototypes on hopper": ("prototypes", HOPPER, {}),
 }
 RUNS = {name: (name, POINT, SMALL.get(name, {})) for name in LEARNERS} | VARIANTS

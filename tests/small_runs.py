@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 import metarl_envs.tasks.batches as task_batches
-from metarl.environments.fit import spec_of_spaces
+from metarl.environments.fit import spec_of_env
 from metarl.environments.make import make_env
 from metarl.experiment.building import build_learner
 from metarl.experiment.config import parse_config
@@ -36,6 +36,14 @@ def tasks_of(name, num_tasks, folder="demonstrations"):
     return document
 
 
+def quick(name):
+    """Keys of a learner that make iterations, or phases of them, few and short."""
+    known = LEARNERS[name].Config.model_fields
+    return {
+        key: n for key, n in {"gradient_steps": 3, "teacher_iterations": 1}.items() if key in known
+    }
+
+
 class SmallRun:
     """M tasks, E episodes, H steps; rollouts of a phase are the same whenever they are made."""
 
@@ -51,8 +59,7 @@ class SmallRun:
         **learner,
     ):
         self.shown = None
-        if "gradient_steps" in LEARNERS[name].Config.model_fields:
-            learner = {"gradient_steps": 3, **learner}
+        learner = {**quick(name), **learner}
         self.config = parse_config(
             {
                 "env": {"id": env_id, "kwargs": env_kwargs or {"action_scale": 10.0}},
@@ -61,14 +68,13 @@ class SmallRun:
                 "meta_batch": num_tasks,
                 "episodes": episodes,
                 "horizon": h,
-                "iterations": 1,
+                "iterations": 2,
                 **tasks_of(name, num_tasks),
             }
         )
         self.env = make_env(self.config.env, num_tasks * episodes, h)
         self.keys, self.h, self.index = list(range(num_tasks)), h, 0
-        spaces = self.env.single_observation_space, self.env.single_action_space
-        self.spec = spec_of_spaces(*spaces)
+        self.spec = spec_of_env(self.env)
         self.learner = build_learner(self.config, self.spec)
         self.tasks = self.env.task_distribution("train").sample(num_tasks, 0)
         self.env.set_tasks(task_batches.repeat(self.tasks, episodes))
@@ -83,7 +89,7 @@ class SmallRun:
     def of_config(config):
         """Only a learner and its spec, for another environment."""
         env = make_env(config.env, 1, config.horizon)
-        spec = spec_of_spaces(env.single_observation_space, env.single_action_space)
+        spec = spec_of_env(env)
         return SimpleNamespace(learner=build_learner(config, spec), spec=spec)
 
     def collect(self, state, phase=0, learner=None):

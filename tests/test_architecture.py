@@ -51,6 +51,7 @@ LIBRARY_ROOMS = {
     "learners.inference": 5,
     "learners.imitation": 5,
     "learners.references": 5,
+    "learners.privileged": 5,
     "learners": 6,
     "deployment.onnx_file": 5.5,
     "deployment": 7,

@@ -8,13 +8,8 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
 from metarl_envs.protocol import TaskEnv
-from metarl_envs.tasks.batches import Tasks
+from metarl_envs.tasks.batches import Tasks, task_size
 from metarl_envs.tasks.distributions import TaskDistribution
-
-
-def task_size(space: spaces.Dict) -> int:
-    """How many numbers a task appends to an observation."""
-    return sum(int(np.prod(part.shape or ())) for part in space.values())
 
 
 class ObservedTask:

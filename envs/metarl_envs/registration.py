@@ -45,6 +45,8 @@ ENVIRONMENTS: dict[str, Registration] = {
     "metarl/Walker2dRandParams-v0": Registration("robots.walker2d:walker2d_rand_params", 200),
     "metarl/Hopper-v0": Registration("robots.hopper:Hopper", 200),
     "metarl/HopperVel-v0": Registration("robots.hopper:hopper_vel", 200),
+    "metarl/Quadruped-v0": Registration("robots.quadruped:Quadruped", 250),
+    "metarl/QuadrupedStand-v0": Registration("robots.quadruped:quadruped_stand", 100),
     "metarl/HopperRandParams-v0": Registration("robots.hopper:hopper_rand_params", 200),
 }
 

@@ -6,6 +6,8 @@ import gymnasium
 from gymnasium import Space
 
 from metarl.errors import EnvironmentFitError
+from metarl_envs.protocol import TaskEnv
+from metarl_envs.tasks.batches import task_size
 
 
 class Spec(NamedTuple):
@@ -15,6 +17,7 @@ class Spec(NamedTuple):
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
     num_actions: int = 0  # of a Discrete action space; 0 for real vectors
+    task_size: int = 0  # numbers of a task, which training alone may see
 
     @property
     def action_size(self) -> int:
@@ -47,6 +50,16 @@ def spec_of_spaces(observations: Space, actions: Space) -> Spec:
         raise EnvironmentFitError(f"the action space must be bounded, got {actions}")
     low, high = (tuple(bound.tolist()) for bound in (actions.low, actions.high))
     return Spec(size, low, high)
+
+
+def spec_of_env(env: TaskEnv) -> Spec:
+    """What a learner needs to know of a task environment.
+
+    Raises:
+        EnvironmentFitError: if observations or actions are not bounded vectors.
+    """
+    spec = spec_of_spaces(env.single_observation_space, env.single_action_space)
+    return spec._replace(task_size=task_size(env.task_space))
 
 
 def require_fit(name: str, observations: Space, actions: Space, spec: Spec) -> None:

@@ -26,9 +26,8 @@ from metarl.learners.base import MetaLearner
 from metarl.policies.actors import ActionStep, Actor, Percept
 from metarl.policies.arrays import to_tensor
 from metarl.seeding import Purpose, content_keys
-from metarl_envs.observed_task import task_size
 from metarl_envs.protocol import TaskEnv
-from metarl_envs.tasks.batches import repeat
+from metarl_envs.tasks.batches import repeat, task_size
 
 S = TypeVar("S")
 

@@ -148,13 +148,17 @@ def _checked_spec(document: Mapping[str, Any], num_weights: int) -> Spec:
     fields = dict(document)
     low, high = (tuple(fields.pop(key)) for key in ("action_low", "action_high"))
     spec = Spec(action_low=low, action_high=high, **fields)
-    sizes = (spec.obs_size, spec.num_actions, len(low))
+    sizes = (spec.obs_size, spec.num_actions, len(low), spec.task_size)
     if any(type(n) is not int for n in sizes) or any(type(n) is not float for n in (*low, *high)):
         raise ValueError(f"{spec} holds no sizes and bounds")
     bounded = len(low) == len(high) and bool(
         np.isfinite([low, high]).all() and (np.less_equal(low, high)).all()
     )
-    if min(sizes[0], sizes[1] + 1, sizes[2]) < 1 or max(sizes) > num_weights or not bounded:
+    if (
+        min(sizes[0], sizes[1] + 1, sizes[2], sizes[3] + 1) < 1
+        or max(sizes[:3]) > num_weights
+        or not bounded
+    ):
         raise ValueError(f"no weights can belong to {spec}")
     return spec
 

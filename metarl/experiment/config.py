@@ -90,6 +90,16 @@ class ExperimentConfig(ConfigModel):
         return self
 
     @model_validator(mode="after")
+    def _every_phase(self) -> "ExperimentConfig":
+        fewest = self.learner.fewest_iterations
+        if self.iterations < fewest:
+            raise ValueError(
+                f"iterations = {self.iterations} leaves out a phase of "
+                f"learner.name={self.learner.name}, whose keys ask for {fewest} at least"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _demonstrations_where_needed(self) -> "ExperimentConfig":
         learner, name = LEARNERS[self.learner.name], self.learner.name
         if learner.needs_demonstrations != (self.tasks.demonstrations is not None):

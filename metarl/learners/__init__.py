@@ -14,6 +14,9 @@ from metarl.learners.inference.pearl import PEARL
 from metarl.learners.inference.varibad import VariBAD
 from metarl.learners.memory.rl2 import RL2
 from metarl.learners.metric.prototypes import Prototypes
+from metarl.learners.privileged.distillation import Distillation
+from metarl.learners.privileged.rma import RMA
+from metarl.learners.references.domain_randomization import DomainRandomization
 from metarl.learners.references.multi_task import MultiTask
 from metarl.learners.references.random_init import RandomInit
 
@@ -29,10 +32,13 @@ LEARNERS: dict[str, type[MetaLearner]] = {
     "pearl": PEARL,
     "varibad": VariBAD,
     "prototypes": Prototypes,
+    "rma": RMA,
+    "distillation": Distillation,
     "guided": Guided,
     "imitation": Imitation,
     "model_averaging": ModelAveraging,
     "multi_task": MultiTask,
+    "domain_randomization": DomainRandomization,
     "random_init": RandomInit,
 }
 

@@ -35,6 +35,11 @@ class LearnerConfig(ConfigModel):
     name: str
     """Which learner."""
 
+    @property
+    def fewest_iterations(self) -> int:
+        """Iterations below which training would leave out a phase."""
+        return 1
+
 
 class TrainedOn(NamedTuple):
     """Where a learner comes from.
@@ -177,7 +182,7 @@ class MetaLearner(ABC, Generic[S]):
     Config: ClassVar[type[LearnerConfig]]
     PolicyConfig: ClassVar[type[ConfigModel]]
     pools_episodes: ClassVar[bool] = True
-    acts_on_rewards: ClassVar[bool] = False
+    acts_on_rewards: bool = False
     adapts_after_each_episode: ClassVar[bool] = False
     needs_fixed_tasks: ClassVar[bool] = False
     needs_demonstrations: ClassVar[bool] = False

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from metarl.environments.fit import Spec, spec_of_spaces
+from metarl.environments.fit import Spec, spec_of_env
 from metarl.environments.make import make_env
 from metarl.errors import MachineError, TrainingError, TrainingStopped
 from metarl.evaluation import EvaluationResult, evaluate, evaluation_tasks
@@ -117,7 +117,7 @@ class _Trainer:
         own = world.share(config.meta_batch)
         num_envs = (own.stop - own.start) * config.episodes
         self.env = make_env(config.env, num_envs, config.horizon)
-        spec = spec_of_spaces(self.env.single_observation_space, self.env.single_action_space)
+        spec = spec_of_env(self.env)
         settings, space = config.evaluation, self.env.task_space
         self.demonstrations = read_if_given(config.tasks.demonstrations, spec, space)
         self.shown = read_if_given(settings.demonstrations, spec, space)

@@ -17,6 +17,9 @@ MEMORIES = {
     "lstm": {"memory": "lstm"},
     "transformer": {"memory": "transformer", "hidden_size": 8},
     "varibad": {},
+    "rma": {},
+    "distillation": {},
+    "convolution": {"memory": "convolution", "inputs": ["observation", "action"]},
 }
 
 

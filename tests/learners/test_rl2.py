@@ -153,7 +153,10 @@ def test_advantages_reach_from_one_episode_to_the_next():
         ({"bptt_steps": 7}, "learner.bptt_steps = 7 does not divide the trial's 2 x 12 = 24 steps"),
         ({"trial_episodes": 0}, "key 'learner.trial_episodes' is 0, must be greater than 0"),
         ({"hidden_size": -1}, "key 'learner.hidden_size' is -1"),
-        ({"memory": "gru2"}, "'learner.memory' is 'gru2', must be 'gru', 'lstm' or 'transformer'"),
+        (
+            {"memory": "gru2"},
+            "'learner.memory' is 'gru2', must be 'gru', 'lstm', 'transformer' or",
+        ),
         ({"memory": "transformer", "bptt_steps": 4}, "bptt_steps belongs to memory=gru and"),
         ({"transformer": {"heads": 2}}, "transformer belongs to memory=transformer"),
         ({"memory": "transformer", "hidden_size": 33}, "hidden_size = 33 is no multiple of the 2"),

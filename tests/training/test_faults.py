@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import TINY
 from demonstrated import demonstrate_by_chance
-from small_runs import tasks_of
+from small_runs import quick, tasks_of
 
 import metarl
 from metarl.errors import MachineError, TrainingError
@@ -143,7 +143,8 @@ def test_numbers_that_are_not_finite_never_reach_parameters(
     tiny_document, tmp_path, monkeypatch, name
 ):
     """Rewards that should not occur: a learner skips the update, or ends in a sentence."""
-    document = {**tiny_document, "learner": {"name": name}, "policy": {}, "iterations": 4}
+    learner = {"name": name, **quick(name)}
+    document = {**tiny_document, "learner": learner, "policy": {}, "iterations": 4}
     document["max_skipped"] = 3
     document |= tasks_of(name, 3, tmp_path / "shown")
     document["evaluation"] = {**tiny_document["evaluation"], **document["evaluation"]}

@@ -103,6 +103,11 @@ class NativeSimulations:
         expanded: np.ndarray | None = self.batch.expanded("body_mass")
         return self.model.body_mass[None] if expanded is None else expanded
 
+    def gravity(self) -> np.ndarray:
+        """Acceleration of gravity in m/s^2, shape (N or 1, 3)."""
+        expanded: np.ndarray | None = self.batch.expanded("opt.gravity")
+        return self.model.opt.gravity[None] if expanded is None else expanded
+
     def reset(self, rows: np.ndarray, states: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Put simulations into states (qpos, qvel), one each."""
         self.batch.reset(rows, stage=mujoco.mjtStage.mjSTAGE_NONE)

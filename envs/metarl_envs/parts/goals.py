@@ -56,6 +56,11 @@ class Quantities(Protocol):
         """Position of an arm's tip in m, shape (N, 3)."""
         ...
 
+    @property
+    def tracking(self) -> np.ndarray:
+        """How well the robot follows its command, as its weights say, shape (N,)."""
+        ...
+
 
 class Goal(TaskPart):
     """A part that the reward reads.
@@ -100,6 +105,15 @@ class Forward(KeylessGoal):
 
     def reward(self, robot: Quantities) -> np.ndarray:
         return robot.forward_velocity
+
+
+class FollowCommand(KeylessGoal):
+    """Follow the command that the robot sees: r = tracking. Tasks differ by other parts."""
+
+    needs = ("tracking",)
+
+    def reward(self, robot: Quantities) -> np.ndarray:
+        return robot.tracking
 
 
 class KeyedGoal(Goal):

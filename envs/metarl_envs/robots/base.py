@@ -241,5 +241,10 @@ class MujocoTaskEnv(TaskVectorEnv):
         """Position of the arm's tip in m, shape (N, 3)."""
         self._lacks("tip")
 
+    @property
+    def tracking(self) -> np.ndarray:
+        """How well the robot follows its command, as its weights say, shape (N,)."""
+        self._lacks("tracking")
+
     def _lacks(self, name: str) -> NoReturn:
         raise EnvironmentConfigError(f"{type(self).__name__} has no quantity {name!r}")

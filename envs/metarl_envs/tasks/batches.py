@@ -92,6 +92,11 @@ def num_tasks(tasks: Mapping[str, np.ndarray]) -> int:
     return len(next(iter(tasks.values())))
 
 
+def task_size(space: spaces.Dict) -> int:
+    """How many numbers a task has."""
+    return sum(int(np.prod(part.shape or ())) for part in space.values())
+
+
 def take(tasks: Mapping[str, np.ndarray], index: Any) -> Tasks:
     """The tasks at `index` (anything that indexes the leading axis and keeps it)."""
     return {key: np.asarray(values)[index] for key, values in tasks.items()}

@@ -29,8 +29,9 @@ from metarl.learners.inference.belief_vae import (
     BeliefVAEConfig,
     TaskDecoder,
 )
-from metarl.learners.memory.base import Memory, MemoryLearner, time_first
+from metarl.learners.memory.base import MemoryLearner, time_first
 from metarl.learners.memory.config import MemoryConfig
+from metarl.learners.memory.state import Memory
 from metarl.params import Params, prefixed, without_prefix
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefHead, BeliefPolicyConfig
@@ -91,9 +92,9 @@ class VariBAD(MemoryLearner):
 
     def __init__(self, config: VariBADConfig, policy: BeliefPolicyConfig, setting: Setting) -> None:
         require_latent_memory(config)
-        own = policy.head(config.latent_size, setting.spec)
-        head = BeliefHead(config.hidden_size, config.latent_size, own)
-        super().__init__(config, policy, setting, head)
+        core, own = config.core(setting), policy.head(2 * config.latent_size, setting.spec)
+        head = BeliefHead(core.output_size, config.latent_size, own)
+        super().__init__(config, policy, setting, core, head)
         self.head = head
         generator = parameter_generator(setting.seed)
         decoder = TaskDecoder(config.belief, config.latent_size, setting.spec, generator)

@@ -11,7 +11,8 @@ its episodes one after the other), N = M E, F inputs, O observation, A action.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,44 +23,25 @@ from metarl.interaction.rollouts import Rollouts, in_order, valid_first
 from metarl.interaction.threads import arithmetic_threads
 from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Setting
-from metarl.learners.memory.config import MemoryConfig
+from metarl.learners.memory.config import InputName, MemoryConfig
+from metarl.learners.memory.state import Memory
 from metarl.learners.together import of_all
 from metarl.learners.training_reward import with_training_reward
 from metarl.params import Params, sum_of_rows
 from metarl.policies.acting_module import ActingModule
-from metarl.policies.actors import ActionStep, Percept
+from metarl.policies.actors import ActionStep, Actor, Percept
 from metarl.policies.arrays import to_array, to_tensor, whole_rows
 from metarl.policies.networks.heads import Head
-from metarl.policies.networks.memory_core import memory_after
+from metarl.policies.networks.memory_core import MemoryCore, memory_after
 from metarl.policies.networks.memory_network import MemoryChooser, MemoryNetwork
 from metarl.policies.normalization import Normalizer
 from metarl.policies.policy import ActionNoiseConfig
 from metarl.seeding import parameter_generator, value_baseline_seed
 
+T = TypeVar("T")
 _GUIDE = "guide"
 # Fields of rollouts with a step axis
 _PER_STEP = ("obs_MEHO", "actions_MEHA", "rewards_MEH", "log_probs_MEH", "valid_MEH")
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Memory of every trial.
-
-    Attributes:
-        parts: hidden state (and an LSTM's cell), shapes (M, E, hidden_size), or a transformer's
-            keys and values (M, E, layers, heads, window, size) and numbers of steps (M, E, 1).
-    """
-
-    parts: dict[str, Tensor]
-
-    def spread(self, episodes: int) -> "Memory":
-        """Memories for another number of trials: trial e goes on from trial e modulo E."""
-        first = next(iter(self.parts.values()))
-        have = first.shape[1]
-        if have == episodes:
-            return self
-        trials = torch.arange(episodes, device=first.device) % have
-        return Memory({name: part[:, trials] for name, part in self.parts.items()})
 
 
 class RememberingActor:
@@ -110,17 +92,23 @@ class MemoryLearner(MetaLearner[Memory]):
         config: see there.
         policy: keys of the policy.
         setting: what it is built for.
+        core: what remembers.
         head: from the memory to the outputs of the policy.
     """
 
     pools_episodes = False
-    acts_on_rewards = True
 
     def __init__(
-        self, config: MemoryConfig, policy: ActionNoiseConfig, setting: Setting, head: Head
+        self,
+        config: MemoryConfig,
+        policy: ActionNoiseConfig,
+        setting: Setting,
+        core: MemoryCore,
+        head: Head,
     ) -> None:
         super().__init__(config, policy, setting)
-        network = MemoryNetwork(config.core(setting), head, policy, setting.spec)
+        self._sees, self.acts_on_rewards = config.sees, config.sees("reward")
+        network = MemoryNetwork(core, head, policy, setting.spec)
         self.network = network.to(setting.device, setting.dtype)
         self.network.initialise(parameter_generator(setting.seed))
         self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
@@ -137,7 +125,7 @@ class MemoryLearner(MetaLearner[Memory]):
         names = zip(self.network.core.parts, parts, strict=True)
         return Memory({name: part.unflatten(0, (num_tasks, -1)) for name, part in names})
 
-    def actor(self, state: Memory) -> RememberingActor:
+    def actor(self, state: Memory) -> Actor[Memory]:
         return RememberingActor(self, self.network.chooser(), state, self._weights)
 
     def acting_module(self, state: Memory) -> ActingModule:
@@ -157,10 +145,11 @@ class MemoryLearner(MetaLearner[Memory]):
             actions_NA, rewards_N1 = (
                 torch.where(first_N1 > 0, 0.0, v.to(obs_NO)) for v in (actions_NA, rewards_N1)
             )
-            told = (self.normalizer.obs(obs_NO), actions_NA, self.normalizer.reward(rewards_N1))
+            obs = self.normalizer.obs(obs_NO)
+            told = self._seen(obs, actions_NA, self.normalizer.reward(rewards_N1))
             inputs_1NF = torch.cat([*told, first_N1], dim=-1)[None]
             hidden, after = self.network.core.run(inputs_1NF, list(memory))
-            outputs = self.network.head(hidden[0], told[0])
+            outputs = self.network.head(hidden[0], obs)
             return self.network.distribution(outputs).mode, after
 
         return ActingModule(step, parts, acts_on_rewards=True)
@@ -197,14 +186,29 @@ class MemoryLearner(MetaLearner[Memory]):
         if self.spec.num_actions:
             chosen = np.eye(self.spec.num_actions, dtype=obs.dtype)
             previous_actions = chosen[previous_actions[..., 0].astype(int)] * ~first[..., None]
-        parts = (obs, previous_actions, previous_rewards[..., None], first[..., None])
-        return np.concatenate(parts, axis=-1)
+        seen = self._seen(obs, previous_actions, previous_rewards[..., None])
+        return np.concatenate([*seen, first[..., None]], axis=-1)
+
+    def _seen(self, obs: T, previous_actions: T, previous_rewards: T) -> list[T]:
+        """What the memory is told of a step, of this."""
+        told: list[tuple[InputName, T]] = [
+            ("observation", obs),
+            ("action", previous_actions),
+            ("reward", previous_rewards),
+        ]
+        return [values for name, values in told if self._sees(name)]
 
     # Meta-training
 
-    def collect_trials(self, work: Iteration[Memory]) -> list[Rollouts]:
-        """The episodes of whole trials of all processes' tasks, as the environment gave them."""
-        state = self.begin(len(work.keys), self.setting.episodes)
+    def collect_trials(
+        self, work: Iteration[Memory], state: Memory | None = None
+    ) -> list[Rollouts]:
+        """The episodes of whole trials of all processes' tasks, as the environment gave them.
+
+        From the state before any experience, unless another one is given.
+        """
+        if state is None:
+            state = self.begin(len(work.keys), self.setting.episodes)
         episodes = list[Rollouts]()
         for _ in range(self._trial_episodes):
             episodes.append(work.collect(state))

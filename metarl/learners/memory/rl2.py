@@ -14,24 +14,26 @@ from torch import Tensor
 from metarl.errors import ConfigError
 from metarl.interaction.threads import single_threaded
 from metarl.learners.base import Iteration, Metrics, Setting
-from metarl.learners.memory.base import Memory, MemoryLearner
-from metarl.learners.memory.config import MemoryConfig
+from metarl.learners.memory.base import MemoryLearner
+from metarl.learners.memory.config import ChosenInputsConfig
+from metarl.learners.memory.state import Memory
 from metarl.learners.memory.trial_ppo import TrialPPO, TrialPPOConfig
 from metarl.params import Params
 from metarl.policies.networks.memory_network import MemoryPolicyConfig
 from metarl.seeding import learning_generator
 
 _BPTT_STEPS = 100
+_WHOLE_TRIALS = ("transformer", "convolution")  # memories without backpropagation through steps
 
 
-class RL2Config(TrialPPOConfig, MemoryConfig):
+class RL2Config(TrialPPOConfig, ChosenInputsConfig):
     """RL2 with PPO."""
 
     name: Literal["rl2"] = "rl2"
 
     @model_validator(mode="after")
-    def _a_transformers_trials_are_whole(self) -> "RL2Config":
-        if self.memory == "transformer" and self.bptt_steps is not None:
+    def _trials_are_whole(self) -> "RL2Config":
+        if self.memory in _WHOLE_TRIALS and self.bptt_steps is not None:
             raise ValueError("bptt_steps belongs to memory=gru and memory=lstm")
         return self
 
@@ -41,7 +43,7 @@ class RL2Config(TrialPPOConfig, MemoryConfig):
         Raises:
             ConfigError: if trials are no multiple of it.
         """
-        if self.memory == "transformer":
+        if self.memory in _WHOLE_TRIALS:
             return None
         length, steps = self.trial_episodes * horizon, self.bptt_steps or _BPTT_STEPS
         if length % min(steps, length):
@@ -53,13 +55,15 @@ class RL2Config(TrialPPOConfig, MemoryConfig):
 
 
 class RL2(MemoryLearner):
-    """Remembers a task in a GRU, LSTM or transformer."""
+    """Remembers a task in a GRU, LSTM, transformer or convolution."""
 
     Config = RL2Config
     PolicyConfig = MemoryPolicyConfig
 
     def __init__(self, config: RL2Config, policy: MemoryPolicyConfig, setting: Setting) -> None:
-        super().__init__(config, policy, setting, policy.head(config.hidden_size, setting.spec))
+        core = config.core(setting)
+        head = policy.head(core.output_size, setting.spec)
+        super().__init__(config, policy, setting, core, head)
         self.ppo = TrialPPO(self.network, config, config.steps_of_bptt(setting.horizon))
 
     @single_threaded()

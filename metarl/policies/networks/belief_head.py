@@ -23,16 +23,15 @@ _LEAST_LOG_VARIANCE, _MOST_LOG_VARIANCE = -10.0, 10.0
 
 
 class BeliefPolicyConfig(ActionNoiseConfig):
-    """A policy that sees the observation and the belief."""
+    """A policy that sees the observation and what stands for the task."""
 
     network: Literal["tanh", "hypernetwork"] = "tanh"
     """A network on both, or one on the observation whose weights the belief generates."""
     hidden_sizes: tuple[PositiveInt, ...] = (64, 64)
     """Of the tanh network."""
 
-    def head(self, latent_size: int, spec: Spec) -> Head:
-        """The policy for a belief of mean and log-variance."""
-        numbers = 2 * latent_size
+    def head(self, numbers: int, spec: Spec) -> Head:
+        """The policy for so many numbers that stand for the task."""
         if self.network == "hypernetwork":
             return HyperHead(numbers, (spec.obs_size, *self.hidden_sizes, spec.noise_size))
         return TanhHead((spec.obs_size + numbers, *self.hidden_sizes, spec.noise_size))

@@ -27,11 +27,13 @@ class MemoryCore(ABC):
     Attributes:
         module: its parameters.
         input_size: F.
+        output_size: D.
         parts: names of the parts of a memory.
     """
 
     module: nn.Module
     input_size: int
+    output_size: int
     parts: Sequence[str]
 
     @abstractmethod
@@ -71,7 +73,7 @@ class RecurrentCore(MemoryCore):
         with torch.random.fork_rng(devices=[]):
             cell: Any = nn.GRU if kind == "gru" else nn.LSTM
             self.module: nn.GRU | nn.LSTM = cell(input_size, hidden_size)
-        self.input_size = input_size
+        self.input_size, self.output_size = input_size, hidden_size
         self.parts = ("hidden",) if kind == "gru" else ("hidden", "cell")
 
     def initialise(self, generator: torch.Generator) -> None:

@@ -75,6 +75,7 @@ class TransformerCore(MemoryCore):
         require_memory(f"transformers of width {width}", 4 * numbers)
         self.module = _Transformer(input_size, width, config.layers)
         self.input_size, self.width, self.window = input_size, width, window
+        self.output_size = width
         self._layers, self.heads = config.layers, config.heads
         self._slopes = [2.0 ** (-8.0 * (g + 1) / config.heads) for g in range(config.heads)]
 
