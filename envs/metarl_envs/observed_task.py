@@ -38,6 +38,11 @@ class ObservedTask:
         return self._env.tasks
 
     @property
+    def tasks_in_force(self) -> Tasks:
+        """Those that are observed."""
+        return self._env.tasks_in_force
+
+    @property
     def physics_s(self) -> float:
         """Seconds spent in a physics engine so far."""
         return self._env.physics_s
@@ -76,5 +81,6 @@ class ObservedTask:
         self._env.close()
 
     def _with_tasks(self, obs: np.ndarray) -> np.ndarray:
-        tasks = [self.tasks[key].reshape(self.num_envs, -1) for key in self.task_space.spaces]
+        held = self.tasks_in_force
+        tasks = [held[key].reshape(self.num_envs, -1) for key in self.task_space.spaces]
         return np.concatenate([obs, *tasks], axis=1)

@@ -58,6 +58,11 @@ class TaskEnv(Protocol):
         ...
 
     @property
+    def tasks_in_force(self) -> Tasks:
+        """The tasks as they hold in the episodes under way; values may change in mid-episode."""
+        ...
+
+    @property
     def physics_s(self) -> float:
         """Seconds spent in a physics engine so far, 0 where there is none."""
         ...

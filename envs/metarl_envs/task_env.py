@@ -34,8 +34,8 @@ class TaskVectorEnv(VectorEnv):
     reported as truncated, with `info["diverged"]`, a reward of zero and its last finite
     observation.
 
-    A subclass defines `task_space`, `nominal_task`, `_distributions`, and the four methods
-    `_apply_tasks`, `_reset_rows`, `_observe` and `_advance`, all over the leading axis.
+    A subclass defines `task_space`, `nominal_task`, `_distributions`, `_apply_tasks`,
+    `_reset_rows`, `_observe` and `_advance`, all over the leading axis.
 
     Attributes:
         task_space: the space of a single task.
@@ -83,8 +83,7 @@ class TaskVectorEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._elapsed = np.zeros(num_envs, np.int64)
         self._oldest = 0  # steps since the earliest reset
-        self._terminated = np.zeros(num_envs, bool)
-        self._truncated = np.zeros(num_envs, bool)
+        self._terminated, self._truncated = np.zeros((2, num_envs), bool)
         self._ended: np.ndarray | None = None  # None while every episode runs
         self._generators: list[np.random.Generator] | None = None
         self._observations = np.zeros((num_envs, observation_size))
@@ -95,8 +94,13 @@ class TaskVectorEnv(VectorEnv):
 
     @property
     def physics_s(self) -> float:
-        """Seconds spent in a physics engine so far, 0 where there is none."""
+        """Seconds spent in a physics engine so far."""
         return 0.0
+
+    @property
+    def tasks_in_force(self) -> Tasks:
+        """The tasks as they hold in the episodes under way."""
+        return self.tasks
 
     @property
     def elapsed_steps(self) -> np.ndarray:
@@ -221,7 +225,6 @@ class TaskVectorEnv(VectorEnv):
         return observations.copy(), rewards, self._terminated.copy(), self._truncated.copy(), info
 
     def _end(self, step: Transition, diverged: np.ndarray | None, running: Any) -> None:
-        """End the episodes that this step ends."""
         limit = self.max_episode_steps or 0
         late = 0 < limit <= self._oldest
         terminated = None if step.terminated is None else _unless_empty(step.terminated)
@@ -239,7 +242,6 @@ class TaskVectorEnv(VectorEnv):
         self._ended = _unless_empty(self._terminated | self._truncated)
 
     def _diverged(self, step: Transition) -> np.ndarray | None:
-        """Running sub-environments that diverged in this step, or None."""
         diverged = step.diverged
         # one sum tells that all numbers are finite; only if it is not does it matter which
         if not math.isfinite(step.observations.sum() + step.rewards.sum()):
@@ -250,7 +252,6 @@ class TaskVectorEnv(VectorEnv):
         return _unless_empty(diverged if self._ended is None else diverged & ~self._ended)
 
     def _held(self, observations: np.ndarray, held: np.ndarray | None) -> np.ndarray:
-        """New observations, but the previous ones in the rows of `held`."""
         if held is None:
             return observations
         return np.where(held[:, None], self._observations, observations)

@@ -8,7 +8,7 @@ import metarl_envs
 from metarl_envs.engine.simulations import physics_threads
 from metarl_envs.errors import EnvironmentConfigError
 from metarl_envs.parts.goals import Forward, Heading, Place, TargetVelocity
-from metarl_envs.parts.variations.body import Payload
+from metarl_envs.parts.variations.payload import Payload
 from metarl_envs.robots.half_cheetah import HalfCheetah
 from metarl_envs.robots.reacher import Reacher
 

@@ -32,7 +32,8 @@ def run(env, actions, seed=0):
 @pytest.mark.parametrize("name", list(VARIATIONS))
 class TestEveryVariationOnEveryRobot:
     def test_changes_something_and_the_nominal_value_nothing(self, robot, name):
-        env, plain = make(robot, {name: {}}), make(robot, {"link_mass": {}})
+        soon = {"every": 3, "duration": 2} if name == "pushes" else {}
+        env, plain = make(robot, {name: soon}), make(robot, {"link_mass": {}})
         actions = actions_of(env)
         task = {k: np.asarray(v)[None] for k, v in env.nominal_task.items()}
         env.set_tasks(task_batches.repeat(task, N))
@@ -81,7 +82,9 @@ def make_keys(name):
         "gravity": ["gravity_scale"],
         "slope": ["slope"],
         "actuator_strength": ["actuator_strength"],
-        "dead_actuators": ["actuator_strength"],
+        "dead_actuators": ["actuator_alive"],
+        "stuck_actuators": ["actuator_free"],
+        "pushes": ["push_force"],
         "action_delay": ["action_delay"],
         "observation_noise": ["observation_noise_std"],
     }[name]
@@ -127,7 +130,7 @@ def test_slope_tilts_gravity_without_changing_it():
 def test_dead_actuator_does_nothing():
     env = make("HalfCheetahVel", {"dead_actuators": {"held_out": [5]}})
     actions = actions_of(env)
-    with_task(env, actuator_strength=[1, 1, 0, 1, 1, 1])
+    with_task(env, actuator_alive=[1, 1, 0, 1, 1, 1])
     first = run(env, actions)
     actions[:, :, 2] = 1.0
     assert np.array_equal(first, run(env, actions))
@@ -138,8 +141,8 @@ def test_dead_actuator_does_nothing():
 def test_crippled_legs_of_the_ant():
     legs = [[2, 3], [4, 5], [6, 7], [0, 1]]
     env = make("AntDir", {"dead_actuators": {"groups": legs, "held_out": [3]}})
-    train = env.task_distribution("train").sample(20, 0)["actuator_strength"]
-    test = env.task_distribution("test").sample(20, 0)["actuator_strength"]
+    train = env.task_distribution("train").sample(20, 0)["actuator_alive"]
+    test = env.task_distribution("test").sample(20, 0)["actuator_alive"]
     assert (train[:, :2] == 1).all() and (test[:, :2] == 0).all() and (test[:, 2:] == 1).all()
 
 
@@ -175,7 +178,6 @@ def test_observation_noise_has_its_standard_deviation_and_moves_nothing():
         ({"slope": {"max_angle": 3.0}}, "must increase within"),
         ({"action_delay": {"max_steps": 0}}, "max_steps >= 1"),
         ({"dead_actuators": {"held_out": [9]}}, "held_out some but not all"),
-        ({"actuator_strength": {}, "dead_actuators": {}}, "two parts vary the same task key"),
     ],
 )
 def test_bad_variations(variations, message):

@@ -42,15 +42,21 @@ class Simulations(Protocol):
         """
         ...
 
+    def bind(self, name: str) -> np.ndarray:
+        """A field of `MjData` of all simulations, a live view with leading axis N."""
+        ...
+
 
 class TaskPart(ABC):
     """One or more keys of a task.
 
     Attributes:
         shares_tasks: True where training and test tasks are the same few.
+        changes_in_episodes: whether its values come into force in mid-episode.
     """
 
     shares_tasks: bool = False
+    changes_in_episodes: bool = False
 
     def prepare(self, simulations: Simulations) -> None:  # noqa: B027
         """Called once, when the model is compiled and before anything else is asked."""
@@ -72,6 +78,17 @@ class TaskPart(ABC):
     @abstractmethod
     def apply(self, simulations: Simulations, tasks: Tasks, rows: np.ndarray) -> None:
         """Put these keys' values (leading axis len(rows)) in force in some simulations."""
+
+    def changing(self, simulations: Simulations, rows: np.ndarray) -> np.ndarray:
+        """Which of these rows' values come into force or cease to be with the next step.
+
+        Asked at reset and before every step where `changes_in_episodes`; `apply` follows.
+        """
+        return rows[:0]
+
+    def in_force(self, tasks: Tasks, rows: np.ndarray) -> Tasks:
+        """These rows' tasks (leading axis len(rows)) with the values that hold now."""
+        return tasks
 
     def reset(  # noqa: B027
         self, simulations: Simulations, rows: np.ndarray, generators: list[np.random.Generator]

@@ -20,7 +20,7 @@ from metarl_envs.parts.goals import Forward, Goal
 from metarl_envs.parts.variations import Variations, make_variations
 from metarl_envs.protocol import Rows, Transition
 from metarl_envs.task_env import TaskVectorEnv
-from metarl_envs.tasks.batches import Tasks
+from metarl_envs.tasks.batches import Tasks, take
 from metarl_envs.tasks.distributions import TaskDistribution
 from metarl_envs.tasks.splits import product_splits
 
@@ -76,16 +76,15 @@ class MujocoTaskEnv(TaskVectorEnv):
         max_episode_steps: int | None = None,
         num_threads: int = 0,
     ) -> None:
-        require_positive("num_envs", num_envs)
-        require_positive("frame_skip", frame_skip)
+        for name, size in (("num_envs", num_envs), ("frame_skip", frame_skip)):
+            require_positive(name, size)
         self.model = load_model(xml_file, timestep, self._edit_model)
         self.simulations = NativeSimulations(self.model, num_envs, num_threads)
         self.qpos, self.qvel = self.simulations.qpos, self.simulations.qvel
         self.goal = goal or Forward()
         self._require_quantities("" if goal else ", the default,")
-        if not self.goal.spaces and not parts and not variations:
-            variations = {"link_mass": {}}
-        self.parts = (self.goal, *parts, *make_variations(variations or {}))
+        varied = variations or ({} if self.goal.spaces or parts else {"link_mass": {}})
+        self.parts = (self.goal, *parts, *make_variations(varied))
         self._prepare_parts()
         low, high = self.model.actuator_ctrlrange.T
         super().__init__(
@@ -97,6 +96,7 @@ class MujocoTaskEnv(TaskVectorEnv):
             max_episode_steps=max_episode_steps,
         )
         self.simulations.elapsed_steps = self.elapsed_steps
+        self._applied = {key: values.copy() for key, values in self.tasks.items()}
         self.frame_skip, self.dt = frame_skip, self.model.opt.timestep * frame_skip
         self._velocity = np.zeros((num_envs, 2))
         self._renderer: Renderer | None = None
@@ -132,19 +132,42 @@ class MujocoTaskEnv(TaskVectorEnv):
         keyed = [part for part in self.parts if part.spaces]
         self.shares_tasks = all(part.shares_tasks for part in keyed)
         self._splits = product_splits([part.splits() for part in keyed])
+        self._changing = [part for part in self.parts if part.changes_in_episodes]
 
     def _distributions(self) -> Mapping[str, TaskDistribution]:
         return self._splits
 
     def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
+        for key, values in tasks.items():
+            self._applied[key][rows] = values
+        self._put_in_force(rows)
+
+    def _put_in_force(self, rows: np.ndarray) -> None:
+        tasks = take(self._applied, rows)
         self.simulations.restore(rows)
         for part in self.parts:
             part.apply(self.simulations, tasks, rows)
         self.simulations.derive(rows)
 
+    def _change(self, rows: np.ndarray) -> None:
+        """Let values come into force, or go out of it, where their time has come."""
+        changed = [part.changing(self.simulations, rows) for part in self._changing]
+        due = np.unique(np.concatenate(changed))
+        if due.size:
+            self._put_in_force(due)
+
+    @property
+    def tasks_in_force(self) -> Tasks:
+        tasks, rows = self._applied, np.arange(self.num_envs)
+        for part in self._changing:
+            tasks = part.in_force(tasks, rows)
+        return tasks
+
     # Episodes
 
     def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
+        if self._changing:
+            self._change(rows)
         states = [
             self._initial_state(int(row), generator)
             for row, generator in zip(rows, generators, strict=True)
@@ -160,6 +183,8 @@ class MujocoTaskEnv(TaskVectorEnv):
         return observations
 
     def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
+        if self._changing:
+            self._change(np.arange(self.num_envs) if rows is None else rows)
         before = self._moved_point()
         applied = control
         for part in self.parts:

@@ -5,8 +5,9 @@ goal, from Python or from a config:
 
     gymnasium.make_vec("metarl/HalfCheetahVel-v0", variations={"payload": {"max_mass": 3.0}})
 
-`train` and `test` interleave over the stated range; `extrapolation` lies outside it. A new
-variation is one class and one line here.
+`train` and `test` interleave over the stated range; `extrapolation` lies outside it. With `at` any
+of them comes into force in mid-episode: `{"dead_actuators": {"at": 100}}`, see `onset.FromStep`. A
+new variation is one class and one line here.
 """
 
 from collections.abc import Mapping
@@ -14,15 +15,22 @@ from typing import Any
 
 from metarl_envs.errors import EnvironmentConfigError, did_you_mean
 from metarl_envs.parts.base import TaskPart
-from metarl_envs.parts.variations.actuation import ActionDelay, ActuatorStrength, DeadActuators
+from metarl_envs.parts.variations.actuation import (
+    ActionDelay,
+    ActuatorStrength,
+    DeadActuators,
+    StuckActuators,
+)
 from metarl_envs.parts.variations.body import (
     Friction,
     Gravity,
     JointDamping,
     LinkMass,
-    Payload,
     Slope,
 )
+from metarl_envs.parts.variations.onset import FromStep
+from metarl_envs.parts.variations.payload import Payload
+from metarl_envs.parts.variations.pushes import Pushes
 from metarl_envs.parts.variations.sensing import ObservationNoise
 
 Variations = Mapping[str, Mapping[str, Any] | None] | None
@@ -36,8 +44,10 @@ VARIATIONS: dict[str, type[TaskPart]] = {
     "slope": Slope,
     "actuator_strength": ActuatorStrength,
     "dead_actuators": DeadActuators,
+    "stuck_actuators": StuckActuators,
     "action_delay": ActionDelay,
     "observation_noise": ObservationNoise,
+    "pushes": Pushes,
 }
 
 
@@ -47,15 +57,18 @@ def make_variations(settings: Mapping[str, Mapping[str, Any] | None]) -> list[Ta
     Raises:
         EnvironmentConfigError: for an unknown name or argument.
     """
-    parts = []
+    parts = list[TaskPart]()
     for name, arguments in settings.items():
         if name not in VARIATIONS:
             raise EnvironmentConfigError(
                 f"unknown variation {name!r}{did_you_mean(name, VARIATIONS)}; "
                 f"allowed: {', '.join(VARIATIONS)}"
             )
+        own = dict(arguments or {})
+        at = own.pop("at", None)
         try:
-            parts.append(VARIATIONS[name](**(arguments or {})))
+            part = VARIATIONS[name](**own)
         except TypeError as error:
             raise EnvironmentConfigError(f"variation {name!r}: {error}") from None
+        parts.append(part if at is None else FromStep(part, at))
     return parts

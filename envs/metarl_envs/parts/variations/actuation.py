@@ -1,27 +1,30 @@
-"""Variations of the actuators: weaker, dead, late."""
+"""Variations of the actuators: weaker, dead, stuck, late."""
 
 from abc import ABC
 from collections.abc import Mapping, Sequence
 
+import mujoco
 import numpy as np
 from gymnasium import spaces
 
-from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.errors import EnvironmentConfigError, require_positive
 from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.parts.variations.base import RangeVariation
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import ListTasks
 from metarl_envs.tasks.splits import Splits
 
+_FIRM = 0.9999  # impedance of the constraint that holds a stuck joint, almost 1
 
-class Strength(RangeVariation, ABC):
-    """Factors on the forces of the actuators, 1 as built, 0 dead.
+
+class ActuatorStrength(RangeVariation):
+    """Strength of every actuator, 1 as built, 0 dead: `{"actuator_strength": factors}`.
 
     Args:
         low: weakest in training; extrapolation goes down to 0.
     """
 
-    def __init__(self, low: float) -> None:
+    def __init__(self, low: float = 0.4) -> None:
         super().__init__(
             "actuator_strength", low, 1.0, outer=(0.0, 1.0), bounds=(0.0, 1.0), nominal=1.0
         )
@@ -30,43 +33,43 @@ class Strength(RangeVariation, ABC):
         self._shape = (simulations.model.nu,)
 
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
-        simulations.field("actuator_gainprm")[rows] *= values[:, :, None]
-        simulations.field("actuator_biasprm")[rows] *= values[:, :, None]
+        weaken(simulations, values, rows)
 
 
-class ActuatorStrength(Strength):
-    """Strength of every actuator, 1 as built, 0 dead: `{"actuator_strength": factors}`.
-
-    Args:
-        low: weakest in training; extrapolation goes down to 0.
-    """
-
-    def __init__(self, low: float = 0.4) -> None:
-        super().__init__(low)
+def weaken(simulations: Simulations, factors: np.ndarray, rows: np.ndarray) -> None:
+    """Scale the forces of actuators, shape (len(rows), A)."""
+    simulations.field("actuator_gainprm")[rows] *= factors[:, :, None]
+    simulations.field("actuator_biasprm")[rows] *= factors[:, :, None]
 
 
-class DeadActuators(Strength):
-    """One actuator (or group, such as a leg) is dead: `{"actuator_strength": zeros and ones}`.
+class BrokenActuators(RangeVariation, ABC):
+    """One actuator (or group, such as a leg) is broken: zeros among ones.
 
     The crippled-leg setting of Nagabandi et al. 2019 (arXiv 1803.11347): training sees all groups
-    die but the held-out ones, the test the held-out ones.
+    break but the held-out ones, the test the held-out ones.
 
     Args:
-        groups: lists of actuator indices that die together; None for each alone.
+        key: the task key.
+        groups: lists of actuator indices that break together; None for each alone.
         held_out: indices of the groups kept for the test; None for the last.
+        sound: about the share of training tasks in which nothing is broken, below 1.
     """
 
     def __init__(
         self,
-        groups: Sequence[Sequence[int]] | None = None,
-        held_out: Sequence[int] | None = None,
+        key: str,
+        groups: Sequence[Sequence[int]] | None,
+        held_out: Sequence[int] | None,
+        sound: float,
     ) -> None:
-        super().__init__(low=0.0)
-        self._groups, self._held_out = groups, held_out
+        super().__init__(key, 0.0, 1.0, outer=(0.0, 1.0), bounds=(0.0, 1.0), nominal=1.0)
+        if not 0.0 <= sound < 1.0:
+            raise EnvironmentConfigError(f"sound must be a share below 1, got {sound}")
+        self._groups, self._held_out, self._sound = groups, held_out, sound
 
     def prepare(self, simulations: Simulations) -> None:
-        super().prepare(simulations)
         size = simulations.model.nu
+        self._shape = (size,)
         groups = [[i] for i in range(size)] if self._groups is None else self._groups
         held_out = [len(groups) - 1] if self._held_out is None else list(self._held_out)
         inside = all(0 <= i < size for group in groups for i in group)
@@ -76,14 +79,78 @@ class DeadActuators(Strength):
                 f"groups must hold actuator indices below {size}, and held_out some but not all "
                 f"of the {len(groups)} groups; got {groups} and {held_out}"
             )
-        strengths = np.ones((len(groups), size))
-        for strength, group in zip(strengths, groups, strict=True):
-            strength[list(group)] = 0.0
-        kept = [i for i in range(len(groups)) if i not in held_out]
-        self._lists = {"train": strengths[kept], "test": strengths[held_out]}
+        states = np.ones((len(groups), size))
+        for state, group in zip(states, groups, strict=True):
+            state[list(group)] = 0.0
+        kept = states[[i for i in range(len(groups)) if i not in held_out]]
+        whole = round(self._sound / (1.0 - self._sound) * len(kept))
+        self._lists = {
+            "train": np.concatenate([kept, np.ones((whole, size))]),
+            "test": states[held_out],
+        }
 
     def splits(self) -> Splits:
         return {split: ListTasks({self._key: values}) for split, values in self._lists.items()}
+
+
+class DeadActuators(BrokenActuators):
+    """An actuator or group that gives no force: `{"actuator_alive": zeros and ones}`.
+
+    Args:
+        groups: lists of actuator indices that die together; None for each alone.
+        held_out: indices of the groups kept for the test; None for the last.
+        sound: about the share of training tasks in which none is dead.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Sequence[int]] | None = None,
+        held_out: Sequence[int] | None = None,
+        sound: float = 0.0,
+    ) -> None:
+        super().__init__("actuator_alive", groups, held_out, sound)
+
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
+        weaken(simulations, values, rows)
+
+
+class StuckActuators(BrokenActuators):
+    """An actuator or group whose joints do not move: `{"actuator_free": zeros and ones}`.
+
+    Dry friction stops the joint where it is when that comes into force, and holds it, to a few
+    hundredths of a radian.
+
+    Args:
+        groups: lists of actuator indices that get stuck together; None for each alone.
+        held_out: indices of the groups kept for the test; None for the last.
+        sound: about the share of training tasks in which none is stuck.
+        friction: torque in N m (force in N) that it takes to move a stuck joint.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Sequence[int]] | None = None,
+        held_out: Sequence[int] | None = None,
+        sound: float = 0.0,
+        friction: float = 1e3,
+    ) -> None:
+        super().__init__("actuator_free", groups, held_out, sound)
+        require_positive("friction", friction)
+        self._friction = friction
+
+    def prepare(self, simulations: Simulations) -> None:
+        super().prepare(simulations)
+        model = simulations.model
+        if (model.actuator_trntype != mujoco.mjtTrn.mjTRN_JOINT).any():
+            raise EnvironmentConfigError("stuck_actuators needs actuators that move single joints")
+        self._dofs = model.jnt_dofadr[model.actuator_trnid[:, 0]]
+
+    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
+        stuck = np.ix_(rows, self._dofs)
+        simulations.field("dof_frictionloss")[stuck] += self._friction * (1.0 - values)
+        # of a soft constraint a joint would creep
+        firmness = simulations.field("dof_solimp")[..., :2]
+        firmness[stuck] = np.where(values[..., None] < 1.0, _FIRM, firmness[stuck])
 
 
 class ActionDelay(TaskPart):

@@ -1,4 +1,4 @@
-"""Variations of the body and the world: masses, payload, damping, friction, gravity, slope."""
+"""Variations of the body and the world: masses, damping, friction, gravity, slope."""
 
 from collections.abc import Sequence
 
@@ -37,36 +37,6 @@ class LinkMass(ScaleVariation):
         where = np.ix_(rows, self._ids)
         simulations.field("body_mass")[where] *= values
         simulations.field("body_inertia")[where] *= values[:, :, None]
-
-
-class Payload(RangeVariation):
-    """A ball of extra mass in kg at the centre of a named body: `{"payload_mass": m}`.
-
-    Args:
-        max_mass: largest mass in training; extrapolation goes half as far again.
-        body: name of the body that carries it; None for the root.
-        radius: of the ball in m, which sets its inertia 2/5 m r^2.
-    """
-
-    def __init__(
-        self, max_mass: float = 3.0, body: str | None = None, radius: float = 0.05
-    ) -> None:
-        super().__init__(
-            "payload_mass",
-            0.0,
-            max_mass,
-            outer=(0.0, 1.5 * max_mass),
-            bounds=(0.0, 1e3),
-            nominal=0.0,
-        )
-        self._body, self._radius = body, radius
-
-    def prepare(self, simulations: Simulations) -> None:
-        self._id = 1 if self._body is None else object_id(simulations.model, "body", self._body)
-
-    def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
-        simulations.field("body_mass")[rows, self._id] += values
-        simulations.field("body_inertia")[rows, self._id] += 0.4 * values[:, None] * self._radius**2
 
 
 class JointDamping(ScaleVariation):

@@ -34,6 +34,7 @@ class ObservationNoise(RangeVariation):
 
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
         self._std[rows] = values
+        self._starts[rows] = values > 0  # also where it comes into force in mid-episode
 
     def reset(
         self, simulations: Simulations, rows: np.ndarray, generators: list[np.random.Generator]
