@@ -30,9 +30,9 @@ class FromStep(TaskPart):
     changes_in_episodes = True
 
     def __init__(self, part: TaskPart, at: Onset) -> None:
-        bounds = list(at) if isinstance(at, list | tuple) else [at, at]
-        whole = all(isinstance(step, int) and not isinstance(step, bool) for step in bounds)
-        if len(bounds) != 2 or not whole or not 0 <= bounds[0] <= bounds[1]:
+        given = [at, at] if isinstance(at, int) else at if isinstance(at, list | tuple) else []
+        bounds = [step for step in given if isinstance(step, int) and not isinstance(step, bool)]
+        if len(bounds) != 2 or len(given) != 2 or not 0 <= bounds[0] <= bounds[1]:
             raise EnvironmentConfigError(f"at must be a step or [first, last], got {at!r}")
         self._part, (self._first, self._last) = part, bounds
         self.shares_tasks = part.shares_tasks
