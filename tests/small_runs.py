@@ -68,7 +68,7 @@ class SmallRun:
                 "meta_batch": num_tasks,
                 "episodes": episodes,
                 "horizon": h,
-                "iterations": 2,
+                "iterations": 1000,
                 **tasks_of(name, num_tasks),
             }
         )

@@ -4,7 +4,8 @@ Definitions as in legged_gym (Rudin et al. 2022, arXiv 2109.11978, appendix A), 
 MuJoCo Playground (Zakka et al. 2025, arXiv 2502.08844, its Go1 joystick task). Weights are ours:
 twice theirs on the velocity and a third or less on what counts against the robot, with which
 standing still is no place to stay after some ten million steps; legged_gym takes hundreds. Its
-action rate counts actions of a quarter of a radian, this one radians. A new term is one function and one line. Shapes: N simulations.
+action rate counts actions of a quarter of a radian, this one radians. A new term is one function
+and one line. Shapes: N simulations.
 """
 
 from collections.abc import Callable, Mapping

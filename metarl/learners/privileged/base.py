@@ -160,6 +160,10 @@ class PrivilegedLearner(MemoryLearner):
             data: "inputs" of the memory (T, N, F), "obs" (T, N, O), "told" (T, N, P).
         """
 
+    def student_parameters(self) -> list[nn.Parameter]:
+        """What the second phase trains."""
+        return list(self._student.parameters())
+
     def latents(self, told: Tensor) -> Tensor:
         """What the encoder makes of a task's scaled numbers, within -1 and 1: shape (..., L)."""
         return torch.tanh(self.encoder(told))

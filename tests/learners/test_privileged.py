@@ -1,0 +1,157 @@
+"""Teachers that are told the task, and students that find out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_runs import M, SmallRun, percept
+
+from metarl.errors import ConfigError
+from metarl.experiment.config import parse_config
+from metarl.learners.privileged.told_tasks import ToldTasks
+from metarl.params import flatten
+
+NAMES = ["rma", "distillation"]
+
+
+def told(run):
+    """The tasks' numbers as the learner is told them."""
+    tasks = torch.from_numpy(np.stack([run.tasks["goal"][i] for i in range(len(run.keys))]))
+    return tasks.double()
+
+
+def returns(run, tasks):
+    state = run.learner.told_state(tasks, run.env.num_envs // len(run.keys))
+    return run.collect(state, 50).returns_ME.mean().item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_teacher_uses_what_it_is_told_and_no_latent_collapses(name):
+    keys = {"teacher_iterations": 60, "learning_rate": 3e-3}
+    run = SmallRun(name, num_tasks=12, episodes=4, h=20, **keys)
+    metrics = run.iterate(60)
+    assert metrics["train/least_latent_std"] > 0.1
+    tasks = told(run)
+    right, swapped = returns(run, tasks), returns(run, tasks.roll(6, dims=0))
+    assert right > swapped + 1.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_students_gradient_is_that_of_its_errors(name):
+    run = SmallRun(name, episodes=2, h=9, hidden_size=3)
+    learner = run.learner
+    learner.network.double(), learner.encoder.double(), learner.teacher.double()
+    rng = torch.Generator().manual_seed(1)
+    shapes = {"inputs": learner.network.core.input_size, "obs": 2, "told": 2}
+    data = {k: torch.randn(6, 4, n, generator=rng, dtype=torch.float64) for k, n in shapes.items()}
+    student = learner.student_parameters()
+    with torch.no_grad():  # off the rectifiers' corners, where what is before the beginning lies
+        for parameter in student:
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
+
+    def error():
+        return learner.student_errors(data).sum()
+
+    gradient = torch.autograd.grad(error(), list(student))
+    assert any(g.abs().max() > 0 for g in gradient)
+    with torch.no_grad():
+        for parameter, slope in zip(student, gradient, strict=True):
+            index = int(slope.abs().flatten().argmax())
+            values = []
+            for sign in (1, -1):
+                parameter.view(-1)[index] += sign * 1e-6
+                values.append(error().item())
+                parameter.view(-1)[index] -= sign * 1e-6
+            found = (values[0] - values[1]) / 2e-6
+            assert found == pytest.approx(slope.flatten()[index].item(), rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_student_leaves_the_teacher_and_what_is_normalised_alone(name):
+    run = SmallRun(name, normalization={"observations": True})
+    run.iterate()
+    names = ("teacher", "encoder")
+    before = {n: flatten(dict(getattr(run.learner, n).named_parameters())).clone() for n in names}
+    known = {k: v.clone() for k, v in run.learner.normalizer.state().items()}
+    student = [p.detach().clone() for p in run.learner.student_parameters()]
+    metrics = run.iterate()
+    assert metrics["train/student_error"] > 0
+    for n in names:
+        after = flatten(dict(getattr(run.learner, n).named_parameters()))
+        assert torch.equal(before[n], after)
+    assert all(torch.equal(v, known[k]) for k, v in run.learner.normalizer.state().items())
+    pairs = zip(student, run.learner.student_parameters(), strict=True)
+    assert all(not torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_student_learns_from_what_it_does_itself(name):
+    """DAgger: rollouts of the second phase are those of a state that is told nothing."""
+    run = SmallRun(name)
+    run.iterate()
+    states = []
+    collect = run.collect
+    run.collect = lambda state, phase: states.append(state) or collect(state, phase)
+    run.iterate()
+    (state,) = states
+    assert all(torch.equal(state.parts[k], v) for k, v in run.begin().parts.items())
+    assert "told" not in state.parts
+
+
+@pytest.mark.parametrize("name", [*NAMES, "rl2"])
+def test_without_the_reward_nothing_depends_on_it(name):
+    keys = {} if name in NAMES else {"inputs": ["observation", "action"]}
+    run = SmallRun(name, **keys)
+    assert not run.learner.acts_on_rewards
+    actions = []
+    for reward in (0.0, 9.0):
+        actor = run.learner.actor(run.begin())
+        for first in (True, False):
+            seen = percept(0.3)
+            rewards = np.full_like(seen.previous_rewards_ME, reward)
+            flags = np.full_like(seen.first_ME, first)
+            seen = seen._replace(previous_rewards_ME=rewards, first_ME=flags)
+            step = actor.act(seen, None)
+        actions.append(step.actions_MEA)
+    np.testing.assert_array_equal(*actions)
+    rollouts = run.collect(run.begin())
+    other = replace(rollouts, rewards_MEH=rollouts.rewards_MEH + 5.0)
+    for a, b in zip(
+        *(run.learner.adapt(run.begin(), r).parts.values() for r in (rollouts, other)), strict=True
+    ):
+        assert torch.equal(a, b)
+
+
+def test_told_numbers_are_scaled_and_what_never_varies_is_zero():
+    statistics = ToldTasks(3, torch.device("cpu"))
+    tasks = torch.randn(500, 3, dtype=torch.float64) * torch.tensor([100.0, 0.01, 0.0]) + 7.0
+    for part in tasks.split(100):
+        statistics.take_in(part)
+    scaled = statistics.scaled(tasks, torch.float64)
+    torch.testing.assert_close(
+        scaled.mean(0), torch.zeros(3, dtype=torch.float64), atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        scaled.std(0, correction=0),
+        torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64),
+        atol=1e-6,
+        rtol=0,
+    )
+    again = ToldTasks(3, torch.device("cpu"))
+    assert again.load({**statistics.state(), "weight": tasks}) == {"weight": tasks}
+    assert torch.equal(again.scaled(tasks, torch.float64), scaled)
+
+
+def test_a_training_without_a_second_phase_is_refused():
+    document = {
+        "env": {"id": "metarl/PointNavigation-v0"},
+        "learner": {"name": "rma", "teacher_iterations": 10},
+        "meta_batch": M,
+        "episodes": 2,
+        "horizon": 5,
+        "iterations": 10,
+    }
+    with pytest.raises(ConfigError, match="iterations = 10 leaves out a phase of learner"):
+        parse_config(document)
