@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from small_runs import tasks_of
+from small_runs import quick, tasks_of
 
 import metarl
 from metarl.experiment.config import parse_config
@@ -29,6 +29,7 @@ SMALL = {
     "pearl": {"gradient_steps": 3, "batch_size": 8},
     "rl2": {"hidden_size": 8},
     "rma": TAUGHT,
+    "grbal": quick("grbal"),
     "distillation": TAUGHT,
 }
 NORMALIZED = {"observations": True, "rewards": True}

@@ -39,9 +39,9 @@ def tasks_of(name, num_tasks, folder="demonstrations"):
 def quick(name):
     """Keys of a learner that make iterations, or phases of them, few and short."""
     known = LEARNERS[name].Config.model_fields
-    return {
-        key: n for key, n in {"gradient_steps": 3, "teacher_iterations": 1}.items() if key in known
-    }
+    few = {"horizon": 3, "candidates": 20, "elites": 4}
+    keys = {"gradient_steps": 3, "teacher_iterations": 1, "planner": few}
+    return {key: value for key, value in keys.items() if key in known}
 
 
 class SmallRun:

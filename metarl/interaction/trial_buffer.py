@@ -45,13 +45,30 @@ class TrialBuffer:
         """Everything, by name, for checkpoints."""
         return {f"{prefix}.{name}": value for name, value in self._kept.items()}
 
-    def load(self, prefix: str, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    def load(
+        self,
+        prefix: str,
+        tensors: Mapping[str, Tensor],
+        sizes: Mapping[str, int],
+        device: torch.device,
+    ) -> None:
         """Restore what `tensors` gave.
 
+        Args:
+            prefix: of the names.
+            tensors: all of a checkpoint, or none.
+            sizes: of the last axis of each, by name; "valid" among them.
+            device: where they go.
+
         Raises:
-            ValueError: if the tensors are not those of the same trials.
+            ValueError: if the tensors are not those of the same trials, or of other sizes.
         """
+        found = {name: values.shape[-1] for name, values in tensors.items()}
+        if found and found != {f"{prefix}.{name}": size for name, size in sizes.items()}:
+            raise ValueError("its tensors are not those of trials of this environment")
         own = without_prefix(tensors, f"{prefix}.")
+        if own and not (own["valid"] * (own["valid"] - 1) == 0).all():
+            raise ValueError("a step is valid or not")
         kept = {name: value.to(device).clone() for name, value in own.items()}
         if len({values.shape[:2] for values in kept.values()}) > 1:
             raise ValueError("its tensors differ in their trials")

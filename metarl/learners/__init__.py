@@ -1,6 +1,7 @@
 """Meta-learners, by the name that configs use. A new one is one file and one line here."""
 
 from metarl.learners.base import MetaLearner
+from metarl.learners.dynamics.grbal import GrBAL
 from metarl.learners.gradient.anil import ANIL
 from metarl.learners.gradient.cavia import CAVIA
 from metarl.learners.gradient.emaml import EMAML
@@ -34,6 +35,7 @@ LEARNERS: dict[str, type[MetaLearner]] = {
     "prototypes": Prototypes,
     "rma": RMA,
     "distillation": Distillation,
+    "grbal": GrBAL,
     "guided": Guided,
     "imitation": Imitation,
     "model_averaging": ModelAveraging,

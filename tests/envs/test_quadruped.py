@@ -89,7 +89,8 @@ def test_on_a_slope_gravity_is_felt_where_it_is():
 def test_terms_of_the_reward_by_hand():
     robot = SimpleNamespace(
         command_N3=np.array([[0.8, 0.0, 0.5]]),
-        linear_velocity_N3=np.array([[0.3, 0.1, 0.2]]),
+        linear_velocity_N3=np.array([[0.9, 0.1, 0.2]]),
+        mean_velocity_N3=np.array([[0.3, 0.1, 0.4]]),
         angular_velocity_N3=np.array([[0.1, 0.2, 0.4]]),
         up_N3=np.array([[0.6, 0.0, 0.8]]),
         joint_acceleration_NA=np.array([[10.0, 20.0]]),
@@ -103,6 +104,7 @@ def test_terms_of_the_reward_by_hand():
         {
             "velocity_tracking": np.exp(-(0.5**2 + 0.1**2) / 0.25),
             "yaw_tracking": np.exp(-(0.1**2) / 0.25),
+            "progress": 0.3 / 0.8,
             "vertical_velocity": 0.04,
             "roll_pitch_rate": 0.05,
             "orientation": 0.36,

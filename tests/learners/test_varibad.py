@@ -211,7 +211,7 @@ def test_the_buffer_keeps_the_newest_and_gives_each_once():
     short = drawn["obs"][0, :, 0] >= 4
     assert drawn["valid"].sum(0)[short].eq(2).all() and drawn["valid"].sum(0)[~short].eq(3).all()
     again = TrialBuffer(5)
-    again.load("x", buffer.tensors("x"), torch.device("cpu"))
+    again.load("x", buffer.tensors("x"), {"obs": 1, "valid": 1}, torch.device("cpu"))
     same = again.sample(9, torch.Generator().manual_seed(0))
     assert torch.equal(same["obs"], drawn["obs"])
 

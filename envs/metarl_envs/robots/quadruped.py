@@ -21,7 +21,7 @@ from metarl_envs.robots.quadruped_rewards import TERMS, merged_weights
 
 Range = float | Sequence[float]
 _COMMANDS = ("forward", "sideways", "yaw_rate")
-_TRACKING = ("velocity_tracking", "yaw_tracking")
+_TRACKING = ("velocity_tracking", "yaw_tracking", "progress")
 _DEFAULT_COMMAND: Mapping[str, tuple[float, float]] = {
     "forward": (-0.5, 1.0),
     "sideways": (-0.3, 0.3),
@@ -33,6 +33,7 @@ _DEFAULT_VARIATIONS: Variations = {
     "friction": {"low": 0.5, "high": 2.0},
     "actuator_strength": {"low": 0.4},
 }
+_AVERAGED = 1.0 / 3.0  # s
 _JOINT_NOISE = 0.05  # rad, half-width, at reset
 _CONTACT_GAP = 0.01  # m between foot and ground below which the foot stands
 _FALLEN_TILT = 0.5  # cosine of the trunk's tilt
@@ -105,7 +106,7 @@ class Quadruped(MujocoTaskEnv):
         self._standing = self._standing_height()
         self._positions = self.simulations.bind("xpos")
         self.torque_NA = self.simulations.bind("actuator_force")
-        self.command_N3 = np.zeros((num_envs, 3))
+        self.command_N3, self.mean_velocity_N3 = np.zeros((2, num_envs, 3))
         self._action_NA = np.zeros((num_envs, self.model.nu))
         self._speeds_NA = np.zeros((num_envs, self.model.nu))
 
@@ -126,6 +127,7 @@ class Quadruped(MujocoTaskEnv):
         super()._reset_rows(rows, generators)
         self._action_NA[rows] = 0.0
         self._speeds_NA[rows] = 0.0
+        self.mean_velocity_N3[rows] = 0.0
         self._draw_commands(rows, generators)
         self._sense()
 
@@ -152,6 +154,8 @@ class Quadruped(MujocoTaskEnv):
 
     def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         self._sense()
+        now_N3 = np.column_stack([self.linear_velocity_N3[:, :2], self.angular_velocity_N3[:, 2]])
+        self.mean_velocity_N3 += self.dt / _AVERAGED * (now_N3 - self.mean_velocity_N3)
         feet = self._foot_positions()
         moved = feet[..., :2] - self._feet_before_N42
         self.foot_speed_N4 = np.sqrt(np.vecdot(moved, moved)) / self.dt

@@ -16,6 +16,7 @@ import numpy as np
 
 from metarl_envs.errors import EnvironmentConfigError, did_you_mean
 
+_LEAST_COMMAND = 0.1  # m/s, below which there is no direction to make progress in
 _TOLERANCE = 0.25  # (m/s)^2 and (rad/s)^2, legged_gym's tracking_sigma
 
 
@@ -25,6 +26,8 @@ class Walker(Protocol):
     Attributes:
         command_N3: commanded velocities forwards and to the left in m/s, and yaw rate in rad/s.
         linear_velocity_N3: of the trunk in m/s.
+        mean_velocity_N3: forwards and to the left in m/s, and yaw rate in rad/s, averaged over the
+            last third of a second, so that rocking on the spot is no way to follow a command.
         angular_velocity_N3: of the trunk in rad/s.
         up_N3: the ground's normal.
         joint_acceleration_NA: mean over the control step in rad/s^2.
@@ -36,6 +39,7 @@ class Walker(Protocol):
 
     command_N3: np.ndarray
     linear_velocity_N3: np.ndarray
+    mean_velocity_N3: np.ndarray
     angular_velocity_N3: np.ndarray
     up_N3: np.ndarray
     joint_acceleration_NA: np.ndarray
@@ -53,15 +57,27 @@ def _squared(values_NX: np.ndarray) -> np.ndarray:
 
 
 def velocity_tracking(robot: Walker) -> np.ndarray:
-    """exp(-|v - v*|^2 / 0.25) of the horizontal velocity: 1 is perfect."""
-    error_N2 = robot.linear_velocity_N3[:, :2] - robot.command_N3[:, :2]
+    """exp(-|v - v*|^2 / 0.25) of the mean horizontal velocity: 1 is perfect."""
+    error_N2 = robot.mean_velocity_N3[:, :2] - robot.command_N3[:, :2]
     return np.exp(-_squared(error_N2) / _TOLERANCE)
 
 
 def yaw_tracking(robot: Walker) -> np.ndarray:
-    """exp(-(w - w*)^2 / 0.25) of the yaw rate: 1 is perfect."""
-    error_N = robot.angular_velocity_N3[:, 2] - robot.command_N3[:, 2]
+    """exp(-(w - w*)^2 / 0.25) of the mean yaw rate: 1 is perfect."""
+    error_N = robot.mean_velocity_N3[:, 2] - robot.command_N3[:, 2]
     return np.exp(-(error_N**2) / _TOLERANCE)
+
+
+def progress(robot: Walker) -> np.ndarray:
+    """Mean velocity along the commanded one, relative to it, at most 1; 1 where none is commanded.
+
+    As the forward term of RMA (Kumar et al. 2021), whose gradient is the same at every speed.
+    """
+    wanted_N2 = robot.command_N3[:, :2]
+    squares_N = _squared(wanted_N2)
+    along_N = np.vecdot(robot.mean_velocity_N3[:, :2], wanted_N2)
+    share_N = along_N / np.maximum(squares_N, _LEAST_COMMAND**2)
+    return np.where(squares_N < _LEAST_COMMAND**2, 1.0, np.minimum(share_N, 1.0))
 
 
 def vertical_velocity(robot: Walker) -> np.ndarray:
@@ -102,6 +118,7 @@ def foot_slip(robot: Walker) -> np.ndarray:
 TERMS: dict[str, Term] = {
     "velocity_tracking": velocity_tracking,
     "yaw_tracking": yaw_tracking,
+    "progress": progress,
     "vertical_velocity": vertical_velocity,
     "roll_pitch_rate": roll_pitch_rate,
     "orientation": orientation,
@@ -112,8 +129,9 @@ TERMS: dict[str, Term] = {
 }
 DEFAULT_WEIGHTS: Mapping[str, float] = MappingProxyType(
     {
-        "velocity_tracking": 2.0,
+        "velocity_tracking": 1.0,
         "yaw_tracking": 0.5,
+        "progress": 1.0,
         "vertical_velocity": -0.5,
         "roll_pitch_rate": -0.02,
         "orientation": -0.5,

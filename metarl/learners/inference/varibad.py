@@ -208,10 +208,4 @@ class VariBAD(MemoryLearner):
             "next_obs": self.spec.obs_size,
             "valid": 1,
         }
-        if buffers and {f"{_TRIALS}.{n}": size for n, size in sizes.items()} != {
-            name: values.shape[-1] for name, values in buffers.items()
-        }:
-            raise ValueError("its tensors are not those of trials of this environment")
-        if buffers and not ((valid := buffers[f"{_TRIALS}.valid"]) * (valid - 1) == 0).all():
-            raise ValueError("a step is valid or not")
-        self.buffer.load(_TRIALS, buffers, self.device)
+        self.buffer.load(_TRIALS, buffers, sizes, self.device)
