@@ -29,6 +29,7 @@ class Found(NamedTuple):
     diverged_MKE: Tensor
     success_MKE: Tensor | None
     steps_MK: Tensor
+    rewards_MKH: Tensor
     env_steps: int
 
     @staticmethod
@@ -39,6 +40,7 @@ class Found(NamedTuple):
             torch.stack([rollouts.diverged_ME for rollouts in measured], 1),
             _success(measured),
             to_tensor(np.ascontiguousarray(steps_KM.T)),
+            torch.stack([(r.rewards_MEH * r.valid_MEH).mean(1) for r in measured], 1),
             env_steps,
         )
 
@@ -50,6 +52,7 @@ class Found(NamedTuple):
             "diverged": to_array(self.diverged_MKE.transpose(0, 1)),
             "success": None if success is None else to_array(success.transpose(0, 1)),
             "env_steps_behind": to_array(self.steps_MK.T),
+            "step_rewards": to_array(self.rewards_MKH.transpose(0, 1)),
             "env_steps": self.env_steps,
         }
 
@@ -62,6 +65,7 @@ class Found(NamedTuple):
             world.gather(self.diverged_MKE),
             None if success is None else world.gather(success),
             world.gather(self.steps_MK),
+            world.gather(self.rewards_MKH),
             int(world.gather(steps).sum()),
         )
 

@@ -44,6 +44,8 @@ class EvaluationResult:
         success: bool, shape (K+1, M, E), or None where the environment reports none.
         episodes_behind: episodes of experience per task behind each step: shape (K+1,).
         env_steps_behind: environment steps of experience behind each step: shape (K+1, M).
+        step_rewards: mean over episodes of the reward of each step, zero after an episode's end:
+            shape (K+1, M, H).
         env_steps: environment steps that the evaluation took.
         checkpoint: where the learner came from, or None.
         held_out: False if the learner's own training distribution contains any of these tasks.
@@ -58,6 +60,7 @@ class EvaluationResult:
     success: np.ndarray | None
     episodes_behind: np.ndarray
     env_steps_behind: np.ndarray
+    step_rewards: np.ndarray
     env_steps: int
     checkpoint: str | None = None
     held_out: bool = True

@@ -1,6 +1,6 @@
 """Sections of the experiment config: evaluation, checkpoints, tasks."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -26,6 +26,11 @@ class EvaluationConfig(ConfigModel):
     """Of tasks, initial states and noise."""
     demonstrations: str | None = None
     """Folder of demonstrations to adapt to; their tasks take the place of the split's."""
+    env_kwargs: dict[str, Any] | None = None
+    """Arguments of the environment in evaluations; null for those of training.
+
+    Such as a change in mid-episode that training never meets.
+    """
 
 
 class CheckpointConfig(ConfigModel):

@@ -259,6 +259,7 @@ class _Trainer:
             adaptation_steps=settings.adaptation_steps,
             seed=settings.seed,
             demonstrations=self.shown,
+            env_kwargs=settings.env_kwargs,
             world=self.world,
         )
         with self.world.first_alone("write a checkpoint") as first:

@@ -15,9 +15,10 @@ from metarl.errors import ConfigError
 from metarl.evaluation.statistics import probability_of_improvement
 from metarl.experiment.config import parse_config
 from metarl.files import require_writable
-from metarl.reports.html.charts import adaptation_chart, task_chart
+from metarl.reports.html.charts import adaptation_chart
 from metarl.reports.html.page import require_comparable, write_report
 from metarl.reports.html.runs import raw_document, read_run
+from metarl.reports.html.task_charts import task_chart
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 ENVS = {

@@ -16,15 +16,11 @@ import vl_convert
 from metarl.errors import ConfigError, UserError
 from metarl.evaluation.statistics import probability_of_improvement
 from metarl.files import write_whole
-from metarl.reports.html.charts import (
-    Spec,
-    adaptation_chart,
-    distance_chart,
-    learning_chart,
-    task_chart,
-)
+from metarl.reports.html.charts import adaptation_chart, learning_chart, reward_chart
 from metarl.reports.html.replay import replay_page
 from metarl.reports.html.runs import ReportedRun, in_script, raw_document
+from metarl.reports.html.task_charts import distance_chart, task_chart
+from metarl.reports.html.vega import Spec
 from metarl.reports.video import record
 from metarl.trained_env import training_of
 from metarl_envs.tasks.batches import take
@@ -182,6 +178,8 @@ def _charts(runs: Sequence[ReportedRun]) -> list[dict[str, str]]:
     ]
     if learning is not None:
         charts.append(("Learning", "Mean return of training tasks.", learning))
+    caption = "Mean reward of each step after the last adaptation, over tasks and episodes."
+    charts.append(("Within an episode", caption, reward_chart(runs)))
     for run in runs:
         caption = "Mean return of every task, before adaptation and after the last step."
         charts.append((f"Tasks: {run.name}", caption, task_chart(run)))

@@ -44,6 +44,7 @@ class ReportedRun:
         config: the resolved config, as YAML.
         versions: of packages.
         distances: of the evaluation tasks, shape (M, M), where the learner compares tasks.
+        changes: steps at which a variation comes into force in mid-episode.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ReportedRun:
     config: str
     versions: dict[str, str]
     distances: np.ndarray | None
+    changes: Sequence[int]
 
     @property
     def result(self) -> EvaluationResult:
@@ -107,7 +109,14 @@ def read_run(folder: Path, trust_imports: Collection[str] = ()) -> ReportedRun:
         to_yaml(config),
         dict(checkpoint.metadata["versions"]),
         distances,
+        _changes(config.env.kwargs if settings["env_kwargs"] is None else settings["env_kwargs"]),
     )
+
+
+def _changes(env_kwargs: Mapping[str, Any]) -> list[int]:
+    """Steps, the same in every episode, from which a variation is in force."""
+    variations = (env_kwargs.get("variations") or {}).values()
+    return [v["at"] for v in variations if isinstance(v, dict) and isinstance(v.get("at"), int)]
 
 
 def raw_document(runs: Sequence[ReportedRun]) -> dict[str, Any]:
