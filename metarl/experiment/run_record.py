@@ -90,7 +90,7 @@ def record_run(
     checkpoint = read_checkpoint(run_dir)
     require_trust(checkpoint.config, checkpoint.path, trust_imports)
     config, learner = checkpoint.config, from_checkpoint(checkpoint, checkpoint.config)
-    settings = config.evaluation.model_dump(exclude={"every", "split", "demonstrations"})
+    settings = config.evaluation.arguments(config.env.kwargs)
     if config.evaluation.demonstrations is not None:
         splits = [config.evaluation.split]  # the tasks are those that are shown
         shown = load_demonstrations(config.evaluation.demonstrations, learner)

@@ -1,5 +1,6 @@
 """Sections of the experiment config: evaluation, checkpoints, tasks."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -26,11 +27,25 @@ class EvaluationConfig(ConfigModel):
     """Of tasks, initial states and noise."""
     demonstrations: str | None = None
     """Folder of demonstrations to adapt to; their tasks take the place of the split's."""
-    env_kwargs: dict[str, Any] | None = None
-    """Arguments of the environment in evaluations; null for those of training.
+    env_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the environment that are others than in training, merged into those.
 
     Such as a change in mid-episode that training never meets.
     """
+
+    def arguments(self, trained: Mapping[str, Any]) -> dict[str, Any]:
+        """Of `metarl.evaluate`, without split and demonstrations, given `env.kwargs`."""
+        chosen = self.model_dump(exclude={"every", "split", "demonstrations", "env_kwargs"})
+        kwargs = _merged(trained, self.env_kwargs) if self.env_kwargs else None
+        return {**chosen, "env_kwargs": kwargs}
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**first, **second}
+    for key, value in second.items():
+        if isinstance(value, dict) and isinstance(first.get(key), dict):
+            merged[key] = _merged(first[key], value)
+    return merged
 
 
 class CheckpointConfig(ConfigModel):

@@ -119,6 +119,7 @@ def _protocol(config: ExperimentConfig) -> dict[str, object]:
         "evaluation.split": evaluation.split,
         "evaluation.num_tasks": evaluation.num_tasks,
         "evaluation.seed": evaluation.seed,
+        "evaluation.env_kwargs": evaluation.env_kwargs,
     }
 
 

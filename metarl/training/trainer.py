@@ -253,13 +253,8 @@ class _Trainer:
             self.learner,
             self.config.env.id,
             split=settings.split,
-            num_tasks=settings.num_tasks,
-            episodes=settings.episodes,
-            support_episodes=settings.support_episodes,
-            adaptation_steps=settings.adaptation_steps,
-            seed=settings.seed,
+            **settings.arguments(self.config.env.kwargs),
             demonstrations=self.shown,
-            env_kwargs=settings.env_kwargs,
             world=self.world,
         )
         with self.world.first_alone("write a checkpoint") as first:

@@ -33,7 +33,7 @@ def test_every_robot_stands_still_in_its_stance(robot):
     for _ in range(100):
         _, rewards, terminated, *_ = env.step(np.zeros((N, 12)))
     assert not terminated.any() and (env.height > 0.7 * standing).all()
-    assert (rewards > 0.9 * (2.0 + 0.5)).all()
+    assert (rewards > 0.9 * (2.0 + 0.5 + 1.0)).all()
     assert np.abs(env.qvel).max() < 0.2
 
 

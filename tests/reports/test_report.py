@@ -14,8 +14,9 @@ from metarl.environments.config import EnvConfig
 from metarl.errors import ConfigError
 from metarl.evaluation.statistics import probability_of_improvement
 from metarl.experiment.config import parse_config
+from metarl.experiment.sections import EvaluationConfig
 from metarl.files import require_writable
-from metarl.reports.html.charts import adaptation_chart
+from metarl.reports.html.charts import adaptation_chart, reward_chart
 from metarl.reports.html.page import require_comparable, write_report
 from metarl.reports.html.runs import raw_document, read_run
 from metarl.reports.html.task_charts import task_chart
@@ -183,3 +184,26 @@ def test_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         require_writable(tmp_path / "file/page.html")
+
+
+def test_rewards_within_an_episode_add_up_and_a_change_is_marked(runs):
+    for result in runs[0].results.values():
+        np.testing.assert_allclose(result.step_rewards.sum(-1), result.returns.mean(-1), rtol=1e-5)
+    run = replace(runs[0], changes=[4])
+    lines, rule = reward_chart([run, runs[1]])["layer"]
+    assert rule["data"]["values"] == [{"step": 4}]
+    rows = [row for row in lines["data"]["values"] if row["run"] == run.name]
+    shown, steps = np.array([row["reward"] for row in rows]), run.result.step_rewards.shape[-1]
+    assert shown.mean() * steps == pytest.approx(run.result.returns[-1].mean(), rel=1e-5)
+    assert "layer" not in reward_chart(runs)
+
+
+def test_an_evaluation_may_change_what_training_had():
+    kwargs = {"robot": "go1", "variations": {"payload": {"max_mass": 4.0}, "friction": {}}}
+    changed = EvaluationConfig(env_kwargs={"variations": {"payload": {"at": 9}}}).arguments(kwargs)[
+        "env_kwargs"
+    ]
+    payload = {"max_mass": 4.0, "at": 9}
+    assert changed == {"robot": "go1", "variations": {"payload": payload, "friction": {}}}
+    assert kwargs["variations"]["payload"] == {"max_mass": 4.0}
+    assert EvaluationConfig().arguments(kwargs)["env_kwargs"] is None

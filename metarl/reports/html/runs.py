@@ -81,7 +81,8 @@ def read_run(folder: Path, trust_imports: Collection[str] = ()) -> ReportedRun:
     require_trust(checkpoint.config, checkpoint.path, trust_imports)
     config = checkpoint.config
     learner = from_checkpoint(checkpoint, config)
-    settings = config.evaluation.model_dump(exclude={"every", "split", "demonstrations"})
+    settings = config.evaluation.arguments(config.env.kwargs)
+    changed = settings["env_kwargs"]
     with closing(make_single(config.env, None, config.horizon)) as env:
         seconds = env.vector_env.step_s
         train = env.task_distribution("train").sample(_DRAWN, 0)
@@ -109,7 +110,7 @@ def read_run(folder: Path, trust_imports: Collection[str] = ()) -> ReportedRun:
         to_yaml(config),
         dict(checkpoint.metadata["versions"]),
         distances,
-        _changes(config.env.kwargs if settings["env_kwargs"] is None else settings["env_kwargs"]),
+        _changes(config.env.kwargs if changed is None else changed),
     )
 
 
