@@ -23,6 +23,7 @@ PENDULUM = {  # one action; a foreign environment
         "vary_fields": [{"field": "body_mass", "low": 0.5, "high": 2.0, "names": ["pole"]}],
     },
 }
+DISCRETE = {"id": "plugged:DiscretePoint-v0", "plugin": {"num_workers": 0}}
 HOPPER = {"id": "metarl/HopperRandParams-v0"}  # whose episodes end early
 TAUGHT = {"teacher_iterations": 1}
 SMALL = {
@@ -41,6 +42,8 @@ VARIANTS = {
     "emaml on hopper": ("emaml", HOPPER, {}),
     "maml of odd sizes": ("maml", HOPPER, {"policy": {"hidden_sizes": [5, 3]}}),
     "maml with one action": ("maml", PENDULUM, {}),
+    "maml of discrete actions": ("maml", DISCRETE, {}),
+    "rl2 of discrete actions": ("rl2", DISCRETE, {"hidden_size": 8}),
     "rl2 on hopper": ("rl2", HOPPER, {"normalization": NORMALIZED, "hidden_size": 8}),
     "lstm": ("rl2", POINT, {"memory": "lstm", "hidden_size": 8}),
     "transformer on hopper": ("rl2", HOPPER, {"memory": "transformer", "hidden_size": 8}),

@@ -191,13 +191,16 @@ class PrivilegedLearner(MemoryLearner):
 
     @single_threaded()
     def iterate(self, work: Iteration[Memory]) -> Metrics:
-        own_MP, world = numbers_of(work.tasks, self.device), work.world
-        all_MP = world.gather(own_MP)
+        world = work.world
+        all_MP = world.gather(numbers_of(work.tasks, self.device))
         generator = learning_generator(self.setting.seed, work.index)
         if work.index >= self.config.teacher_iterations:
             return self._teach(work, all_MP, generator)
         self.told.take_in(all_MP)
-        state = self.told_state(own_MP, self.setting.episodes)
+        # of all processes' tasks: a network's last bits depend on the number of rows beside
+        state = self.told_state(all_MP, self.setting.episodes)
+        own = world.share(len(all_MP))
+        state = Memory({name: part[own] for name, part in state.parts.items()})
         told_MP = self.told.scaled(all_MP, self.dtype)
         episodes, data = self._lived(work, state, told_MP)
         steps = {name: values.flatten(0, 1).unsqueeze(0) for name, values in data.items()}
