@@ -42,14 +42,7 @@ class QuadrupedModel:
         for geom in spec.geoms:
             if geom.contype or geom.conaffinity:
                 geom.contype, geom.conaffinity, geom.condim = 0, 1, 3
-        spec.worldbody.add_geom(
-            name="floor",
-            type=mujoco.mjtGeom.mjGEOM_PLANE,
-            size=[0.0, 0.0, 0.05],
-            rgba=[0.5, 0.55, 0.6, 1.0],
-            contype=1,
-            conaffinity=0,
-        )
+        _add_floor(spec)
         spec.option.cone = mujoco.mjtCone.mjCONE_PYRAMIDAL
         spec.option.impratio = 1.0
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
@@ -65,6 +58,29 @@ class QuadrupedModel:
         actuator.gaintype, actuator.gainprm = mujoco.mjtGain.mjGAIN_FIXED, gain
         actuator.biastype, actuator.biasprm = mujoco.mjtBias.mjBIAS_AFFINE, bias
         actuator.ctrlrange, actuator.ctrllimited = (-_REACH, _REACH), True
+
+
+def _add_floor(spec: mujoco.MjSpec) -> None:
+    """An endless plane, chequered by half a metre, so that films show that the robot moves."""
+    spec.add_texture(
+        name="floor",
+        type=mujoco.mjtTexture.mjTEXTURE_2D,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_CHECKER,
+        rgb1=[0.45, 0.5, 0.55],
+        rgb2=[0.55, 0.6, 0.65],
+        width=512,
+        height=512,
+    )
+    material = spec.add_material(name="floor", texrepeat=[1.0, 1.0], texuniform=True)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
+    spec.worldbody.add_geom(
+        name="floor",
+        type=mujoco.mjtGeom.mjGEOM_PLANE,
+        size=[0.0, 0.0, 0.05],
+        material="floor",
+        contype=1,
+        conaffinity=0,
+    )
 
 
 QUADRUPEDS: dict[str, QuadrupedModel] = {
