@@ -31,6 +31,16 @@ def require_positive(name: str, value: float) -> None:
         raise EnvironmentConfigError(f"{name} must be positive, got {value!r}")
 
 
+def require_count(name: str, value: int) -> None:
+    """Refuse a constructor argument that is no positive whole number.
+
+    Raises:
+        EnvironmentConfigError: with its name and value.
+    """
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not value > 0:
+        raise EnvironmentConfigError(f"{name} must be a positive whole number, got {value!r}")
+
+
 _LONGEST = 200
 
 

@@ -57,7 +57,7 @@ class ObservedTask:
         return self._env.task_distribution(split)
 
     def set_tasks(self, tasks: Mapping[str, Any]) -> None:
-        """As in the environment; observed from now on."""
+        """As in the environment: in force, and observed, from the next reset."""
         self._env.set_tasks(tasks)
 
     def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:

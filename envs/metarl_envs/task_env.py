@@ -42,7 +42,7 @@ class TaskVectorEnv(VectorEnv):
         nominal_task: the task that leaves the robot as its model defines it.
         shares_tasks: True where the literature trains and tests on the same few tasks.
         render_modes: what `draw` accepts.
-        render_fps: frames per second of a film of every control step.
+        render_fps: of a film of every control step.
         step_s: seconds of simulated time of a control step, None where there is no time.
     """
 
@@ -88,6 +88,7 @@ class TaskVectorEnv(VectorEnv):
         self._generators: list[np.random.Generator] | None = None
         self._observations = np.zeros((num_envs, observation_size))
         self.tasks = take(self._checked_task(self.nominal_task), np.zeros(num_envs, np.int64))
+        self._tasks_under_way = {key: values.copy() for key, values in self.tasks.items()}
         self._has_new_task = np.zeros(num_envs, bool)
 
     # Tasks
@@ -100,7 +101,7 @@ class TaskVectorEnv(VectorEnv):
     @property
     def tasks_in_force(self) -> Tasks:
         """The tasks as they hold in the episodes under way."""
-        return self.tasks
+        return self._tasks_under_way
 
     @property
     def elapsed_steps(self) -> np.ndarray:
@@ -113,8 +114,7 @@ class TaskVectorEnv(VectorEnv):
         return tuple(self._distributions())
 
     def task_distribution(self, split: str) -> TaskDistribution:
-        """The distribution named `split`: "train", "test" (held out) or, for most
-        environments, "extrapolation" (outside the training range).
+        """The distribution named `split`; see `tasks.splits`.
 
         Raises:
             TaskError: if this environment has no such split.
@@ -159,10 +159,12 @@ class TaskVectorEnv(VectorEnv):
         """
         super().reset(seed=seed if isinstance(seed, int) else None)
         self._seed(seed)
-        mask = (options or {}).get("reset_mask")
-        rows = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
+        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
+        rows = np.flatnonzero(mask)
         changed = rows[self._has_new_task[rows]]
         if changed.size:
+            for key, values in self.tasks.items():
+                self._tasks_under_way[key][changed] = values[changed]
             self._apply_tasks(take(self.tasks, changed), changed)
             self._has_new_task[changed] = False
         assert self._generators is not None
@@ -194,8 +196,7 @@ class TaskVectorEnv(VectorEnv):
         """Advance every running episode by one control step.
 
         Args:
-            actions: shape (num_envs, A); divided by `action_scale` and clipped to the
-                actuators' range.
+            actions: shape (num_envs, A); divided by `action_scale` and clipped to the range.
 
         Returns:
             Observations (num_envs, O), rewards, terminated, truncated (num_envs,) and info.
@@ -273,7 +274,7 @@ class TaskVectorEnv(VectorEnv):
 
     @abstractmethod
     def _distributions(self) -> Mapping[str, TaskDistribution]:
-        """The task distributions by split name: "train", "test" and others."""
+        """By split name: "train", "test" and others."""
 
     @abstractmethod
     def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
@@ -288,7 +289,6 @@ class TaskVectorEnv(VectorEnv):
         """A fresh array of all observations, shape (num_envs, O)."""
 
     def draw(self, row: int, render_mode: str) -> np.ndarray | None:
-        """A frame of one sub-environment, in one of `render_modes`."""
         raise EnvironmentConfigError(f"{type(self).__name__} draws nothing")
 
     @abstractmethod

@@ -33,7 +33,7 @@ class _IntoSpace(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         actions, *memory = self.acting(*inputs)
-        if self.acting.acts_on_rewards:  # it remembers what it chose, not what it was cut to
+        if self.acting.memory:  # it remembers what it chose, not what it was cut to
             memory = [actions, *memory]
         if isinstance(self._space, spaces.Discrete):
             return (actions[:, 0].long() + int(self._space.start), *memory)
@@ -59,10 +59,10 @@ def _quiet() -> Iterator[None]:
 def write_onnx(acting: ActingModule, spec: Spec, space: spaces.Space, path: str | Path) -> None:
     """Write the file, whole or not at all.
 
-    Its input is "obs" (N, O), its output "action". A policy that acts on more takes
-    "previous_action" (N, A), "previous_reward" (N, 1) and "first" (N, 1), 1 in the first step of an
-    episode, where the two others do not matter, and the parts of its memory. It gives action and
-    parts back as "next_...". Parts that are not given are those after adaptation.
+    Its input is "obs" (N, O), its output "action". A policy with a memory takes "previous_action"
+    (N, A), "previous_reward" (N, 1) if it acts on rewards, and "first" (N, 1), 1 in the first step
+    of an episode, where these do not matter, and the parts of its memory. It gives action and parts
+    back as "next_...". Parts that are not given are those after adaptation.
 
     Raises:
         ConfigError: if the file's name or what it needs is not there.
@@ -77,11 +77,12 @@ def write_onnx(acting: ActingModule, spec: Spec, space: spaces.Space, path: str 
         raise ConfigError(f"it needs {error.name}: pip install metarl-robotics[onnx]") from None
     rows = 1 if acting.memory else 2  # a batch of one would stay one
     names, example = [OBS], [torch.zeros(rows, spec.obs_size)]
-    if acting.acts_on_rewards:
-        names += [ACTION, REWARD, FIRST]
-        example += [torch.zeros(1, spec.action_size), torch.zeros(1, 1), torch.ones(1, 1)]
+    if acting.memory:
+        rewards = [REWARD] if acting.acts_on_rewards else []
+        names += [ACTION, *rewards, FIRST]
+        example += [torch.ones(1, n) for n in (spec.action_size, *(1 for _ in rewards), 1)]
     inputs = [*names, *acting.memory]
-    given_back = [*([ACTION] if acting.acts_on_rewards else []), *acting.memory]
+    given_back = [*([ACTION] if acting.memory else []), *acting.memory]
     example += [part.cpu() for part in acting.memory.values()]
     batch = torch.export.Dim("N")
     with torch.no_grad(), warnings.catch_warnings(), _quiet():

@@ -12,12 +12,13 @@ class ActingModule(nn.Module):
     """One step of acting.
 
     Args:
-        step: the observation (N, O), and where it acts on them previous actions (N, A), previous
-            rewards (N, 1), 1 in the first step of an episode (N, 1) else 0, and the parts of its
-            memory, to its actions (N, A) and the parts after them. Actions are not clipped.
+        step: the observation (N, O), and where it has a memory previous actions (N, A), previous
+            rewards (N, 1) where it acts on them, 1 in the first step of an episode (N, 1) else 0,
+            and the parts of its memory, to its actions (N, A) and the parts after them. Actions are
+            not clipped.
         memory: the parts at the start, by name, leading axis N = 1; empty where acting depends on
             the observation alone.
-        acts_on_rewards: whether it takes more than the observation.
+        acts_on_rewards: whether rewards are among what it takes.
     """
 
     def __init__(

@@ -58,9 +58,10 @@ def test_a_memory_is_input_and_output(case, tmp_path):
     state, memory, reward = None, {"previous_action": np.full((1, 2), 9.0, np.float32)}, 7.0
     for step in range(30):  # beyond a trial, where a window slides
         first = step in (0, 12)
+        known = np.float32([[np.nan if first else reward]])  # there is none
         given = {
             "obs": obs[None].astype(np.float32),
-            "previous_reward": np.float32([[np.nan if first else reward]]),  # there is none
+            **({"previous_reward": known} if run.learner.acts_on_rewards else {}),
             "first": np.float32([[first]]),
             **memory,
         }

@@ -63,7 +63,8 @@ def test_a_change_acts_at_its_step_and_is_gone_with_the_next_episode(name):
         set_all(env, **extreme(name))
     before, plain = run(changing, actions), run(never, actions)
     late = {"friction": 4, "pushes": 2}.get(name, 0)  # until it touches the ground, or is pushed
-    np.testing.assert_array_equal(before[: AT + 1], plain[: AT + 1])
+    seen = AT + (name != "observation_noise")  # an action is chosen on what is noisy already
+    np.testing.assert_array_equal(before[:seen], plain[:seen])
     assert not np.array_equal(before[AT + 1 + late], plain[AT + 1 + late])
     np.testing.assert_array_equal(run(changing, actions), before)
 
@@ -87,12 +88,12 @@ def test_every_episode_draws_its_step_and_ended_ones_draw_nothing():
     observed = ObservedTask(env)
     rows = run(observed, actions_of(env))
     carried = rows[..., -2] if rows[..., -1].std() == 0 else rows[..., -1]
-    first = (carried > 0).argmax(axis=0)  # observed after the first action that met it
-    assert set(first.tolist()) <= set(range(3, 10)) and len(set(first.tolist())) > 4
+    first = (carried > 0).argmax(axis=0)  # observed before the first action that meets it
+    assert set(first.tolist()) <= set(range(2, 9)) and len(set(first.tolist())) > 4
     assert ((carried == 0) | (carried == 3.0)).all()
 
 
-@pytest.mark.parametrize("at", [-1, [3], [5, 2], 1.5, True, "late"])
+@pytest.mark.parametrize("at", [-1, [3], [5, 2], 1.5, True, "late", 10**20, [0, 10**20]])
 def test_a_bad_step_is_refused(at):
     with pytest.raises(EnvironmentConfigError, match="at must be a step or"):
         make(CHEETAH, {"payload": {"at": at}})
@@ -172,3 +173,62 @@ def test_pushes_move_what_they_push_for_as_long_as_they_last():
     assert len(np.unique(np.round(np.stack(forces)[[4, 8]], 6), axis=0)) == 2
     env.reset(seed=0)
     assert not env.simulations.bind("xfrc_applied").any()
+
+
+def test_from_the_first_step_is_as_without():
+    first, whole = (make(CHEETAH, {"friction": at}) for at in ({"at": 0}, {}))
+    actions = actions_of(first)
+    for env in (first, whole):
+        set_all(env, friction_scale=0.4)
+    np.testing.assert_array_equal(run(first, actions), run(whole, actions))
+
+
+def test_a_new_task_waits_for_the_next_episode_also_where_something_changes():
+    env = make(CHEETAH, {"payload": {"at": 3}, "friction": {}})
+    set_all(env, payload_mass=1.0)
+    env.reset(seed=0)
+    set_all(env, payload_mass=2.0, friction_scale=0.5)
+    for action in actions_of(env, 5):
+        env.step(action)
+    model = env.simulations.batch.get_model(0)
+    assert model.body_mass[1] == env.model.body_mass[1] + 1.0
+    np.testing.assert_array_equal(model.geom_friction, env.model.geom_friction)
+    assert (env.tasks_in_force["payload_mass"] == 1.0).all()
+
+
+def test_noise_of_a_robot_does_not_depend_on_who_is_reset_or_goes_on_beside_it():
+    """Around a step at which new noise is drawn."""
+    found = []
+    for beside in (False, True):
+        env = make(CHEETAH, {"observation_noise": {}}, max_episode_steps=300)
+        set_all(env, observation_noise_std=0.1)
+        env.reset(seed=0)
+        actions, rows = actions_of(env, 140), []
+        for step, action in enumerate(actions):
+            rows.append(env.step(action)[0][0])
+            if beside and step == 127:
+                rows[-1] = env.reset(options={"reset_mask": np.arange(N) == 1})[0][0]
+        rows.append(env.reset(options={"reset_mask": np.arange(N) == 0})[0][0])
+        found.append(np.stack(rows))
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize(
+    ("variations", "message"),
+    [
+        ({"payload": {"radius": float("nan")}}, "payload radius must be in"),
+        ({"payload": {"body": "world"}}, "the world carries no payload"),
+        ({"payload": {"position": "abc"}}, "payload position must be"),
+        ({"payload": {"position": [[0, 0, 0], [1, 1]]}}, "payload position must be"),
+        ({"dead_actuators": {"groups": [0, 1]}}, "groups must hold actuator indices"),
+        ({"dead_actuators": {"groups": [[0.5], [1]]}}, "groups must hold actuator indices"),
+        ({"dead_actuators": {"sound": 0.999999}}, "sound must be a share up to 0.99"),
+        ({"stuck_actuators": {"friction": float("inf")}}, "friction must be positive and at most"),
+        ({"pushes": {"duration": 1.5}}, "duration must be a positive whole number"),
+        ({"pushes": {"every": 2, "duration": 3}}, "a push must last between"),
+        ({"action_delay": {"max_steps": 1.5}}, "max_steps >= 1"),
+    ],
+)
+def test_bad_numbers_are_one_sentence(variations, message):
+    with pytest.raises(EnvironmentConfigError, match=message):
+        make(CHEETAH, variations)

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 import metarl_envs  # noqa: F401
 from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.parts.goals import TargetVelocity
 from metarl_envs.robots import quadruped_models
 from metarl_envs.robots.quadruped_models import QUADRUPEDS
 from metarl_envs.robots.quadruped_rewards import DEFAULT_WEIGHTS, TERMS
@@ -181,7 +182,15 @@ def test_a_robot_that_has_fallen_draws_no_command():
         ({"command": {"forward": [1.0, 0.0]}}, r"number or \[low, high\] within"),
         ({"command": {"forward": 99.0}}, r"number or \[low, high\] within"),
         ({"command": {"forward": float("nan")}}, r"number or \[low, high\] within"),
-        ({"command_steps": 0}, "command_steps must be positive"),
+        ({"command": {"forward": []}}, r"number or \[low, high\] within"),
+        ({"command": {"forward": "fast"}}, r"number or \[low, high\] within"),
+        ({"command": [0.5]}, "command must be a mapping"),
+        ({"command_steps": 0}, "command_steps must be a positive whole number"),
+        ({"command_steps": 2.5}, "command_steps must be a positive whole number"),
+        ({"robot": None}, "unknown robot None"),
+        ({"reward_weights": {"torque": float("nan")}}, "weight of 'torque' must be a number"),
+        ({"reward_weights": ["torque"]}, "reward_weights must be a mapping"),
+        ({"env_id": "metarl/QuadrupedStand-v0", "command": {}}, "QuadrupedStand takes no command"),
         ({"reward_weights": {"torqe": 1.0}}, "unknown reward term 'torqe' .did you mean 'torque'"),
     ],
 )
@@ -194,3 +203,24 @@ def test_without_the_models_the_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setattr(quadruped_models, "find_spec", lambda name: None)
     with pytest.raises(EnvironmentConfigError, match=r"pip install .metarl-robotics\[quadrupeds\]"):
         make()
+
+
+def test_another_goal_is_not_cut_off_at_zero():
+    env = make(goal=TargetVelocity((0.0, 1.0)), variations={})
+    env.set_tasks(tasks_of(env, target_velocity=np.full(N, 1.0)))
+    env.reset(seed=0)
+    rewards = env.step(np.zeros((N, 12)))[1]
+    assert (rewards < -0.5).all()
+
+
+def test_a_weak_motor_is_weak_at_its_limit_too():
+    env = make(robot="aliengo", variations={"actuator_strength": {}}, frame_skip=1)
+    torques = []
+    for strength in (1.0, 0.5):
+        env.set_tasks(tasks_of(env, actuator_strength=np.full((N, 12), strength)))
+        env.reset(seed=0)
+        env.step(np.ones((N, 12)))
+        torques.append(env.torque_NA.copy())
+    limits = env.model.actuator_forcerange[:, 1]
+    assert (np.abs(torques[0]) == limits).any()
+    np.testing.assert_allclose(torques[1], 0.5 * torques[0])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_runs import M, SmallRun, percept
+from small_runs import M, SmallRun, percept, vector
 
 from metarl.errors import ConfigError
 from metarl.experiment.config import parse_config
@@ -155,3 +155,17 @@ def test_a_training_without_a_second_phase_is_refused():
     }
     with pytest.raises(ConfigError, match="iterations = 10 leaves out a phase of learner"):
         parse_config(document)
+
+
+def test_where_every_simulation_diverges_at_once_nothing_is_learned_and_nothing_fails():
+    run = SmallRun("domain_randomization")
+    before = vector(run.learner)
+    collect = run.collect
+
+    def diverged(state, phase):
+        rollouts = collect(state, phase)
+        return replace(rollouts, valid_MEH=torch.zeros_like(rollouts.valid_MEH))
+
+    run.collect = diverged
+    metrics = run.iterate()
+    assert metrics["train/kl"] == 0 and torch.equal(vector(run.learner), before)

@@ -82,7 +82,7 @@ class TaskPart(ABC):
     def changing(self, simulations: Simulations, rows: np.ndarray) -> np.ndarray:
         """Which of these rows' values come into force or cease to be with the next step.
 
-        Asked at reset and before every step where `changes_in_episodes`; `apply` follows.
+        Asked at reset and after every step where `changes_in_episodes`; `apply` follows.
         """
         return rows[:0]
 

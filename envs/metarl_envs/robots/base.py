@@ -96,7 +96,6 @@ class MujocoTaskEnv(TaskVectorEnv):
             max_episode_steps=max_episode_steps,
         )
         self.simulations.elapsed_steps = self.elapsed_steps
-        self._applied = {key: values.copy() for key, values in self.tasks.items()}
         self.frame_skip, self.dt = frame_skip, self.model.opt.timestep * frame_skip
         self._velocity = np.zeros((num_envs, 2))
         self._renderer: Renderer | None = None
@@ -138,12 +137,9 @@ class MujocoTaskEnv(TaskVectorEnv):
         return self._splits
 
     def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
-        for key, values in tasks.items():
-            self._applied[key][rows] = values
-        self._put_in_force(rows)
+        self._put_in_force(tasks, rows)
 
-    def _put_in_force(self, rows: np.ndarray) -> None:
-        tasks = take(self._applied, rows)
+    def _put_in_force(self, tasks: Tasks, rows: np.ndarray) -> None:
         self.simulations.restore(rows)
         for part in self.parts:
             part.apply(self.simulations, tasks, rows)
@@ -154,11 +150,11 @@ class MujocoTaskEnv(TaskVectorEnv):
         changed = [part.changing(self.simulations, rows) for part in self._changing]
         due = np.unique(np.concatenate(changed))
         if due.size:
-            self._put_in_force(due)
+            self._put_in_force(take(self._tasks_under_way, due), due)
 
     @property
     def tasks_in_force(self) -> Tasks:
-        tasks, rows = self._applied, np.arange(self.num_envs)
+        tasks, rows = super().tasks_in_force, np.arange(self.num_envs)
         for part in self._changing:
             tasks = part.in_force(tasks, rows)
         return tasks
@@ -175,6 +171,8 @@ class MujocoTaskEnv(TaskVectorEnv):
         self.simulations.reset(rows, states)
         for part in self.parts:
             part.reset(self.simulations, rows, generators)
+        if self._changing:  # onsets are drawn now
+            self._change(rows)
 
     def _observe(self) -> np.ndarray:
         observations = self._robot_observation()
@@ -183,8 +181,6 @@ class MujocoTaskEnv(TaskVectorEnv):
         return observations
 
     def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
-        if self._changing:
-            self._change(np.arange(self.num_envs) if rows is None else rows)
         before = self._moved_point()
         applied = control
         for part in self.parts:
@@ -192,6 +188,8 @@ class MujocoTaskEnv(TaskVectorEnv):
         diverged = self.simulations.step(applied, rows, self.frame_skip)
         self._velocity = (self._moved_point() - before) / self.dt
         rewards, terminated = self._outcome(control)
+        if self._changing:
+            self._change(np.arange(self.num_envs) if rows is None else rows)
         return Transition(
             self._observe(), rewards, terminated, self.goal.info(self), diverged=diverged
         )

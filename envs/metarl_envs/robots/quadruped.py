@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from metarl_envs.engine.model import object_id
-from metarl_envs.errors import EnvironmentConfigError, did_you_mean, require_positive
+from metarl_envs.errors import EnvironmentConfigError, did_you_mean, require_count
 from metarl_envs.parts.goals import FollowCommand, Goal
 from metarl_envs.parts.variations import Variations
 from metarl_envs.protocol import Rows, Transition
@@ -43,6 +43,8 @@ _JOINTS = slice(7, None)  # of qpos, after the trunk's position and orientation
 
 class Quadruped(MujocoTaskEnv):
     """Follow a commanded velocity: r = max(0, sum of weighted terms), see `quadruped_rewards`.
+
+    With another goal, r = goal - costs, which may be negative.
 
     An action is an offset of up to 1 rad of the twelve joints' targets from the stance, reached by
     PD control within the motors' torque limits, 50 times a second. An episode ends when the robot
@@ -87,7 +89,7 @@ class Quadruped(MujocoTaskEnv):
         self._robot, self._weights = quadruped_model(robot), merged_weights(reward_weights)
         self._commands = _command_ranges(command)
         if command_steps is not None:
-            require_positive("command_steps", command_steps)
+            require_count("command_steps", command_steps)
         self._command_steps = command_steps
         if variations is None and goal is None and "parts" not in kwargs:
             variations = _DEFAULT_VARIATIONS
@@ -155,7 +157,7 @@ class Quadruped(MujocoTaskEnv):
     def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         self._sense()
         now_N3 = np.column_stack([self.linear_velocity_N3[:, :2], self.angular_velocity_N3[:, 2]])
-        self.mean_velocity_N3 += self.dt / _AVERAGED * (now_N3 - self.mean_velocity_N3)
+        self.mean_velocity_N3 += min(1.0, self.dt / _AVERAGED) * (now_N3 - self.mean_velocity_N3)
         feet = self._foot_positions()
         moved = feet[..., :2] - self._feet_before_N42
         self.foot_speed_N4 = np.sqrt(np.vecdot(moved, moved)) / self.dt
@@ -164,7 +166,9 @@ class Quadruped(MujocoTaskEnv):
         self.joint_acceleration_NA = (speeds - self._speeds_NA) / self.dt
         self._speeds_NA = speeds
         costs = sum(w * TERMS[n](self) for n, w in self._weights.items() if n not in _TRACKING)
-        rewards = np.maximum(self.goal.reward(self) + costs, 0.0)
+        rewards = self.goal.reward(self) + costs
+        if isinstance(self.goal, FollowCommand):
+            rewards = np.maximum(rewards, 0.0)
         fallen = self.height < _FALLEN_HEIGHT * self._standing
         fallen |= self.up_N3[:, 2] < _FALLEN_TILT
         if self._command_steps is not None:
@@ -238,6 +242,8 @@ class Quadruped(MujocoTaskEnv):
 
 def _command_ranges(command: Mapping[str, Range] | None) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest command, shape (3,)."""
+    if command is not None and not isinstance(command, Mapping):
+        raise EnvironmentConfigError(f"command must be a mapping to ranges, got {command!r}")
     bounds = dict(_DEFAULT_COMMAND) if command is None else dict.fromkeys(_COMMANDS, (0.0, 0.0))
     for name, given in (command or {}).items():
         if name not in _COMMANDS:
@@ -245,14 +251,14 @@ def _command_ranges(command: Mapping[str, Range] | None) -> tuple[np.ndarray, np
                 f"unknown command {name!r}{did_you_mean(name, _COMMANDS)}; "
                 f"allowed: {', '.join(_COMMANDS)}"
             )
-        values = np.atleast_1d(np.asarray(given, float))
-        low, high = values.min(), values.max()
-        if values.size > 2 or values[0] != low or not np.abs(values).max() <= _MAX_COMMAND:
+        ends = given if isinstance(given, list | tuple) else (given, given)
+        numeric = len(ends) == 2 and all(isinstance(v, int | float) for v in ends)
+        if not numeric or not -_MAX_COMMAND <= ends[0] <= ends[1] <= _MAX_COMMAND:
             raise EnvironmentConfigError(
                 f"command {name!r} must be a number or [low, high] within +-{_MAX_COMMAND:g}, "
                 f"got {given}"
             )
-        bounds[name] = low, high
+        bounds[name] = float(ends[0]), float(ends[1])
     low, high = np.array([bounds[name] for name in _COMMANDS]).T
     return low, high
 
@@ -264,4 +270,6 @@ def quadruped_stand(num_envs: int = 1, **kwargs: Any) -> Quadruped:
         num_envs: number of simulations.
         **kwargs: arguments of `Quadruped` but `command`.
     """
+    if "command" in kwargs:
+        raise EnvironmentConfigError("QuadrupedStand takes no command: it stands; see Quadruped")
     return Quadruped(num_envs, command={}, **kwargs)

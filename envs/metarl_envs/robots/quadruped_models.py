@@ -97,9 +97,9 @@ def quadruped_model(robot: str) -> QuadrupedModel:
     Raises:
         EnvironmentConfigError: for an unknown name.
     """
-    if robot not in QUADRUPEDS:
+    if not isinstance(robot, str) or robot not in QUADRUPEDS:
         raise EnvironmentConfigError(
-            f"unknown robot {robot!r}{did_you_mean(robot, QUADRUPEDS)}; "
+            f"unknown robot {robot!r}{did_you_mean(str(robot), QUADRUPEDS)}; "
             f"allowed: {', '.join(QUADRUPEDS)}"
         )
     return QUADRUPEDS[robot]

@@ -8,6 +8,7 @@ action rate counts actions of a quarter of a radian, this one radians. A new ter
 and one line. Shapes: N simulations.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
@@ -26,8 +27,9 @@ class Walker(Protocol):
     Attributes:
         command_N3: commanded velocities forwards and to the left in m/s, and yaw rate in rad/s.
         linear_velocity_N3: of the trunk in m/s.
-        mean_velocity_N3: forwards and to the left in m/s, and yaw rate in rad/s, averaged over the
-            last third of a second, so that rocking on the spot is no way to follow a command.
+        mean_velocity_N3: forwards and to the left in m/s, and yaw rate in rad/s, averaged
+            exponentially with a time constant of a third of a second, from rest, so that rocking on
+            the spot is no way to follow a command.
         angular_velocity_N3: of the trunk in rad/s.
         up_N3: the ground's normal.
         joint_acceleration_NA: mean over the control step in rad/s^2.
@@ -145,9 +147,15 @@ def merged_weights(changed: Mapping[str, float] | None) -> dict[str, float]:
     """The default weights with some of them replaced; terms of weight zero are left out.
 
     Raises:
-        EnvironmentConfigError: for an unknown term.
+        EnvironmentConfigError: for an unknown term, or a weight that is no finite number.
     """
-    for name in changed or {}:
+    if changed is not None and not isinstance(changed, Mapping):
+        raise EnvironmentConfigError(
+            f"reward_weights must be a mapping from term to weight, got {changed!r}"
+        )
+    for name, weight in (changed or {}).items():
+        if not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise EnvironmentConfigError(f"the weight of {name!r} must be a number, got {weight!r}")
         if name not in TERMS:
             raise EnvironmentConfigError(
                 f"unknown reward term {name!r}{did_you_mean(name, TERMS)}; "

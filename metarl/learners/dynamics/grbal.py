@@ -7,7 +7,9 @@ start theta so that one gradient step on the last K transitions predicts the nex
 
 with windows drawn from all that was lived. Acting is model-predictive control with the adapted
 model. Adaptation looks at observations and actions alone; the model learns the reward as one more
-output, where the paper's is given.
+output, where the paper's is given. Plans look past the end of an episode: nothing tells the planner
+of falls but the rewards around them. An actor that lives on into another episode has not seen the
+last transition of the one before, which `adapt` has: no percept shows it.
 
 Shapes: M tasks, E episodes, R = M E robots, K transitions, H steps ahead, O observation, A action,
 W windows.

@@ -92,7 +92,7 @@ class DynamicsModel:
         count = self._sums["count"].clamp(min=1.0)
         mean = self._sums["sum"] / count
         std = (self._sums["square"] / count - mean.square()).clamp(min=0.0).sqrt()
-        std = torch.where(std > _LEAST_STD, std, 1.0)
+        std = torch.where(std > _LEAST_STD * (1.0 + mean.abs()), std, 1.0)
         like, inputs = next(iter(self.theta.values())), self.network.sizes[0]
         mean, std = mean.to(like), std.to(like)
         self._of_inputs, self._of_outputs = (

@@ -4,6 +4,8 @@ Random shooting draws them once; the cross-entropy method (de Boer et al. 2005) 
 the best ones. Shapes: R robots, C candidates, H steps ahead, O observation, A action.
 """
 
+import math
+
 import numpy as np
 import torch
 from pydantic import PositiveFloat, PositiveInt, model_validator
@@ -14,7 +16,9 @@ from metarl.environments.fit import Spec
 from metarl.learners.dynamics.model import DynamicsModel
 from metarl.params import Params
 from metarl.policies.arrays import to_tensor
+from metarl_envs.memory import require_memory
 
+_COPIES = 3  # of the noise, at once
 _FARTHEST = 1e6  # of a predicted reward or observation: what explodes is no plan
 
 
@@ -26,7 +30,7 @@ class PlannerConfig(ConfigModel):
     candidates: PositiveInt = 200
     """Sequences of actions in each round."""
     rounds: PositiveInt = 3
-    """Of the cross-entropy method; one is random shooting."""
+    """Of the cross-entropy method; one is random shooting around the plan of the step before."""
     elites: PositiveInt = 20
     """Best candidates, around whose mean the next round draws."""
     init_std: PositiveFloat = 0.5
@@ -54,6 +58,7 @@ class Planner:
         low, high = (like.new_tensor(bound) for bound in (spec.action_low, spec.action_high))
         self._middle_A, self._half_A = (low + high) / 2, (high - low) / 2
         self._shape = (config.rounds, config.candidates, config.horizon, len(low))
+        require_memory("plans of one robot", _COPIES * 4 * math.prod(self._shape))
 
     def draw(self, seeds_R: np.ndarray) -> Tensor:
         """Standard normal numbers for the candidates of each robot, from its seed."""

@@ -132,12 +132,9 @@ class MemoryLearner(MetaLearner[Memory]):
         parts = {name: part[0, :1] for name, part in state.parts.items()}
 
         def step(
-            obs_NO: Tensor,
-            actions_NA: Tensor,
-            rewards_N1: Tensor,
-            first_N1: Tensor,
-            *memory: Tensor,
+            obs_NO: Tensor, actions_NA: Tensor, *rest: Tensor
         ) -> tuple[Tensor, Sequence[Tensor]]:
+            rewards_N1, first_N1, *memory = rest if self.acts_on_rewards else (rest[0], *rest)
             if self.spec.num_actions:
                 chosen = actions_NA[:, 0].long()
                 actions_NA = nn.functional.one_hot(chosen, self.spec.num_actions)
@@ -148,11 +145,11 @@ class MemoryLearner(MetaLearner[Memory]):
             obs = self.normalizer.obs(obs_NO)
             told = self._seen(obs, actions_NA, self.normalizer.reward(rewards_N1))
             inputs_1NF = torch.cat([*told, first_N1], dim=-1)[None]
-            hidden, after = self.network.core.run(inputs_1NF, list(memory))
+            hidden, after = self.network.core.run(inputs_1NF, memory)
             outputs = self.network.head(hidden[0], obs)
             return self.network.distribution(outputs).mode, after
 
-        return ActingModule(step, parts, acts_on_rewards=True)
+        return ActingModule(step, parts, self.acts_on_rewards)
 
     def adapt(self, state: Memory, rollouts: Rollouts) -> Memory:
         acted = rollouts.acted

@@ -14,8 +14,10 @@ class Memory:
     """Memory of every trial.
 
     Attributes:
-        parts: hidden state (and an LSTM's cell), shapes (M, E, hidden_size), or a transformer's
-            keys and values (M, E, layers, heads, window, size) and numbers of steps (M, E, 1).
+        parts: hidden state (and an LSTM's cell), shapes (M, E, hidden_size); a transformer's keys
+            and values (M, E, layers, heads, window, size) and numbers of steps (M, E, 1); what a
+            convolution's layers need of the past (M, E, steps, channels); or a latent that a
+            teacher is told (M, E, latent_size).
     """
 
     parts: dict[str, Tensor]

@@ -151,8 +151,11 @@ class DomainRandomization(MetaLearner[Unadapted]):
             "log_probs": samples.log_probs_MEH.unsqueeze(-1),
             "advantages": samples.advantages_MEH.unsqueeze(-1),
         }
-        steps = {name: values[valid_MEH].unsqueeze(0) for name, values in data.items()}
-        steps["valid"] = torch.ones_like(steps["advantages"])
+        kept_MEH = valid_MEH.clone()
+        if not kept_MEH.any():  # every simulation diverged at once: one step, which counts nothing
+            kept_MEH[0, 0, 0] = True
+        data["valid"] = valid_MEH.unsqueeze(-1).to(self.dtype)
+        steps = {name: values[kept_MEH].unsqueeze(0) for name, values in data.items()}
         generator = learning_generator(self.setting.seed, work.index)
         metrics = self.ppo.improve(steps, generator, work.world)
         self.normalizer.update(rollouts, sum_of_rows)

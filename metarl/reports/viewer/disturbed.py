@@ -29,9 +29,8 @@ class Disturbed(gymnasium.Wrapper):
         self._single = env
         simulations = getattr(env.vector_env, "simulations", None)
         self.simulations = simulations if isinstance(simulations, NativeSimulations) else None
-        self._payload_kg = self._on_kg = 0.0
+        self._payload_kg = self._on_kg = self._weighed_kg = 0.0
         self._dead: int | None = None
-        self._restored = False
         self._push_N, self._push_steps = np.zeros(3), 0
 
     @property
@@ -43,7 +42,6 @@ class Disturbed(gymnasium.Wrapper):
     def set_task(self, task: Mapping[str, Any]) -> None:
         """Change the task, from the next reset on."""
         self._single.set_task(task)
-        self._restored = True
 
     def push(self, force_N: tuple[float, float, float], steps: int) -> None:
         """Push the first body with a force for so many control steps."""
@@ -62,8 +60,6 @@ class Disturbed(gymnasium.Wrapper):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         found = super().reset(seed=seed, options=options)
-        if self._restored:  # the new task has given the model its own masses
-            self._on_kg, self._restored = 0.0, False
         self._weigh()
         return found
 
@@ -71,6 +67,7 @@ class Disturbed(gymnasium.Wrapper):
         if self._dead is not None:
             action = np.array(action, float)
             action[self._dead] = 0.0
+        self._weigh()
         if self.simulations is not None:
             force_N = self._push_N if self._push_steps > 0 else np.zeros(3)
             self.simulations.bind("xfrc_applied")[0, 1, :3] = force_N
@@ -79,11 +76,15 @@ class Disturbed(gymnasium.Wrapper):
 
     def _weigh(self) -> None:
         simulations = self.simulations
-        if simulations is None or self._payload_kg == self._on_kg:
+        if simulations is None:
+            return
+        if self._on_kg and simulations.field("body_mass")[0, 1] != self._weighed_kg:
+            self._on_kg = 0.0  # another task, or a change in mid-episode, gave the model its masses
+        if self._payload_kg == self._on_kg:
             return
         mass, inertia = simulations.field("body_mass"), simulations.field("body_inertia")
         before = float(mass[0, 1])
         mass[0, 1] = before + self._payload_kg - self._on_kg
         inertia[0, 1] *= mass[0, 1] / before
         simulations.derive(_ROW)
-        self._on_kg = self._payload_kg
+        self._on_kg, self._weighed_kg = self._payload_kg, float(mass[0, 1])

@@ -7,13 +7,15 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
-from metarl_envs.errors import EnvironmentConfigError, require_positive
+from metarl_envs.errors import EnvironmentConfigError
 from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.parts.variations.base import RangeVariation
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import ListTasks
 from metarl_envs.tasks.splits import Splits
 
+_MOST_SOUND = 0.99  # of the tasks
+_FIRMEST = 1e6  # N m
 _FIRM = 0.9999  # impedance of the constraint that holds a stuck joint, almost 1
 
 
@@ -37,9 +39,10 @@ class ActuatorStrength(RangeVariation):
 
 
 def weaken(simulations: Simulations, factors: np.ndarray, rows: np.ndarray) -> None:
-    """Scale the forces of actuators, shape (len(rows), A)."""
+    """Scale the forces of actuators and their limits, factors of shape (len(rows), A)."""
     simulations.field("actuator_gainprm")[rows] *= factors[:, :, None]
     simulations.field("actuator_biasprm")[rows] *= factors[:, :, None]
+    simulations.field("actuator_forcerange")[rows] *= factors[:, :, None]
 
 
 class BrokenActuators(RangeVariation, ABC):
@@ -52,7 +55,7 @@ class BrokenActuators(RangeVariation, ABC):
         key: the task key.
         groups: lists of actuator indices that break together; None for each alone.
         held_out: indices of the groups kept for the test; None for the last.
-        sound: about the share of training tasks in which nothing is broken, below 1.
+        sound: about the share of training tasks in which nothing is broken, up to 0.99.
     """
 
     def __init__(
@@ -63,8 +66,8 @@ class BrokenActuators(RangeVariation, ABC):
         sound: float,
     ) -> None:
         super().__init__(key, 0.0, 1.0, outer=(0.0, 1.0), bounds=(0.0, 1.0), nominal=1.0)
-        if not 0.0 <= sound < 1.0:
-            raise EnvironmentConfigError(f"sound must be a share below 1, got {sound}")
+        if not 0.0 <= sound <= _MOST_SOUND:
+            raise EnvironmentConfigError(f"sound must be a share up to {_MOST_SOUND}, got {sound}")
         self._groups, self._held_out, self._sound = groups, held_out, sound
 
     def prepare(self, simulations: Simulations) -> None:
@@ -72,7 +75,8 @@ class BrokenActuators(RangeVariation, ABC):
         self._shape = (size,)
         groups = [[i] for i in range(size)] if self._groups is None else self._groups
         held_out = [len(groups) - 1] if self._held_out is None else list(self._held_out)
-        inside = all(0 <= i < size for group in groups for i in group)
+        lists = all(isinstance(group, list | tuple) for group in groups)
+        inside = lists and all(isinstance(i, int) and 0 <= i < size for g in groups for i in g)
         known = set(held_out) <= set(range(len(groups)))
         if not inside or not known or not 0 < len(set(held_out)) < len(groups):
             raise EnvironmentConfigError(
@@ -135,7 +139,10 @@ class StuckActuators(BrokenActuators):
         friction: float = 1e3,
     ) -> None:
         super().__init__("actuator_free", groups, held_out, sound)
-        require_positive("friction", friction)
+        if not 0 < friction <= _FIRMEST:
+            raise EnvironmentConfigError(
+                f"friction must be positive and at most {_FIRMEST:g}, got {friction!r}"
+            )
         self._friction = friction
 
     def prepare(self, simulations: Simulations) -> None:
@@ -146,11 +153,12 @@ class StuckActuators(BrokenActuators):
         self._dofs = model.jnt_dofadr[model.actuator_trnid[:, 0]]
 
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
-        stuck = np.ix_(rows, self._dofs)
-        simulations.field("dof_frictionloss")[stuck] += self._friction * (1.0 - values)
+        losses = simulations.field("dof_frictionloss")
         # of a soft constraint a joint would creep
-        firmness = simulations.field("dof_solimp")[..., :2]
-        firmness[stuck] = np.where(values[..., None] < 1.0, _FIRM, firmness[stuck])
+        firmness = simulations.field("dof_solimp")
+        for dof, free in zip(self._dofs, values.T, strict=True):  # two actuators may move one joint
+            losses[rows, dof] += self._friction * (1.0 - free)
+            firmness[rows[free < 1.0], dof, :2] = _FIRM
 
 
 class ActionDelay(TaskPart):
@@ -164,7 +172,7 @@ class ActionDelay(TaskPart):
     """
 
     def __init__(self, max_steps: int = 4) -> None:
-        if max_steps < 1:
+        if not isinstance(max_steps, int) or max_steps < 1:
             raise EnvironmentConfigError(f"action_delay needs max_steps >= 1, got {max_steps}")
         self._max = max_steps
 

@@ -14,6 +14,7 @@ from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.splits import Splits
 
 Onset = int | Sequence[int]
+_LAST = 2**62  # of steps that are counted
 
 
 class FromStep(TaskPart):
@@ -23,8 +24,9 @@ class FromStep(TaskPart):
 
     Args:
         part: the variation.
-        at: the control step, counted from 0, whose action is the first that meets the new value; or
-            the earliest and the latest, and every episode draws one.
+        at: the control step, counted from 0, whose action is the first that meets the new value,
+            and is chosen on the first observation of it; or the earliest and the latest, and every
+            episode draws one.
     """
 
     changes_in_episodes = True
@@ -32,7 +34,7 @@ class FromStep(TaskPart):
     def __init__(self, part: TaskPart, at: Onset) -> None:
         given = [at, at] if isinstance(at, int) else at if isinstance(at, list | tuple) else []
         bounds = [step for step in given if isinstance(step, int) and not isinstance(step, bool)]
-        if len(bounds) != 2 or len(given) != 2 or not 0 <= bounds[0] <= bounds[1]:
+        if len(bounds) != 2 or len(given) != 2 or not 0 <= bounds[0] <= bounds[1] < _LAST:
             raise EnvironmentConfigError(f"at must be a step or [first, last], got {at!r}")
         self._part, (self._first, self._last) = part, bounds
         self.shares_tasks = part.shares_tasks
@@ -54,7 +56,7 @@ class FromStep(TaskPart):
         return self._part.splits()
 
     def changing(self, simulations: Simulations, rows: np.ndarray) -> np.ndarray:
-        in_force = simulations.elapsed_steps[rows] > self._onsets_N[rows]
+        in_force = simulations.elapsed_steps[rows] >= self._onsets_N[rows]
         changed = in_force != self._in_force_N[rows]
         self._in_force_N[rows] = in_force
         return rows[changed]

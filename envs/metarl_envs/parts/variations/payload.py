@@ -43,7 +43,14 @@ class Payload(TaskPart):
                 f"the range of 'payload_mass' must increase within [0, {_MOST:g}], "
                 f"got [0, {max_mass}]"
             )
-        box = None if position is None else np.asarray(position, float)
+        if not 0 < radius <= _FARTHEST:
+            raise EnvironmentConfigError(
+                f"payload radius must be in (0, {_FARTHEST:g}], got {radius}"
+            )
+        try:
+            box = None if position is None else np.asarray(position, float)
+        except (ValueError, TypeError):  # ragged, or no numbers
+            box = np.zeros(0)
         if box is not None and (
             box.shape != (2, 3) or not (np.abs(box) <= _FARTHEST).all() or (box[0] >= box[1]).any()
         ):
@@ -55,6 +62,8 @@ class Payload(TaskPart):
 
     def prepare(self, simulations: Simulations) -> None:
         self._id = 1 if self._body is None else object_id(simulations.model, "body", self._body)
+        if self._id == 0:
+            raise EnvironmentConfigError("the world carries no payload: name another body")
         self._centre = simulations.model.body_ipos[self._id].copy()
 
     @property

@@ -5,7 +5,7 @@ Shapes: N simulations.
 
 import numpy as np
 
-from metarl_envs.errors import EnvironmentConfigError, require_positive
+from metarl_envs.errors import EnvironmentConfigError, require_count
 from metarl_envs.parts.base import Simulations
 from metarl_envs.parts.variations.base import RangeVariation
 
@@ -28,8 +28,9 @@ class Pushes(RangeVariation):
             bounds=(0.0, 1e4),
             nominal=0.0,
         )
-        require_positive("every", every)
-        if not 0 < duration <= every:
+        require_count("every", every)
+        require_count("duration", duration)
+        if duration > every:
             raise EnvironmentConfigError(
                 f"a push must last between 1 and every = {every} steps, got duration = {duration}"
             )
@@ -40,6 +41,7 @@ class Pushes(RangeVariation):
         self._strengths_N = np.zeros(simulations.num_envs)
         self._directions_N2 = np.zeros((simulations.num_envs, 2))
         self._met_N = np.zeros(simulations.num_envs, np.int64)  # pushes of this episode
+        self._pushed_N = np.zeros(simulations.num_envs, bool)  # in the step before
         self._generators: dict[int, np.random.Generator] = {}
 
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
@@ -50,7 +52,8 @@ class Pushes(RangeVariation):
     ) -> None:
         self._generators |= zip(rows.tolist(), generators, strict=True)
         self._met_N[rows] = 0
-        self._forces_N3[rows] = 0.0
+        self._forces_N3[rows[self._pushed_N[rows]]] = 0.0
+        self._pushed_N[rows] = False
 
     def act(self, simulations: Simulations, control: np.ndarray) -> np.ndarray:
         pushes, since = np.divmod(simulations.elapsed_steps - 1, self._every)
@@ -59,6 +62,9 @@ class Pushes(RangeVariation):
             angle = self._generators[row].uniform(-np.pi, np.pi)
             self._directions_N2[row] = np.cos(angle), np.sin(angle)
             self._met_N[row] = pushes[row]
+        # where it pushes, or has just pushed; other forces are left alone
+        ours = pushed | self._pushed_N
         strengths_N = np.where(pushed, self._strengths_N, 0.0)
-        self._forces_N3[:, :2] = strengths_N[:, None] * self._directions_N2
+        self._forces_N3[ours, :2] = (strengths_N[:, None] * self._directions_N2)[ours]
+        self._pushed_N = pushed
         return control

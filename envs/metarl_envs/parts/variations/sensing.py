@@ -31,10 +31,11 @@ class ObservationNoise(RangeVariation):
         self._std = np.zeros(simulations.num_envs)
         self._starts = np.zeros(simulations.num_envs, bool)  # noise of a new episode is due
         self._noise: np.ndarray | None = None
+        self._drawn_at = np.zeros(simulations.num_envs, np.int64)  # step of the newest block
 
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
+        self._starts[rows] = (values > 0) & (self._std[rows] == 0)  # also in mid-episode
         self._std[rows] = values
-        self._starts[rows] = values > 0  # also where it comes into force in mid-episode
 
     def reset(
         self, simulations: Simulations, rows: np.ndarray, generators: list[np.random.Generator]
@@ -50,9 +51,11 @@ class ObservationNoise(RangeVariation):
             self._noise = np.zeros((simulations.num_envs, _BLOCK, observations.shape[1]))
         elapsed = simulations.elapsed_steps
         steps = elapsed % _BLOCK
-        due = self._starts | (steps == 0) & (elapsed > 0) & (self._std > 0)
+        new = (steps == 0) & (elapsed > 0) & (elapsed != self._drawn_at)
+        due = self._starts | new & (self._std > 0)
         for row in np.flatnonzero(due).tolist():
             self._generators[row].standard_normal(out=self._noise[row])
+        self._drawn_at[due] = elapsed[due]
         self._starts[:] = False
         noise = self._noise[np.arange(simulations.num_envs), steps]
         return observations + self._std[:, None] * noise
