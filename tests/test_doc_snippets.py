@@ -18,7 +18,8 @@ SHOWN = "demonstrations/reacher_goal"
 REACHER = {"id": "metarl/ReacherGoal-v0"}
 POINT = {"id": "metarl/PointNavigation-v0", "kwargs": {"action_scale": 10.0}}
 SMALLER = (("100_000", "64"), ("episodes=20", "episodes=2"), ("num_envs=64", "num_envs=2"))
-SMALLER += (("num_tasks=40", "num_tasks=2"),)
+SMALLER += (("num_tasks=40", "num_tasks=2"), ("max_episode_steps=200", "max_episode_steps=20"))
+SMALLER += (("(episodes=10)", "(episodes=2)"), ("(episodes=5)", "(episodes=1)"))
 
 
 class StandsStill:
