@@ -80,7 +80,10 @@ def _card(checkpoint: Checkpoint, record: RunRecord, name: str) -> dict[str, Any
         "env_steps": record.env_steps,
         "minutes": round(record.seconds / 60, 1),
         "command": f"python scripts/train.py metarl/zoo/{name}/config.yaml",
-        "evaluation": config.evaluation.model_dump(exclude={"every", "split"}),
+        "evaluation": {
+            **config.evaluation.arguments(config.env.kwargs),
+            "demonstrations": config.evaluation.demonstrations,
+        },
         "results": {split: _figures(record, split) for split in record.evaluations},
         "versions": record.versions,
     }

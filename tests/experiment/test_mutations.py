@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 import metarl
 from metarl.environments.config import EnvConfig
-from metarl.environments.fit import spec_of_spaces
+from metarl.environments.fit import spec_of_env
 from metarl.environments.make import make_env
 from metarl.experiment.building import build_learner
 from metarl.experiment.config import load_config, parse_config, to_yaml
@@ -87,7 +87,7 @@ def check(document):
             update={"meta_batch": 1, "episodes": 1, "horizon": min(config.horizon, 10**6)}
         )
         with closing(make_env(small.env, 1, small.horizon)) as env:
-            spec = spec_of_spaces(env.single_observation_space, env.single_action_space)
+            spec = spec_of_env(env)
             env.task_distribution("train").sample(2, 0)
             env.task_distribution(config.evaluation.split).sample(2, 0)
         build_learner(small, spec)
