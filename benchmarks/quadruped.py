@@ -1,0 +1,143 @@
+"""Measure trained quadrupeds: how they track the command, what a change does, what latents tell.
+
+python -m benchmarks.quadruped runs/quadruped/rma runs/quadruped/domain_randomization
+
+Held-out tasks, the noise of training. Shapes: M tasks, E episodes, H steps.
+"""
+
+import argparse
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import metarl
+from metarl.command_line import run
+from metarl.environments.make import make_env
+from metarl.errors import ConfigError
+from metarl.evaluation.measured_tasks import evaluation_tasks
+from metarl.interaction.sampler import collect
+from metarl.learners.base import MetaLearner
+from metarl.learners.privileged.base import PrivilegedLearner
+from metarl.learners.privileged.told_tasks import numbers_of
+from metarl.seeding import Purpose
+from metarl.trained_env import training_of
+from metarl_envs.robots.quadruped import Quadruped
+from metarl_envs.tasks.batches import repeat
+
+_TASKS, _EPISODES, _SEED = 40, 4, 0
+_SECOND = 50  # control steps
+_AT = 2 * _SECOND
+# no joint of a leg is left out: abduction, thigh and calf of each
+_ANY_MOTOR = {"groups": [[i] for i in range(12)], "held_out": list(range(11)), "at": _AT}
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description="Measure trained quadrupeds.")
+    parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN")
+    for folder in parser.parse_args().run_dirs:
+        learner = metarl.load(folder)
+        print(folder)
+        tracking(learner)
+        changes(learner)
+        if isinstance(learner, PrivilegedLearner):
+            latents(learner)
+
+
+def tracking(learner: MetaLearner) -> None:
+    """Velocity after the first second, against the command, while the robot is up."""
+    trained = training_of(learner)
+    with closing(make_env(trained.env, _TASKS, trained.horizon)) as env:
+        if not isinstance(env, Quadruped):
+            raise ConfigError(
+                f"a quadruped that is not told its task, please, not {trained.env.id}"
+            )
+        env.set_tasks(evaluation_tasks(env, "test", _TASKS, _SEED))
+        velocities, commands = [], []
+        step = env.step
+
+        def watched(actions: np.ndarray) -> Any:
+            found = step(actions)
+            up = ~found[2]
+            velocities.append(np.where(up, env.linear_velocity_N3[:, 0], np.nan))
+            commands.append(env.command_N3[:, 0].copy())
+            return found
+
+        env.step = watched
+        path = (_SEED, Purpose.BENCHMARK)
+        rollouts = collect(
+            env, learner, learner.begin(_TASKS, 1), path, range(_TASKS), trained.horizon
+        )
+    seen = np.array(velocities)[_SECOND:]
+    wanted = np.array(commands)[_SECOND:]
+    with np.errstate(all="ignore"):
+        mean_M, error_M = np.nanmean(seen, 0), np.abs(np.nanmean(seen - wanted, 0))
+    up = int((~rollouts.terminated_ME).sum())
+    print(
+        f"  held out: return {rollouts.returns_ME.mean():.1f}, {up} of {_TASKS} still up, "
+        f"{np.nanmean(mean_M):.2f} m/s of {wanted.mean():.2f}, off by {np.nanmean(error_M):.2f}"
+    )
+
+
+def changes(learner: MetaLearner) -> None:
+    """Reward per step in the second before a change, and in each second after it."""
+    kwargs = training_of(learner).env.kwargs
+    varied: Mapping[str, Any] = kwargs["variations"]
+    later = {name: {**varied[name], "at": _AT} for name in ("payload", "actuator_strength")}
+    for name, changed in (
+        ("payload and weak motors", later),
+        ("a dead motor", {"dead_actuators": _ANY_MOTOR}),
+        ("actions 1 or 3 steps late", {"action_delay": {"max_steps": 4, "at": _AT}}),
+    ):
+        result = metarl.evaluate(
+            learner,
+            training_of(learner).env.id,
+            env_kwargs={**kwargs, "variations": {**varied, **changed}},
+            num_tasks=_TASKS,
+            episodes=_EPISODES,
+            adaptation_steps=0,
+            seed=_SEED,
+        )
+        rewards_MH = result.step_rewards[-1]
+        ends = range(_AT, rewards_MH.shape[1] + 1, _SECOND)
+        seconds = [rewards_MH[:, end - _SECOND : end].mean() for end in ends]
+        shown = ", ".join(f"{value:.2f}" for value in seconds)
+        print(f"  {name} after {_AT} steps: return {result.returns.mean():.1f}; by second: {shown}")
+
+
+def latents(learner: PrivilegedLearner) -> None:
+    """The teacher told the task, told another one's, and the student; spread of the latent."""
+    trained = training_of(learner)
+    with closing(make_env(trained.env, _TASKS * _EPISODES, trained.horizon)) as env:
+        tasks = evaluation_tasks(env, "test", _TASKS, _SEED)
+        env.set_tasks(repeat(tasks, _EPISODES))
+        told_MP = numbers_of(tasks, learner.device)
+
+        def returns(state: Any) -> Tensor:
+            path = (_SEED, Purpose.BENCHMARK, 1)
+            made = collect(env, learner, state, path, range(_TASKS), trained.horizon)
+            return made.returns_ME.double().mean(1)
+
+        right = returns(learner.told_state(told_MP, _EPISODES))
+        other = returns(learner.told_state(told_MP.roll(_TASKS // 2, 0), _EPISODES))
+        student = returns(learner.begin(_TASKS, _EPISODES))
+    with torch.no_grad():
+        spread = learner.latents(learner.told.scaled(told_MP, learner.dtype)).std(0)
+    print(f"  teacher {_pm(right)}, student {_pm(student)}; told another's task")
+    print(
+        f"  {_pm(right - other)} less; latents deviate {spread.min():.2f} to {spread.max():.2f}"
+    )
+
+
+def _pm(values_M: Tensor) -> str:
+    half = 1.96 * values_M.std() / len(values_M) ** 0.5
+    return f"{values_M.mean():.1f} +- {half:.1f}"
+
+
+if __name__ == "__main__":
+    run(main)
