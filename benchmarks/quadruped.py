@@ -129,9 +129,7 @@ def latents(learner: PrivilegedLearner) -> None:
     with torch.no_grad():
         spread = learner.latents(learner.told.scaled(told_MP, learner.dtype)).std(0)
     print(f"  teacher {_pm(right)}, student {_pm(student)}; told another's task")
-    print(
-        f"  {_pm(right - other)} less; latents deviate {spread.min():.2f} to {spread.max():.2f}"
-    )
+    print(f"  {_pm(right - other)} less; latents deviate {spread.min():.2f} to {spread.max():.2f}")
 
 
 def _pm(values_M: Tensor) -> str:
