@@ -159,8 +159,8 @@ class TaskVectorEnv(VectorEnv):
         """
         super().reset(seed=seed if isinstance(seed, int) else None)
         self._seed(seed)
-        mask = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
-        rows = np.flatnonzero(mask)
+        mask = (options or {}).get("reset_mask")
+        rows = np.arange(self.num_envs) if mask is None else np.flatnonzero(mask)
         changed = rows[self._has_new_task[rows]]
         if changed.size:
             for key, values in self.tasks.items():

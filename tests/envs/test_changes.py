@@ -232,3 +232,12 @@ def test_noise_of_a_robot_does_not_depend_on_who_is_reset_or_goes_on_beside_it()
 def test_bad_numbers_are_one_sentence(variations, message):
     with pytest.raises(EnvironmentConfigError, match=message):
         make(CHEETAH, variations)
+
+
+def test_no_mask_is_all_of_them():
+    env = make(CHEETAH, {"payload": {"at": 2}})
+    first = env.reset(seed=0)[0]
+    env.step(np.ones((N, 6)))
+    env.reset(seed=1, options={"reset_mask": None})
+    assert (env.elapsed_steps == 0).all()
+    np.testing.assert_array_equal(env.reset(seed=0, options={"reset_mask": None})[0], first)
