@@ -6,9 +6,21 @@ Tasks share no parameters, so the gradient of a sum over tasks is the per-task g
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Params = dict[str, Tensor]
+
+
+def parameters_of(module: nn.Module) -> Params:
+    """A module's parameters as data, not copied."""
+    return {name: value.detach() for name, value in module.named_parameters()}
+
+
+def load_parameters(module: nn.Module, params: Mapping[str, Tensor]) -> None:
+    """Copy values into a module's parameters of the same names."""
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            value.copy_(params[name])
 
 
 def tile(params: Mapping[str, Tensor], num_tasks: int) -> Params:

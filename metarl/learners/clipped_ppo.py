@@ -4,7 +4,7 @@ Schulman et al. 2017, arXiv 1707.06347, eq. 7. Shapes: T steps of a piece, N pie
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -66,19 +66,11 @@ class ClippedPPO(ABC):
         """
         norms, kls = [], []
         count = data["valid"].shape[1]
-        for _ in range(self.config.epochs):
-            order = torch.randperm(count, generator=generator, device="cpu")
-            for rows in order.tensor_split(min(self.config.minibatches, count)):
-                norm, kl = self.minibatch(data, rows.to(data["valid"].device), world)
-                norms.append(norm)
-                kls.append(kl)
-        finite = np.isfinite(norms)
-        return {
-            "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
-            "train/skipped_updates": float((~finite).sum()),
-            "train/kl": kls[-1],
-            "train/rejected_because": "" if finite.any() else "non-finite gradient",
-        }
+        for rows in minibatches(count, self.config.epochs, self.config.minibatches, generator):
+            norm, kl = self.minibatch(data, rows.to(data["valid"].device), world)
+            norms.append(norm)
+            kls.append(kl)
+        return {**steps_taken(norms), "train/kl": kls[-1]}
 
     def minibatch(self, data: dict[str, Tensor], rows: Tensor, world: World) -> tuple[float, float]:
         """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
@@ -119,6 +111,25 @@ class ClippedPPO(ABC):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state` gave."""
         load_optimizer(self._optimizer, state)
+
+
+def minibatches(
+    count: int, epochs: int, parts: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """The indices of each minibatch, over epochs that each take all of `count` in another order."""
+    for _ in range(epochs):
+        order = torch.randperm(count, generator=generator, device="cpu")
+        yield from order.tensor_split(min(parts, count))
+
+
+def steps_taken(norms: Sequence[float]) -> Metrics:
+    """Metrics of gradient steps by their norms; those that are not finite were skipped."""
+    finite = np.isfinite(norms)
+    return {
+        "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
+        "train/skipped_updates": float((~finite).sum()),
+        "train/rejected_because": "" if finite.any() else "non-finite gradient",
+    }
 
 
 def clipped_step(

@@ -137,9 +137,6 @@ class MujocoTaskEnv(TaskVectorEnv):
         return self._splits
 
     def _apply_tasks(self, tasks: Tasks, rows: np.ndarray) -> None:
-        self._put_in_force(tasks, rows)
-
-    def _put_in_force(self, tasks: Tasks, rows: np.ndarray) -> None:
         self.simulations.restore(rows)
         for part in self.parts:
             part.apply(self.simulations, tasks, rows)
@@ -150,7 +147,7 @@ class MujocoTaskEnv(TaskVectorEnv):
         changed = [part.changing(self.simulations, rows) for part in self._changing]
         due = np.unique(np.concatenate(changed))
         if due.size:
-            self._put_in_force(take(self._tasks_under_way, due), due)
+            self._apply_tasks(take(self._tasks_under_way, due), due)
 
     @property
     def tasks_in_force(self) -> Tasks:

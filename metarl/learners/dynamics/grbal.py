@@ -30,6 +30,7 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import on_all_cores, single_threaded, task_chunks
 from metarl.interaction.trial_buffer import TrialBuffer
 from metarl.learners.base import Iteration, LearnerConfig, MetaLearner, Metrics, Setting, World
+from metarl.learners.clipped_ppo import steps_taken
 from metarl.learners.dynamics.model import DynamicsModel, Transitions
 from metarl.learners.dynamics.planner import Planner, PlannerConfig
 from metarl.learners.dynamics.recent import Recent
@@ -179,13 +180,7 @@ class GrBAL(MetaLearner[Recent]):
             loss, norm = self._improve(past, future, work.world)
             losses.append(loss)
             norms.append(norm)
-        finite = np.isfinite(norms)
-        return {
-            "train/model_loss": losses[-1],
-            "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
-            "train/skipped_updates": float((~finite).sum()),
-            "train/rejected_because": "" if finite.any() else "non-finite gradient",
-        }
+        return {**steps_taken(norms), "train/model_loss": losses[-1]}
 
     def _improve(self, past: Transitions, future: Transitions, world: World) -> tuple[float, float]:
         """One step of Adam; returns the loss and the gradient's norm."""
@@ -228,8 +223,6 @@ class GrBAL(MetaLearner[Recent]):
 
     def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
         self.model.load(params)
-        with torch.no_grad():
-            self._vector.copy_(flatten(self.model.theta))
 
     def training_state(self) -> Params:
         return optimizer_tensors(self._optimizer)

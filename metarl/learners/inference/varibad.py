@@ -32,7 +32,7 @@ from metarl.learners.inference.belief_vae import (
 from metarl.learners.memory.base import MemoryLearner, time_first
 from metarl.learners.memory.config import MemoryConfig
 from metarl.learners.memory.state import Memory
-from metarl.params import Params, prefixed, without_prefix
+from metarl.params import Params, load_parameters, parameters_of, prefixed, without_prefix
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefHead, BeliefPolicyConfig
 from metarl.policies.networks.memory_network import MemoryNetwork
@@ -180,14 +180,11 @@ class VariBAD(MemoryLearner):
 
     @property
     def meta_parameters(self) -> Params:
-        decoder = {f"{_DECODER}{n}": v.detach() for n, v in self.decoder.named_parameters()}
-        return {**super().meta_parameters, **decoder}
+        return {**super().meta_parameters, **prefixed({_DECODER: parameters_of(self.decoder)})}
 
     def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
         super().load_meta_parameters(params)
-        with torch.no_grad():
-            for name, value in self.decoder.named_parameters():
-                value.copy_(params[f"{_DECODER}{name}"])
+        load_parameters(self.decoder, without_prefix(params, _DECODER))
 
     def training_state(self) -> Params:
         return prefixed({_PPO: self.ppo.state(), _VAE: self.vae.state()})

@@ -27,7 +27,7 @@ from metarl.learners.memory.config import InputName, MemoryConfig
 from metarl.learners.memory.state import Memory
 from metarl.learners.together import of_all
 from metarl.learners.training_reward import with_training_reward
-from metarl.params import Params, sum_of_rows
+from metarl.params import Params, load_parameters, parameters_of, sum_of_rows
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Actor, Percept
 from metarl.policies.arrays import to_array, to_tensor, whole_rows
@@ -268,14 +268,10 @@ class MemoryLearner(MetaLearner[Memory]):
 
     @property
     def meta_parameters(self) -> Params:
-        parameters = {name: value.detach() for name, value in self.network.named_parameters()}
-        return {**parameters, **self.normalizer.state()}
+        return {**parameters_of(self.network), **self.normalizer.state()}
 
     def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
-        rest = self.normalizer.load(params)
-        with torch.no_grad():
-            for name, value in self.network.named_parameters():
-                value.copy_(rest[name])
+        load_parameters(self.network, self.normalizer.load(params))
         self._weights = object()
 
 

@@ -23,13 +23,26 @@ from metarl.errors import ConfigError
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import single_threaded
 from metarl.learners.base import Iteration, Metrics, Setting, World
-from metarl.learners.clipped_ppo import SLICES, ClippedPPO, clipped_step
+from metarl.learners.clipped_ppo import (
+    SLICES,
+    ClippedPPO,
+    clipped_step,
+    minibatches,
+    steps_taken,
+)
 from metarl.learners.memory.base import MemoryLearner
 from metarl.learners.memory.config import ChosenInputsConfig, InputName, Memories
 from metarl.learners.memory.state import Memory
 from metarl.learners.privileged.told_tasks import ToldTasks, numbers_of
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
-from metarl.params import Params, flatten, prefixed, without_prefix
+from metarl.params import (
+    Params,
+    flatten,
+    load_parameters,
+    parameters_of,
+    prefixed,
+    without_prefix,
+)
 from metarl.policies.actors import ActionStep, Actor, Percept
 from metarl.policies.arrays import to_array, whole_rows
 from metarl.policies.distributions import Distribution
@@ -234,21 +247,13 @@ class PrivilegedLearner(MemoryLearner):
         _, data = self._lived(work, state, self.told.scaled(tasks_MP, self.dtype))
         config, norms, errors = self.config.student, list[float](), list[float]()
         count = data["valid"].shape[1]
-        for _ in range(config.epochs):
-            order = torch.randperm(count, generator=generator, device="cpu")
-            for rows in order.tensor_split(min(config.minibatches, count)):
-                summed = self._student_gradient(data, rows.to(self.device), work.world)
-                limit = config.max_gradient_norm
-                norms.append(clipped_step(self._student, self._optimizer, summed[:-1], limit))
-                errors.append(float(summed[-1]))
+        for rows in minibatches(count, config.epochs, config.minibatches, generator):
+            summed = self._student_gradient(data, rows.to(self.device), work.world)
+            limit = config.max_gradient_norm
+            norms.append(clipped_step(self._student, self._optimizer, summed[:-1], limit))
+            errors.append(float(summed[-1]))
         self._weights = object()
-        finite = np.isfinite(norms)
-        return {
-            "train/student_error": errors[-1],
-            "train/gradient_norm": float(np.mean(np.asarray(norms)[finite])) if finite.any() else 0,
-            "train/skipped_updates": float((~finite).sum()),
-            "train/rejected_because": "" if finite.any() else "non-finite gradient",
-        }
+        return {**steps_taken(norms), "train/student_error": errors[-1]}
 
     def _student_gradient(self, data: dict[str, Tensor], rows: Tensor, world: World) -> Tensor:
         """Gradient of the mean error over the steps of some episodes, and behind it the error."""
@@ -273,18 +278,13 @@ class PrivilegedLearner(MemoryLearner):
 
     @property
     def meta_parameters(self) -> Params:
-        beside = {
-            prefix: {name: value.detach() for name, value in module.named_parameters()}
-            for prefix, module in self._beside().items()
-        }
+        beside = {prefix: parameters_of(module) for prefix, module in self._beside().items()}
         return {**super().meta_parameters, **prefixed(beside), **self.told.state()}
 
     def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
         super().load_meta_parameters(self.told.load(params))
-        with torch.no_grad():
-            for prefix, module in self._beside().items():
-                for name, value in module.named_parameters():
-                    value.copy_(params[f"{prefix}{name}"])
+        for prefix, module in self._beside().items():
+            load_parameters(module, without_prefix(params, prefix))
 
     def training_state(self) -> Params:
         student = optimizer_tensors(self._optimizer)

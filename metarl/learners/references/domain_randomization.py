@@ -22,7 +22,7 @@ from metarl.learners.advantages import all_samples
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
 from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
 from metarl.learners.together import of_all
-from metarl.params import Params, sum_of_rows
+from metarl.params import Params, load_parameters, parameters_of, sum_of_rows
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Percept
 from metarl.policies.arrays import whole_rows
@@ -165,14 +165,10 @@ class DomainRandomization(MetaLearner[Unadapted]):
 
     @property
     def meta_parameters(self) -> Params:
-        parameters = {name: value.detach() for name, value in self.network.named_parameters()}
-        return {**parameters, **self.normalizer.state()}
+        return {**parameters_of(self.network), **self.normalizer.state()}
 
     def load_meta_parameters(self, params: Mapping[str, Tensor]) -> None:
-        rest = self.normalizer.load(params)
-        with torch.no_grad():
-            for name, value in self.network.named_parameters():
-                value.copy_(rest[name])
+        load_parameters(self.network, self.normalizer.load(params))
 
     def training_state(self) -> Params:
         return self.ppo.state()
