@@ -34,6 +34,7 @@ def make_env(
     num_envs: None = None,
     horizon: int | None = None,
     render_mode: str | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> SingleTaskEnv: ...
 
 
@@ -44,6 +45,7 @@ def make_env(
     *,
     num_envs: int,
     horizon: int | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> TaskEnv: ...
 
 
@@ -54,6 +56,7 @@ def make_env(
     num_envs: int | None = None,
     horizon: int | None = None,
     render_mode: str | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> SingleTaskEnv | TaskEnv:
     """The environment of a learner's training: id, arguments, plug-in, observation and horizon.
 
@@ -64,20 +67,21 @@ def make_env(
             `gymnasium.vector.VectorEnv`, all with this task (`set_tasks` gives each its own).
         horizon: longest episode in steps; that of training by default.
         render_mode: of one environment, "human" or "rgb_array".
+        env_kwargs: constructor arguments; those of training by default.
 
     Raises:
         UserError: if the learner was built by hand, or a task or size is not allowed.
     """
     trained = training_of(learner)
-    horizon = trained.horizon if horizon is None else horizon
+    config, horizon = environment_of(learner, trained.env.id, env_kwargs, horizon)
     for name, size in (("horizon", horizon), ("num_envs", num_envs)):
         if size is not None and size < 1:
             raise ConfigError(f"{name} must be positive, got {size}")
     if num_envs is None:
-        return make_single(trained.env, task, horizon, render_mode)
+        return make_single(config, task, horizon, render_mode)
     if render_mode is not None:
         raise ConfigError("render_mode is for one environment: leave num_envs out")
-    batch = make_batch(trained.env, num_envs, horizon)
+    batch = make_batch(config, num_envs, horizon)
     if task is not None:
         batch.set_tasks(repeat(batch_of_one(task), num_envs))
     return batch

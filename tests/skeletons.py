@@ -107,6 +107,8 @@ class Latent(MetaLearner[Posterior]):
     def actor(self, state):
         return LatentActor(self._weights, state)
 
+    adapted_size = property(lambda self: 0)
+
     def adapt(self, state, rollouts):
         evidence = [self._rows(rollouts, task) for task in range(len(state.count_M))]
         sums = [(rows @ self._weights["encoder"]).detach().sum(0) for rows in evidence]
@@ -226,6 +228,8 @@ class Planner(MetaLearner[RewardModel]):
     def actor(self, state):
         spec = self.spec
         return PlanningActor(state, torch.tensor(spec.action_low), torch.tensor(spec.action_high))
+
+    adapted_size = property(lambda self: 0)
 
     def adapt(self, state, rollouts):
         valid = rollouts.valid_MEH.unsqueeze(-1)

@@ -14,6 +14,9 @@ ONCE, AT_THE_END = "success", "is_success"
 SUCCESS_KEYS = (ONCE, AT_THE_END)
 # A denser reward that meta-training may learn from; adaptation never sees it
 TRAINING_REWARD = "training_reward"
+# How far a robot is from what it is commanded, in units of the command; nothing learns from it
+TRACKING_ERROR = "tracking_error"
+PER_STEP_KEYS = (TRAINING_REWARD, TRACKING_ERROR)
 
 Rows = np.ndarray | None  # indices of sub-environments; None means all of them
 

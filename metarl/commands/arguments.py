@@ -112,19 +112,16 @@ def _compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _record(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", type=Path, help=_LEARNER)
-    parser.add_argument(
-        "--task",
-        required=True,
-        action="append",
-        help='JSON, such as {"target_velocity": 2.0}; once for each row of the film',
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, help=".mp4, .gif, or .png for some moments"
-    )
+    parser.add_argument("paths", nargs="+", metavar="path", help=f"{_LEARNER}; or several")
+    task = 'JSON, such as {"target_velocity": 2.0}; once for each row of the film'
+    parser.add_argument("--task", required=True, action="append", help=task)
+    kinds = ".mp4, .gif, or .png for some moments"
+    parser.add_argument("--output", type=Path, required=True, help=kinds)
     parser.add_argument("--adaptation-steps", type=int, default=1)
     parser.add_argument("--episodes", type=int, default=20, help="per adaptation step")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--env-kwargs", help="of several runs: JSON, in place of those of training")
+    parser.add_argument("--sampled", action="store_true", help="of several runs: sampled actions")
     _allow_imports(parser)
 
 
@@ -230,8 +227,8 @@ COMMANDS = {
         "Runs that are there already are not repeated. See docs/statistics.md for the intervals.",
     ),
     "record": Command(
-        "Film a learner on one task, before and after adapting to it, side by side.",
-        ("runs/x --task '{\"target_velocity\": 2.0}' --output clip.mp4",),
+        "Film a learner on one task, before and after adapting to it, or several learners on it.",
+        ("runs/x [runs/y ...] --task '{\"target_velocity\": 2.0}' --output clip.mp4",),
         _record,
         "Without a screen the first of EGL and OSMesa that works draws, or the one that\n"
         "MUJOCO_GL names.",

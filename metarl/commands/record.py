@@ -1,21 +1,30 @@
 """Film a trained meta-learner on one task, before and after adapting to it, side by side.
 
 metarl record runs/x --task '{"target_velocity": 2.0}' --output clip.mp4
+metarl record runs/x runs/y --task '{"target_velocity": 2.0}' --output both.mp4
 
 Without a screen the first of EGL and OSMesa that works draws, or the one that MUJOCO_GL names.
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import metarl
 from metarl.command_line import parsed_json, working
-from metarl.reports.video import record_grid
+from metarl.errors import ConfigError
+from metarl.reports.video import record_grid, record_methods
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Parse, load, adapt, film."""
     tasks = [parsed_json("--task", text) for text in arguments.task]
-    learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
+    if len(arguments.paths) > 1:
+        return _methods(arguments, tasks)
+    for name in ("env_kwargs", "sampled"):
+        if getattr(arguments, name):
+            raise ConfigError(f"--{name.replace('_', '-')} is for several runs beside each other")
+    learner = metarl.load(arguments.paths[0], trust_imports=arguments.allow_import)
     with working("filming"):
         found = record_grid(
             learner,
@@ -29,4 +38,29 @@ def main(arguments: argparse.Namespace) -> None:
         about = f"{text}: " if len(found) > 1 else ""
         for step, value in returns.items():
             print(f"{about}return after {step} adaptation steps: {value:.1f}")
+    print(f"wrote {arguments.output}")
+
+
+def _methods(arguments: argparse.Namespace, tasks: Sequence[Mapping[str, Any]]) -> None:
+    """Film one task with each run."""
+    if len(tasks) != 1:
+        raise ConfigError("several runs are filmed on one task: give --task once")
+    names = [path.rstrip("/").rpartition("/")[2] for path in arguments.paths]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"runs need names of their own, got {', '.join(names)}")
+    kwargs = arguments.env_kwargs
+    loaded = [metarl.load(path, trust_imports=arguments.allow_import) for path in arguments.paths]
+    with working("filming"):
+        returns = record_methods(
+            dict(zip(names, loaded, strict=True)),
+            tasks[0],
+            arguments.output,
+            adaptation_steps=arguments.adaptation_steps,
+            episodes=arguments.episodes,
+            seed=arguments.seed,
+            env_kwargs=None if kwargs is None else parsed_json("--env-kwargs", kwargs),
+            sampled=arguments.sampled,
+        )
+    for name, value in returns.items():
+        print(f"{name}: return {value:.1f}")
     print(f"wrote {arguments.output}")

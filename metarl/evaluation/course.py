@@ -5,6 +5,7 @@ Shapes: K adaptation steps and the one before any, M tasks of this process, E ep
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from metarl.learners.base import MetaLearner, World
 from metarl.learners.together import among_all
 from metarl.policies.arrays import to_array, to_tensor
 from metarl.seeding import Purpose
-from metarl_envs.protocol import TaskEnv
+from metarl_envs.protocol import TRACKING_ERROR, TaskEnv
 from metarl_envs.tasks.batches import Tasks, repeat
 
 
@@ -30,6 +31,7 @@ class Found(NamedTuple):
     success_MKE: Tensor | None
     steps_MK: Tensor
     rewards_MKH: Tensor
+    errors_MKH: Tensor
     env_steps: int
 
     @staticmethod
@@ -41,6 +43,7 @@ class Found(NamedTuple):
             _success(measured),
             to_tensor(np.ascontiguousarray(steps_KM.T)),
             torch.stack([(r.rewards_MEH * r.valid_MEH).mean(1) for r in measured], 1),
+            torch.stack([_tracking_errors(rollouts) for rollouts in measured], 1),
             env_steps,
         )
 
@@ -53,6 +56,7 @@ class Found(NamedTuple):
             "success": None if success is None else to_array(success.transpose(0, 1)),
             "env_steps_behind": to_array(self.steps_MK.T),
             "step_rewards": to_array(self.rewards_MKH.transpose(0, 1)),
+            "step_errors": to_array(self.errors_MKH.transpose(0, 1)),
             "env_steps": self.env_steps,
         }
 
@@ -66,6 +70,7 @@ class Found(NamedTuple):
             None if success is None else world.gather(success),
             world.gather(self.steps_MK),
             world.gather(self.rewards_MKH),
+            world.gather(self.errors_MKH),
             int(world.gather(steps).sum()),
         )
 
@@ -138,6 +143,12 @@ def _experience(
     steps_KM = [share * to_array(rollouts.steps_M) for share, rollouts in parts]
     steps_KM = [np.zeros(num_tasks), *steps_KM]
     return np.cumsum([0, *counts]), np.cumsum(steps_KM, axis=0)
+
+
+def _tracking_errors(rollouts: Rollouts) -> Tensor:
+    """Mean over the episodes that run, of each step; NaN where none does or reports: (M, H)."""
+    reported_MEH = rollouts.extras.get(TRACKING_ERROR, torch.full_like(rollouts.rewards_MEH, nan))
+    return torch.where(rollouts.valid_MEH, reported_MEH, nan).nanmean(1)
 
 
 def _success(measured: Sequence[Rollouts]) -> Tensor | None:

@@ -46,6 +46,8 @@ class EvaluationResult:
         env_steps_behind: environment steps of experience behind each step: shape (K+1, M).
         step_rewards: mean over episodes of the reward of each step, zero after an episode's end:
             shape (K+1, M, H).
+        step_errors: mean over running episodes of the tracking error after each step, NaN where
+            none runs or the environment reports none: shape (K+1, M, H).
         env_steps: environment steps that the evaluation took.
         checkpoint: where the learner came from, or None.
         held_out: False if the learner's own training distribution contains any of these tasks.
@@ -61,6 +63,7 @@ class EvaluationResult:
     episodes_behind: np.ndarray
     env_steps_behind: np.ndarray
     step_rewards: np.ndarray
+    step_errors: np.ndarray
     env_steps: int
     checkpoint: str | None = None
     held_out: bool = True

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
@@ -44,6 +45,37 @@ def build_learner(config: ExperimentConfig, spec: Spec) -> MetaLearner:
     learner = LEARNERS[config.learner.name](config.learner, config.policy, setting)
     learner.trained_on = TrainedOn(config.env, config.horizon, None)
     return learner
+
+
+def start_from(learner: MetaLearner, checkpoint: Checkpoint) -> list[str]:
+    """Give a learner a checkpoint's parameters, part by part, where names and shapes are its own.
+
+    A part is what stands before the first dot of a name: a network, or running statistics.
+
+    Returns:
+        The parts that stay as they are.
+
+    Raises:
+        ConfigError: if nothing fits.
+    """
+    own, found = learner.meta_parameters, checkpoint.weights
+    parts: dict[str, bool] = {}
+    for name, value in own.items():
+        fits = name in found and _alike(found[name], value)
+        part = name.partition(".")[0]
+        parts[part] = parts.get(part, True) and fits
+    if not any(parts.values()):
+        raise ConfigError(
+            f"start_from: no part of {checkpoint.path} fits, which has {', '.join(sorted(found))}"
+        )
+    taken = {name: found[name] for name in own if parts[name.partition(".")[0]]}
+    learner.load_meta_parameters({**own, **taken})
+    return [part for part, fits in parts.items() if not fits]
+
+
+def _alike(found: Tensor, own: Tensor) -> bool:
+    same = found.shape == own.shape and found.dtype == own.dtype
+    return same and bool(found.isfinite().all())
 
 
 def load(

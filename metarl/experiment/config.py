@@ -48,6 +48,8 @@ class ExperimentConfig(ConfigModel):
     """Iterations in a row that learn nothing (update skipped) before training stops."""
     seed: int = Field(0, ge=0)
     """Of everything random."""
+    start_from: str | None = None
+    """Run, checkpoint or zoo:ENV/METHOD whose parameters training begins with, where they fit."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where learning takes place; physics is on the CPU."""
     num_threads: int = Field(0, ge=0)

@@ -87,8 +87,8 @@ class Rollouts:
             where the simulation diverged; None if the environment never reports either.
         log_probs_MEH: log-probabilities of the actions at the parameters that sampled them, or
             None where the learner has none.
-        extras: what the actor recorded beside its actions, leading axes M, E, H; and
-            `training_reward` where the environment reports one.
+        extras: what the actor recorded beside its actions, leading axes M, E, H; and what the
+            environment reports of `protocol.PER_STEP_KEYS`.
         acted: who acted, where every episode took all steps: a cache of what can be made again from
             the state before and these rollouts. None else, and in every changed copy.
         beside: how far these rollouts and those of the tasks of other processes reach, where there

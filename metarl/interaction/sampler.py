@@ -18,7 +18,7 @@ from metarl.policies.actors import ActionStep, Actor, Percept
 from metarl.policies.arrays import array_dtype, to_tensor
 from metarl.seeding import Path, action_noise, reset_seeds
 from metarl_envs.memory import require_memory
-from metarl_envs.protocol import ONCE, SUCCESS_KEYS, TRAINING_REWARD
+from metarl_envs.protocol import ONCE, PER_STEP_KEYS, SUCCESS_KEYS
 
 S = TypeVar("S")
 
@@ -161,7 +161,7 @@ class Recorder:
         self._rewards = np.zeros((*shape, horizon), self.dtype)
         self._log_probs: np.ndarray | None = None
         self._extras: dict[str, np.ndarray] = {}
-        self._guide: np.ndarray | None = None
+        self._reported: dict[str, np.ndarray] = {}
         self._lengths = np.full(shape, horizon)
         self._ended = np.zeros(shape, bool)
         self._terminated = np.zeros(shape, bool)
@@ -219,8 +219,10 @@ class Recorder:
         ends = terminated | truncated
         if info:
             self._note(info)
-            if TRAINING_REWARD in info:
-                self._note_guide(t, info[TRAINING_REWARD])
+            for key in PER_STEP_KEYS:
+                if key in info:
+                    made = self._reported.setdefault(key, np.zeros_like(self._rewards))
+                    made[:, :, t] = np.asarray(info[key]).reshape(self._shape)
             ends = ends | self._diverged.reshape(ends.shape)
         if ends.any():
             ends = ends.reshape(self._shape) & ~self._ended
@@ -243,11 +245,6 @@ class Recorder:
                 kept = before if key == ONCE else before & ~running
                 self._success = kept | (now & running)
 
-    def _note_guide(self, t: int, rewards: np.ndarray) -> None:
-        if self._guide is None:
-            self._guide = np.zeros_like(self._rewards)
-        self._guide[:, :, t] = np.asarray(rewards).reshape(self._shape)
-
     def finish(self, last_obs: np.ndarray, taken: int) -> Rollouts:
         """The rollouts, after the `taken` steps of the longest episode."""
         last_obs_MEO = np.array(last_obs, self.dtype).reshape(*self._shape, -1)
@@ -255,9 +252,8 @@ class Recorder:
         valid_MEH = np.arange(self._horizon) < self._lengths[..., None]
         self._rewards[~valid_MEH] = 0.0
 
-        extras = self._extras
-        if self._guide is not None:
-            extras = {**extras, TRAINING_REWARD: np.where(valid_MEH, self._guide, 0.0)}
+        reported = {key: np.where(valid_MEH, v, 0.0) for key, v in self._reported.items()}
+        extras = {**self._extras, **reported}
 
         def tensor(array: np.ndarray) -> torch.Tensor:
             return to_tensor(array, self._device)

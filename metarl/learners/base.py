@@ -227,6 +227,11 @@ class MetaLearner(ABC, Generic[S]):
         them; neither `state` nor the meta-parameters change.
         """
 
+    @property
+    @abstractmethod
+    def adapted_size(self) -> int:
+        """Numbers that adaptation finds for a task: parameters, a latent, a memory; 0 if none."""
+
     def acting_module(self, state: S) -> ActingModule:
         """Acting from the state of one task as a torch module, without noise, to be exported.
 

@@ -12,13 +12,15 @@ def title(steps: int) -> str:
     return f"after {steps} steps" if steps else "before"
 
 
-def played(env: gymnasium.Env, policy: AdaptedPolicy, seed: int) -> Iterator[float]:
-    """The return so far, at the start and after each step of the likeliest actions."""
+def played(
+    env: gymnasium.Env, policy: AdaptedPolicy, seed: int, sampled: bool = False
+) -> Iterator[float]:
+    """The return so far, at the start and after each step of the likeliest or sampled actions."""
     obs, _ = env.reset(seed=seed)
     total, state, reward, done = 0.0, None, 0.0, False
     yield total
     while not done:
-        action, state = policy.predict(obs, state, deterministic=True, reward=reward)
+        action, state = policy.predict(obs, state, deterministic=not sampled, reward=reward)
         obs, earned, terminated, truncated, _ = env.step(action)
         reward = float(earned)
         total, done = total + reward, terminated or truncated

@@ -73,15 +73,7 @@ def record_grid(
     Raises:
         UserError: if a task, the file name or the environment does not serve.
     """
-    output = Path(output)
-    if output.suffix not in _SUFFIXES:
-        raise ConfigError(f"the film must end in {', '.join(_SUFFIXES)}, got {output.name!r}")
-    for task in tasks:
-        if not isinstance(task, Mapping):
-            raise ConfigError(f"the task must be a mapping from key to value, got {task!r}")
-    if not tasks:
-        raise ConfigError("name a task to film")
-    require_writable(output)
+    output = _checked(tasks, output)
     returns, films, fps = list[dict[int, float]](), list[list[_Film]](), 0
     for task in tasks:
         with closing(make_env(learner, task, render_mode="rgb_array")) as env:
@@ -95,6 +87,64 @@ def record_grid(
         films.append(row)
     _write(films, output, fps)
     return returns
+
+
+def record_methods(
+    learners: Mapping[str, MetaLearner],
+    task: Mapping[str, Any],
+    output: str | Path,
+    *,
+    adaptation_steps: int = 1,
+    episodes: int = 20,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    sampled: bool = False,
+) -> dict[str, float]:
+    """Film the same task with each of several learners, side by side, after adaptation.
+
+    All episodes start in the same state; one that ends early stands still. The file is written
+    whole or not at all.
+
+    Args:
+        learners: trained meta-learners, by the name in the caption.
+        task: of the environment that they were trained on.
+        output: an .mp4 or .gif file; a .png holds moments of the episodes, a row for each.
+        adaptation_steps: before the episode.
+        episodes: rollouts per adaptation step.
+        seed: of adaptation, of the initial state and of sampled actions.
+        env_kwargs: constructor arguments; those of training by default.
+        sampled: show sampled actions, in place of the likeliest ones.
+
+    Returns:
+        The return of each filmed episode, by learner.
+
+    Raises:
+        UserError: if the task, the file name or an environment does not serve.
+    """
+    output = _checked([task], output)
+    row, fps = list[_Film](), 0
+    for name, learner in learners.items():
+        made = make_env(learner, task, render_mode="rgb_array", env_kwargs=env_kwargs)
+        with closing(made) as env:
+            policy = adapt(learner, env, episodes=episodes, steps=adaptation_steps, seed=seed)
+            row.append(_Film(_film(env, policy, seed, sampled), name, task))
+            fps = round(env.metadata["render_fps"])
+    _write([row], output, fps)
+    return {film.name: film.frames[-1][1] for film in row}
+
+
+def _checked(tasks: Sequence[Mapping[str, Any]], output: str | Path) -> Path:
+    """The file, where it and the tasks serve."""
+    output = Path(output)
+    if output.suffix not in _SUFFIXES:
+        raise ConfigError(f"the film must end in {', '.join(_SUFFIXES)}, got {output.name!r}")
+    for task in tasks:
+        if not isinstance(task, Mapping):
+            raise ConfigError(f"the task must be a mapping from key to value, got {task!r}")
+    if not tasks:
+        raise ConfigError("name a task to film")
+    require_writable(output)
+    return output
 
 
 class _Film(NamedTuple):
@@ -132,10 +182,12 @@ def _grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0)
 
 
-def _film(env: gymnasium.Env, policy: AdaptedPolicy, seed: int) -> list[tuple[np.ndarray, float]]:
+def _film(
+    env: gymnasium.Env, policy: AdaptedPolicy, seed: int, sampled: bool = False
+) -> list[tuple[np.ndarray, float]]:
     """Frames of an episode, and the return up to each."""
     frames = list[tuple[np.ndarray, float]]()
-    for total in islice(played(env, policy, seed), 1, None):
+    for total in islice(played(env, policy, seed, sampled), 1, None):
         frame = _drawn(env)
         if not isinstance(frame, np.ndarray):
             raise EnvironmentFitError("the environment rendered no picture")

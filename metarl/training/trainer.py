@@ -20,12 +20,13 @@ from metarl.environments.fit import Spec, spec_of_env
 from metarl.environments.make import make_env
 from metarl.errors import MachineError, TrainingError, TrainingStopped
 from metarl.evaluation import EvaluationResult, evaluate, evaluation_tasks
-from metarl.experiment.building import build_learner, from_checkpoint
-from metarl.experiment.checkpoint import Checkpoint, restore_buffers
+from metarl.experiment.building import build_learner, from_checkpoint, start_from
+from metarl.experiment.checkpoint import Checkpoint, read_checkpoint, restore_buffers
 from metarl.experiment.config import ExperimentConfig, to_yaml
 from metarl.experiment.cpu_share import shared_cpus
 from metarl.experiment.trust import remember
 from metarl.experiment.world import Alone, Processes, this_world
+from metarl.experiment.zoo import resolve
 from metarl.files import write_whole
 from metarl.interaction.minari_files import read_if_given
 from metarl.learners.base import Metrics
@@ -142,12 +143,21 @@ class _Trainer:
             self.start, self.env_steps = 0, 0
             if self.demonstrations is not None:
                 self.env_steps = self.demonstrations.rollouts.num_steps
+            if self.config.start_from is not None:
+                self._start_from(read_checkpoint(resolve(self.config.start_from)))
         else:
             self.learner = from_checkpoint(checkpoint, self.config)
             restore_buffers(self.learner, checkpoint)
             self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
         if self.demonstrations is not None:
             shown_to(self.learner, self.demonstrations)
+
+    def _start_from(self, checkpoint: Checkpoint) -> None:
+        """Begin with what another training has learned, whose steps count."""
+        left = start_from(self.learner, checkpoint)
+        self.env_steps += checkpoint.metadata["env_steps"]
+        about = f"; its own at the start: {', '.join(left)}" if left else ""
+        self._tell(f"begins with the parameters of {self.config.start_from}{about}")
 
     def run(self) -> EvaluationResult:
         self.done = self.start

@@ -18,7 +18,7 @@ from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env, make_single
 from metarl.errors import ConfigError, EnvironmentFitError
 from metarl.experiment.config import parse_config
-from metarl.reports.video import record, record_grid
+from metarl.reports.video import record, record_grid, record_methods
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = {
@@ -132,3 +132,23 @@ def test_a_grid_of_tasks_and_a_strip_of_moments(tmp_path):
     assert strip.shape == (2 * 240, 5 * 240, 3)
     with pytest.raises(ConfigError, match="name a task to film"):
         record_grid(learner, [], tmp_path / "none.gif")
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_methods_side_by_side_after_a_change(sampled, tmp_path):
+    learners = {name: metarl.load(f"zoo:point_navigation/{name}") for name in ("maml_trpo", "rl2")}
+    task, film = {"goal": [0.3, 0.1]}, tmp_path / "film.gif"
+    settings = {
+        "episodes": 5,
+        "env_kwargs": {"reset_noise": 0.3, "action_scale": 10.0},
+        "sampled": sampled,
+    }
+    found = record_methods(learners, task, film, **settings)
+    frames = list(iio.get_reader(film))
+    height, width = frames[0].shape[:2]
+    assert width == 2 * height and len(frames) > 10
+    # another start than in training
+    alone = record_methods(learners, task, film, episodes=5, sampled=sampled)
+    assert list(found) == list(learners) and all(found[name] != alone[name] for name in found)
+    again = record_methods(learners, task, film, **settings)
+    assert again == found

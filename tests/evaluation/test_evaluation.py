@@ -72,6 +72,7 @@ class DoesNothing(MetaLearner):
         raise AssertionError("an evaluator never trains")
 
     meta_parameters = property(lambda self: {})
+    adapted_size = property(lambda self: 0)
 
     def load_meta_parameters(self, params):
         pass

@@ -16,7 +16,7 @@ from metarl.evaluation.statistics import probability_of_improvement
 from metarl.experiment.config import parse_config
 from metarl.experiment.sections import EvaluationConfig
 from metarl.files import require_writable
-from metarl.reports.html.charts import adaptation_chart, reward_chart
+from metarl.reports.html.charts import adaptation_chart, error_chart, reward_chart
 from metarl.reports.html.page import require_comparable, write_report
 from metarl.reports.html.runs import raw_document, read_run
 from metarl.reports.html.task_charts import task_chart
@@ -189,13 +189,34 @@ def test_where_nothing_can_be_written(tmp_path):
 def test_rewards_within_an_episode_add_up_and_a_change_is_marked(runs):
     for result in runs[0].results.values():
         np.testing.assert_allclose(result.step_rewards.sum(-1), result.returns.mean(-1), rtol=1e-5)
-    run = replace(runs[0], changes=[4])
+    run = replace(runs[0], env_kwargs={"variations": {"payload": {"at": 4}}})
     lines, rule = reward_chart([run, runs[1]])["layer"]
-    assert rule["data"]["values"] == [{"step": 4}]
+    assert rule["data"]["values"] == [{"step": 0}]
+    assert lines["encoding"]["x"]["title"] == "steps since the change"
+    assert min(row["step"] for row in lines["data"]["values"]) < 0
     rows = [row for row in lines["data"]["values"] if row["run"] == run.name]
     shown, steps = np.array([row["reward"] for row in rows]), run.result.step_rewards.shape[-1]
     assert shown.mean() * steps == pytest.approx(run.result.returns[-1].mean(), rel=1e-5)
     assert "layer" not in reward_chart(runs)
+    both = replace(
+        runs[0], env_kwargs={"variations": {"payload": {"at": 4}, "friction": {"at": 6}}}
+    )
+    lines, rule = reward_chart([both])["layer"]
+    assert rule["data"]["values"] == [{"step": 4}, {"step": 6}]
+    assert min(row["step"] for row in lines["data"]["values"]) >= 0
+
+
+def test_tracking_is_of_those_that_run(runs):
+    assert error_chart(runs) is None  # none of these reports it
+    result = runs[0].results["test"]
+    errors = np.full_like(result.step_rewards, np.nan)
+    errors[-1, 0, :2] = 0.5
+    errors[-1, 1:, 0] = 0.25
+    run = replace(runs[0], results={"test": replace(result, step_errors=errors)})
+    rows = error_chart([run])["data"]["values"]
+    count = errors.shape[1]
+    assert rows[0]["error"] == pytest.approx((0.5 + 0.25 * (count - 1)) / count)
+    assert rows[1]["error"] == 0.5 and all(row["error"] is None for row in rows[2:])
 
 
 def test_an_evaluation_may_change_what_training_had():

@@ -13,6 +13,7 @@ from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError, require_positive
 from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
+from metarl_envs.protocol import TRACKING_ERROR
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.distributions import ListTasks
 from metarl_envs.tasks.splits import Splits, box_splits, disc_splits
@@ -59,6 +60,11 @@ class Quantities(Protocol):
     @property
     def tracking(self) -> np.ndarray:
         """How well the robot follows its command, as its weights say, shape (N,)."""
+        ...
+
+    @property
+    def tracking_error(self) -> np.ndarray:
+        """Distance of the mean velocity from the commanded one in m/s, shape (N,)."""
         ...
 
 
@@ -110,10 +116,13 @@ class Forward(KeylessGoal):
 class FollowCommand(KeylessGoal):
     """Follow the command that the robot sees: r = tracking. Tasks differ by other parts."""
 
-    needs = ("tracking",)
+    needs = ("tracking", "tracking_error")
 
     def reward(self, robot: Quantities) -> np.ndarray:
         return robot.tracking
+
+    def info(self, robot: Quantities) -> dict[str, np.ndarray]:
+        return {TRACKING_ERROR: robot.tracking_error}
 
 
 class KeyedGoal(Goal):

@@ -266,5 +266,10 @@ class MujocoTaskEnv(TaskVectorEnv):
         """How well the robot follows its command, as its weights say, shape (N,)."""
         self._lacks("tracking")
 
+    @property
+    def tracking_error(self) -> np.ndarray:
+        """Distance of the mean velocity from the commanded one in m/s, shape (N,)."""
+        self._lacks("tracking_error")
+
     def _lacks(self, name: str) -> NoReturn:
         raise EnvironmentConfigError(f"{type(self).__name__} has no quantity {name!r}")

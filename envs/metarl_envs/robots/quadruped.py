@@ -54,7 +54,11 @@ class Quadruped(MujocoTaskEnv):
     (3, rad/s), joint angles from the stance (12, rad) and velocities (12, rad/s), the previous
     action (12, rad), the command (3). Neither linear velocity nor anything of the task.
 
-    Quantities: height, pitch, position, forward_velocity, planar_velocity, tracking.
+    Quantities: height, pitch, position, forward_velocity, planar_velocity, tracking,
+    tracking_error.
+
+    `info["tracking_error"]` is the distance in m/s of the mean horizontal velocity from the
+    commanded one.
 
     Args:
         num_envs: number of simulations.
@@ -218,6 +222,11 @@ class Quadruped(MujocoTaskEnv):
     def tracking(self) -> np.ndarray:
         named = [(self._weights.get(name, 0.0), TERMS[name]) for name in _TRACKING]
         return sum((w * term(self) for w, term in named if w), np.zeros(self.num_envs))
+
+    @property
+    def tracking_error(self) -> np.ndarray:
+        error_N2 = self.mean_velocity_N3[:, :2] - self.command_N3[:, :2]
+        return np.sqrt(np.vecdot(error_N2, error_N2))
 
     @property
     def height(self) -> np.ndarray:

@@ -162,6 +162,10 @@ class GrBAL(MetaLearner[Recent]):
     def adapt(self, state: Recent, rollouts: Rollouts) -> Recent:
         return state.after(rollouts)
 
+    @property
+    def adapted_size(self) -> int:
+        return len(self._vector) if self.config.step_size > 0 else 0
+
     # Meta-training
 
     @single_threaded()

@@ -112,6 +112,11 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
     def actor(self, state: AdaptedParameters) -> ReactiveActor:
         return ReactiveActor(self.inner.chooser(state.params_M), state, self.normalizer)
 
+    @property
+    def adapted_size(self) -> int:
+        params_M = self._start(1)
+        return sum(params_M[name].numel() for name in self.inner.rates(params_M, 0))
+
     def acting_module(self, state: AdaptedParameters) -> ActingModule:
         def step(obs_NO: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
             seen = self.normalizer.obs(obs_NO)

@@ -107,6 +107,10 @@ class Imitation(MetaLearner[AdaptedParameters]):
     def actor(self, state: AdaptedParameters) -> ReactiveActor:
         return ReactiveActor(self.policy.chooser(state.params_M), state, self._normalizer)
 
+    @property
+    def adapted_size(self) -> int:
+        return sum(value.numel() for value in self._theta.values())
+
     def acting_module(self, state: AdaptedParameters) -> ActingModule:
         return ActingModule(lambda obs_NO: (self.policy(state.params_M, obs_NO[None]).mode[0], ()))
 

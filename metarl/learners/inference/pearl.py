@@ -131,6 +131,10 @@ class PEARL(MetaLearner[LatentBelief]):
         # softplus, which itself rounds the ends of arrays otherwise
         return mean, (-nn.functional.logsigmoid(-raw)).clamp(min=_LEAST_VARIANCE)
 
+    @property
+    def adapted_size(self) -> int:
+        return self.config.latent_size
+
     # Meta-training
 
     @single_threaded()

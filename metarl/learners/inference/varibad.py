@@ -95,13 +95,17 @@ class VariBAD(MemoryLearner):
         core, own = config.core(setting), policy.head(2 * config.latent_size, setting.spec)
         head = BeliefHead(core.output_size, config.latent_size, own)
         super().__init__(config, policy, setting, core, head)
-        self.head = head
+        self.head, self._latent_size = head, config.latent_size
         generator = parameter_generator(setting.seed)
         decoder = TaskDecoder(config.belief, config.latent_size, setting.spec, generator)
         self.decoder = decoder.to(setting.device, setting.dtype)
         self.ppo = BeliefPPO(self.network, head, config)
         self.vae = BeliefVAE(self.network, head, self.decoder, config.belief)
         self.buffer = TrialBuffer(config.belief.buffer_trials)
+
+    @property
+    def adapted_size(self) -> int:
+        return self._latent_size
 
     # Meta-training
 

@@ -128,6 +128,10 @@ class MemoryLearner(MetaLearner[Memory]):
     def actor(self, state: Memory) -> Actor[Memory]:
         return RememberingActor(self, self.network.chooser(), state, self._weights)
 
+    @property
+    def adapted_size(self) -> int:
+        return self.network.core.output_size
+
     def acting_module(self, state: Memory) -> ActingModule:
         parts = {name: part[0, :1] for name, part in state.parts.items()}
 

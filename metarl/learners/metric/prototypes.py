@@ -187,6 +187,10 @@ class Prototypes(MetaLearner[Placed]):
         means_MD = mean_of(*self.place(rollouts)).double()
         return distances(means_MD, means_MD, self.config.distance)
 
+    @property
+    def adapted_size(self) -> int:
+        return self.config.embedding_size
+
     # Meta-training
 
     @single_threaded()

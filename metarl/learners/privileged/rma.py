@@ -33,6 +33,10 @@ class RMA(PrivilegedLearner):
 
     Config = RMAConfig
 
+    @property
+    def adapted_size(self) -> int:
+        return self.config.latent_size
+
     def _make_teacher(self, policy: BeliefPolicyConfig, generator: torch.Generator) -> Head:
         return self.head.policy
 

@@ -129,6 +129,10 @@ class DomainRandomization(MetaLearner[Unadapted]):
     def adapt(self, state: Unadapted, rollouts: Rollouts) -> Unadapted:
         return state
 
+    @property
+    def adapted_size(self) -> int:
+        return 0
+
     def acting_module(self, state: Unadapted) -> ActingModule:
         return ActingModule(
             lambda obs_NO: (

@@ -103,36 +103,62 @@ def _learning_rows(run: ReportedRun) -> list[Spec]:
 
 
 def reward_chart(runs: Sequence[ReportedRun]) -> Spec:
-    """Mean reward of every step of an episode after the last adaptation, by run.
+    """Mean reward of every step of an episode after the last adaptation, by run."""
+    values = {run.name: run.result.step_rewards[-1] for run in runs}
+    return _episode_chart(values, "reward", "reward of a step", _changes(runs))
 
-    Means over a few steps; where something changes in mid-episode, a line stands at that step.
+
+def error_chart(runs: Sequence[ReportedRun]) -> Spec | None:
+    """Tracking error of every step after the last adaptation, of running episodes, by run."""
+    values = {run.name: run.result.step_errors[-1] for run in runs}
+    if all(np.isnan(errors_MH).all() for errors_MH in values.values()):
+        return None
+    return _episode_chart(values, "error", "tracking error", _changes(runs))
+
+
+def _changes(runs: Sequence[ReportedRun]) -> list[int]:
+    """Steps at which something changes in mid-episode."""
+    return sorted({step for run in runs for step in run.changes})
+
+
+def _episode_chart(
+    values: Mapping[str, np.ndarray], name: str, title: str, changes: Sequence[int]
+) -> Spec:
+    """Means over tasks and a few steps, by run, with a line where something changes.
+
+    If all changes at one step, steps are counted from it.
     """
+    start = changes[0] if len(changes) == 1 else 0
     rows = [
-        {"run": run.name, "step": int(step), "reward": float(reward)}
-        for run in runs
-        for step, reward in _by_step(run.result.step_rewards[-1].mean(axis=0))
+        {"run": run, "step": int(step) - start, name: number(value)}
+        for run, values_MH in values.items()
+        for step, value in _by_step(values_MH)
     ]
+    about = "steps since the change" if len(changes) == 1 else "step of the episode"
     lines = (
         alt.Chart(data(rows))
         .mark_line()
         .encode(
-            x=alt.X("step:Q", title="step of the episode"),
-            y=alt.Y("reward:Q", title="reward of a step"),
+            x=alt.X("step:Q", title=about),
+            y=alt.Y(f"{name}:Q", title=title),
             color=alt.Color("run:N"),
-            tooltip=["run:N", "step:Q", "reward:Q"],
+            tooltip=["run:N", "step:Q", f"{name}:Q"],
         )
     )
-    changes = [{"step": step} for step in sorted({s for run in runs for s in run.changes})]
     if not changes:
         return spec(lines)
-    return spec(lines + alt.Chart(data(changes)).mark_rule(strokeDash=[4, 4]).encode(x="step:Q"))
+    marks = data([{"step": step - start} for step in changes])
+    return spec(lines + alt.Chart(marks).mark_rule(strokeDash=[4, 4]).encode(x="step:Q"))
 
 
-def _by_step(rewards_H: np.ndarray) -> list[tuple[float, float]]:
-    """Middles and means of some dozens of equal parts of an episode."""
-    parts = np.array_split(rewards_H, min(len(rewards_H), _PARTS))
-    ends = np.cumsum([len(part) for part in parts])
-    return [(end - len(part) / 2, part.mean()) for end, part in zip(ends, parts, strict=True)]
+def _by_step(values_MH: np.ndarray) -> list[tuple[float, float]]:
+    """Middles of some dozens of equal parts of an episode, and their means without NaN."""
+    steps = values_MH.shape[1]
+    parts = np.array_split(np.arange(steps), min(steps, _PARTS))
+    found = [values_MH[:, part] for part in parts]
+    means = [v[~np.isnan(v)].mean() if (~np.isnan(v)).any() else np.nan for v in found]
+    middles = [(part[0] + part[-1] + 1) / 2 for part in parts]
+    return list(zip(middles, means, strict=True))
 
 
 def _switch(name: str, choices: Mapping[str, str]) -> Any:

@@ -16,12 +16,12 @@ import vl_convert
 from metarl.errors import ConfigError, UserError
 from metarl.evaluation.statistics import probability_of_improvement
 from metarl.files import write_whole
-from metarl.reports.html.charts import adaptation_chart, learning_chart, reward_chart
+from metarl.reports.html.charts import adaptation_chart, error_chart, learning_chart, reward_chart
 from metarl.reports.html.replay import replay_page
 from metarl.reports.html.runs import ReportedRun, in_script, raw_document
 from metarl.reports.html.task_charts import distance_chart, task_chart
 from metarl.reports.html.vega import Spec
-from metarl.reports.video import record
+from metarl.reports.video import record, record_methods
 from metarl.trained_env import training_of
 from metarl_envs.tasks.batches import take
 
@@ -71,8 +71,9 @@ def write_report(
             charts=_charts(runs),
             pairs=_pairs(runs),
             replay=replay,
-            film=_film(runs[0]) if replays and replay is None else None,
+            film=_film(runs) if replays and (replay is None or len(runs) > 1) else None,
             replayed=runs[0].name,
+            filmed=", ".join(run.name for run in runs),
             raw=in_script(raw_document(runs)),
             vega=_vega(),
             command=shlex.join(command),
@@ -146,6 +147,7 @@ def _summary(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
             "episodes": step.episodes,
             "env_steps": f"{step.env_steps:,.0f}",
             "seconds": _seconds(step.env_steps, run.seconds_per_step),
+            "numbers": f"{run.learner.adapted_size:,}",
         }
         for run in runs
         for step in run.result.summary
@@ -180,6 +182,12 @@ def _charts(runs: Sequence[ReportedRun]) -> list[dict[str, str]]:
         charts.append(("Learning", "Mean return of training tasks.", learning))
     caption = "Mean reward of each step after the last adaptation, over tasks and episodes."
     charts.append(("Within an episode", caption, reward_chart(runs)))
+    errors = error_chart(runs)
+    if errors is not None:
+        caption = (
+            "Mean distance from the command after each step, over the robots that are still up."
+        )
+        charts.append(("Tracking within an episode", caption, errors))
     for run in runs:
         caption = "Mean return of every task, before adaptation and after the last step."
         charts.append((f"Tasks: {run.name}", caption, task_chart(run)))
@@ -220,15 +228,21 @@ def _replay(run: ReportedRun) -> str | None:
     return None if page is None else base64.b64encode(page.encode()).decode()
 
 
-def _film(run: ReportedRun) -> str | None:
-    """Where no robot can be shown: the first evaluation task as a film, if it draws pictures."""
-    if run.learner.adapts_to_demonstrations:
+def _film(runs: Sequence[ReportedRun]) -> str | None:
+    """The first evaluation task, of several runs side by side, if it draws pictures."""
+    if any(run.learner.adapts_to_demonstrations for run in runs):
         return None
-    task, steps, episodes = _first_task(run)
+    task, steps, episodes = _first_task(runs[0])
     with TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
+        learners = {run.name: run.learner for run in runs}
+        settings = {"adaptation_steps": steps, "episodes": episodes}
         try:
-            record(run.learner, task, path, adaptation_steps=steps, episodes=episodes)
+            if len(runs) == 1:
+                record(runs[0].learner, task, path, **settings)
+            else:
+                changed = runs[0].env_kwargs
+                record_methods(learners, task, path, env_kwargs=changed, sampled=True, **settings)
         except (UserError, OSError):  # nothing here draws it: the page goes without
             return None
         return base64.b64encode(path.read_bytes()).decode()

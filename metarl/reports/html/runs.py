@@ -24,6 +24,7 @@ from metarl.experiment.checkpoint import read_checkpoint
 from metarl.experiment.config import to_yaml
 from metarl.experiment.trust import require_trust
 from metarl.learners.base import MetaLearner
+from metarl.trained_env import training_of
 from metarl_envs.tasks.batches import Tasks
 
 _EXTRAPOLATION = "extrapolation"
@@ -44,7 +45,7 @@ class ReportedRun:
         config: the resolved config, as YAML.
         versions: of packages.
         distances: of the evaluation tasks, shape (M, M), where the learner compares tasks.
-        changes: steps at which a variation comes into force in mid-episode.
+        env_kwargs: of the evaluation, where others than those of training.
     """
 
     name: str
@@ -56,7 +57,7 @@ class ReportedRun:
     config: str
     versions: dict[str, str]
     distances: np.ndarray | None
-    changes: Sequence[int]
+    env_kwargs: Mapping[str, Any] | None
 
     @property
     def result(self) -> EvaluationResult:
@@ -67,6 +68,15 @@ class ReportedRun:
     def env_id(self) -> str:
         """Of the environment."""
         return self.result.env
+
+    @property
+    def changes(self) -> list[int]:
+        """Steps, the same in every episode, from which a variation is in force."""
+        kwargs = (
+            training_of(self.learner).env.kwargs if self.env_kwargs is None else self.env_kwargs
+        )
+        variations = (kwargs.get("variations") or {}).values()
+        return [v["at"] for v in variations if isinstance(v, dict) and isinstance(v.get("at"), int)]
 
 
 def read_run(folder: Path, trust_imports: Collection[str] = ()) -> ReportedRun:
@@ -82,7 +92,6 @@ def read_run(folder: Path, trust_imports: Collection[str] = ()) -> ReportedRun:
     config = checkpoint.config
     learner = from_checkpoint(checkpoint, config)
     settings = config.evaluation.arguments(config.env.kwargs)
-    changed = settings["env_kwargs"]
     with closing(make_single(config.env, None, config.horizon)) as env:
         seconds = env.vector_env.step_s
         train = env.task_distribution("train").sample(_DRAWN, 0)
@@ -110,14 +119,8 @@ def read_run(folder: Path, trust_imports: Collection[str] = ()) -> ReportedRun:
         to_yaml(config),
         dict(checkpoint.metadata["versions"]),
         distances,
-        _changes(config.env.kwargs if changed is None else changed),
+        settings["env_kwargs"],
     )
-
-
-def _changes(env_kwargs: Mapping[str, Any]) -> list[int]:
-    """Steps, the same in every episode, from which a variation is in force."""
-    variations = (env_kwargs.get("variations") or {}).values()
-    return [v["at"] for v in variations if isinstance(v, dict) and isinstance(v.get("at"), int)]
 
 
 def raw_document(runs: Sequence[ReportedRun]) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class BrokenActuators(RangeVariation, ABC):
     Args:
         key: the task key.
         groups: lists of actuator indices that break together; None for each alone.
-        held_out: indices of the groups kept for the test; None for the last.
+        held_out: indices of the groups kept for the test; None for the last; of an empty list
+            the test breaks all, as training does, and only what else varies is new in it.
         sound: about the share of training tasks in which nothing is broken, up to 0.99.
     """
 
@@ -78,7 +79,7 @@ class BrokenActuators(RangeVariation, ABC):
         lists = all(isinstance(group, list | tuple) for group in groups)
         inside = lists and all(isinstance(i, int) and 0 <= i < size for g in groups for i in g)
         known = set(held_out) <= set(range(len(groups)))
-        if not inside or not known or not 0 < len(set(held_out)) < len(groups):
+        if not inside or not known or not len(set(held_out)) < len(groups):
             raise EnvironmentConfigError(
                 f"groups must hold actuator indices below {size}, and held_out some but not all "
                 f"of the {len(groups)} groups; got {groups} and {held_out}"
@@ -90,7 +91,7 @@ class BrokenActuators(RangeVariation, ABC):
         whole = round(self._sound / (1.0 - self._sound) * len(kept))
         self._lists = {
             "train": np.concatenate([kept, np.ones((whole, size))]),
-            "test": states[held_out],
+            "test": states[held_out] if held_out else states,
         }
 
     def splits(self) -> Splits:

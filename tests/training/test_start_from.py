@@ -1,0 +1,91 @@
+"""Training that begins with what another one has learned."""
+
+import io
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+
+import metarl
+from metarl.experiment.building import build_learner, start_from
+from metarl.experiment.checkpoint import read_checkpoint
+from metarl.experiment.config import parse_config
+from metarl.params import flatten
+from metarl.training.callbacks import Callback
+
+
+class AtTheStart(Callback):
+    def on_start(self, run):
+        self.parameters = flatten(run.learner.meta_parameters)
+        self.env_steps = run.env_steps
+
+
+def started(document, folder, **keys):
+    """A training of one iteration, what it began with, and what it printed."""
+    seen, printed = AtTheStart(), io.StringIO()
+    config = parse_config({**document, "iterations": 1, **keys})
+    console = Console(file=printed, width=200)
+    metarl.train(config, folder, callbacks=[seen], console=console)
+    return seen, printed.getvalue()
+
+
+def test_begins_with_the_parameters_and_counts_their_steps(tiny_document, tiny_run, tmp_path):
+    seen, printed = started(tiny_document, tmp_path / "run", start_from=str(tiny_run))
+    assert seen.parameters.equal(flatten(metarl.load(tiny_run).meta_parameters))
+    steps = read_checkpoint(tiny_run).metadata["env_steps"]
+    assert seen.env_steps == steps > 0
+    assert read_checkpoint(tmp_path / "run").metadata["env_steps"] == steps + 2 * 3 * 4 * 10
+    assert "begins with the parameters" in printed and "its own" not in printed
+
+
+def test_what_does_not_fit_stays_as_drawn(tiny_document, tiny_run, tmp_path):
+    config = parse_config({**tiny_document, "policy": {"hidden_sizes": [9]}})
+    checkpoint = read_checkpoint(tiny_run)
+    learner = build_learner(config, checkpoint.spec)
+    drawn = learner.meta_parameters
+    left = start_from(learner, checkpoint)
+    parts = {name.partition(".")[0] for name in drawn}
+    assert 0 < len(left) < len(parts) and set(left) < parts
+    for name, value in learner.meta_parameters.items():
+        source = drawn if name.partition(".")[0] in left else checkpoint.weights
+        assert torch.equal(value, source[name]), name
+    with pytest.raises(metarl.ConfigError, match=r"no part of .* fits"):
+        start_from(build_learner(parse_config(tiny_document), checkpoint.spec), foreign(checkpoint))
+
+
+def foreign(checkpoint):
+    """A checkpoint none of whose names is known."""
+    weights = {f"other.{name}": value for name, value in checkpoint.weights.items()}
+    return replace(checkpoint, weights=weights)
+
+
+def test_numbers_that_are_not_finite_are_not_taken(tiny_config, tiny_run):
+    checkpoint = read_checkpoint(tiny_run)
+    name = next(iter(checkpoint.weights))
+    checkpoint.weights[name] = torch.full_like(checkpoint.weights[name], torch.nan)
+    learner = build_learner(tiny_config, checkpoint.spec)
+    assert start_from(learner, checkpoint) == [name.partition(".")[0]]
+    assert flatten(learner.meta_parameters).isfinite().all()
+
+
+def test_resuming_does_not_begin_again(tiny_document, tiny_run, tmp_path):
+    source = shutil.copytree(tiny_run, tmp_path / "source")
+    document = {**tiny_document, "start_from": str(source)}
+    whole = metarl.train(parse_config({**document, "iterations": 2}), tmp_path / "whole")
+    metarl.train(parse_config({**document, "iterations": 1}), tmp_path / "run")
+    shutil.rmtree(source)
+    config = parse_config({**document, "iterations": 2})
+    again = metarl.train(config, tmp_path / "run", resume=True)
+    assert (again.returns == whole.returns).all()
+    with pytest.raises(metarl.UserError, match="start_from was"):
+        changed = parse_config({**tiny_document, "iterations": 2})
+        metarl.train(changed, tmp_path / "run", resume=True)
+
+
+def test_a_source_that_is_not_there_leaves_nothing_behind(tiny_document, tmp_path):
+    config = parse_config({**tiny_document, "start_from": str(tmp_path / "nowhere")})
+    with pytest.raises(metarl.UserError, match="no run or checkpoint folder"):
+        metarl.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
