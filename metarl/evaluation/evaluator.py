@@ -23,7 +23,7 @@ from metarl.learners.demonstrated import require_demonstrations
 from metarl.seeding import content_keys
 from metarl.trained_env import Environment, environment_of, fitting
 from metarl_envs.protocol import TaskEnv
-from metarl_envs.tasks.batches import Tasks, batch_of_one, repeat, rows_of, take
+from metarl_envs.tasks.batches import Tasks, repeat, rows_of, take
 from metarl_envs.tasks.batches import num_tasks as count
 
 CHOSEN = "chosen"  # the split of tasks that a user gave
@@ -161,5 +161,5 @@ def _seen_in_training(learner: MetaLearner, env_id: str, tasks: Tasks) -> bool:
         mine, shown = (rows_of(batch) for batch in (tasks, trained.tasks))
         return bool((mine[:, None] == shown[None]).all(-1).any())
     with closing(make_single(trained.env, None, trained.horizon)) as env:
-        nominal = repeat(batch_of_one(env.vector_env.nominal_task), count(tasks))
+        nominal = repeat(env.vector_env.tasks, count(tasks))  # what these tasks leave as it is
         return bool(env.task_distribution("train").contains({**nominal, **tasks}).any())
