@@ -1,7 +1,7 @@
 """The contract of a batched task environment, as its users see it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium import spaces
@@ -30,6 +30,21 @@ class Transition(NamedTuple):
     info: dict[str, np.ndarray]
     truncated: np.ndarray | None = None  # by the environment itself, before the horizon
     diverged: np.ndarray | None = None
+
+
+@runtime_checkable
+class SeenStart(Protocol):
+    """An environment that can be put into the state that an observation shows."""
+
+    def start_as_seen(self, observations: np.ndarray) -> None:
+        """Begin the episodes that `reset` has just begun in these states instead, one row each.
+
+        What an observation does not show is as at an episode's start.
+
+        Raises:
+            EnvironmentConfigError: if the environment cannot tell its state from observations.
+        """
+        ...
 
 
 class TaskEnv(Protocol):

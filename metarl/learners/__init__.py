@@ -17,6 +17,7 @@ from metarl.learners.memory.rl2 import RL2
 from metarl.learners.metric.prototypes import Prototypes
 from metarl.learners.privileged.distillation import Distillation
 from metarl.learners.privileged.rma import RMA
+from metarl.learners.privileged.sysid import SysId
 from metarl.learners.references.domain_randomization import DomainRandomization
 from metarl.learners.references.multi_task import MultiTask
 from metarl.learners.references.random_init import RandomInit
@@ -35,6 +36,7 @@ LEARNERS: dict[str, type[MetaLearner]] = {
     "prototypes": Prototypes,
     "rma": RMA,
     "distillation": Distillation,
+    "sysid": SysId,
     "grbal": GrBAL,
     "guided": Guided,
     "imitation": Imitation,

@@ -171,6 +171,17 @@ class MujocoTaskEnv(TaskVectorEnv):
         if self._changing:  # onsets are drawn now
             self._change(rows)
 
+    def start_as_seen(self, observations: np.ndarray) -> None:
+        """See `protocol.SeenStart`."""
+        states = self._state_seen(np.asarray(observations, float))
+        self.simulations.reset(np.arange(self.num_envs), list(zip(*states, strict=True)))
+
+    def _state_seen(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(qpos, qvel) at an episode's start, shapes (N, nq) and (N, nv)."""
+        raise EnvironmentConfigError(
+            f"{type(self).__name__} cannot be put into the state that an observation shows"
+        )
+
     def _observe(self) -> np.ndarray:
         observations = self._robot_observation()
         for part in self.parts:

@@ -76,6 +76,11 @@ class PlanarWalker(MujocoTaskEnv):
     def _robot_observation(self) -> np.ndarray:
         return np.concatenate([self.qpos[:, 1:], np.clip(self.qvel, -10, 10)], axis=1)
 
+    def _state_seen(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        angles, size = self.model.nq - 1, self.model.nq - 1 + self.model.nv
+        qpos = np.concatenate([np.zeros((self.num_envs, 1)), observations[:, :angles]], axis=1)
+        return qpos, observations[:, angles:size]
+
     def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         cost = self._ctrl_cost_weight * np.vecdot(control, control)
         return self.goal.reward(self) + self._alive_reward - cost, ~self._healthy()

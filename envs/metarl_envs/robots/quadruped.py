@@ -39,6 +39,7 @@ _CONTACT_GAP = 0.01  # m between foot and ground below which the foot stands
 _FALLEN_TILT = 0.5  # cosine of the trunk's tilt
 _FALLEN_HEIGHT = 0.4  # of the standing height
 _JOINTS = slice(7, None)  # of qpos, after the trunk's position and orientation
+_ANGLES, _SPEEDS = slice(6, 18), slice(18, 30)  # of the joints, in the observation
 
 
 class Quadruped(MujocoTaskEnv):
@@ -150,6 +151,14 @@ class Quadruped(MujocoTaskEnv):
         noise = generator.uniform(-_JOINT_NOISE, _JOINT_NOISE, self.model.nu)
         qpos[_JOINTS] = self._robot.joints + noise
         return qpos, np.zeros(self.model.nv)
+
+    def _state_seen(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        qpos = np.zeros((self.num_envs, self.model.nq))
+        qpos[:, 2:4] = self._standing, 1.0
+        qpos[:, _JOINTS] = self._robot.joints + observations[:, _ANGLES]
+        qvel = np.zeros((self.num_envs, self.model.nv))
+        qvel[:, 6:] = observations[:, _SPEEDS]
+        return qpos, qvel
 
     def _advance(self, control: np.ndarray, rows: Rows) -> Transition:
         self.action_change_NA = control - self._action_NA

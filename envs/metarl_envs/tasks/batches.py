@@ -108,6 +108,22 @@ def rows_of(tasks: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.column_stack([np.reshape(tasks[key], (count, -1)) for key in sorted(tasks)])
 
 
+def from_rows(space: spaces.Dict, rows_MN: np.ndarray) -> Tasks:
+    """The tasks whose numbers these are, as `rows_of` gives them, brought into the space."""
+    tasks, at = Tasks(), 0
+    for key in sorted(space.spaces):
+        part = space[key]
+        size = int(np.prod(part.shape or ()))
+        values = rows_MN[:, at : at + size].reshape(-1, *(part.shape or ()))
+        at += size
+        if isinstance(part, spaces.Discrete):
+            values = np.rint(values).clip(part.start, part.start + part.n - 1)
+        elif isinstance(part, spaces.Box):
+            values = values.clip(part.low, part.high)
+        tasks[key] = values.astype(part.dtype)
+    return tasks
+
+
 def repeat(tasks: Mapping[str, np.ndarray], episodes: int) -> Tasks:
     """Each task `episodes` times in a row: leading axis M -> M*E, grouped by task."""
     return {key: np.repeat(values, episodes, axis=0) for key, values in tasks.items()}

@@ -36,10 +36,15 @@ class ToldTasks:
         self._sums["sum"] = self._sums["sum"] + sum_of_rows(values_MP)
         self._sums["square"] = self._sums["square"] + sum_of_rows(values_MP.square())
 
+    @property
+    def mean(self) -> Tensor:
+        """Of what has been met, zeros before: float64, shape (P,)."""
+        return self._sums["sum"] / self._sums["count"].clamp(min=1.0)
+
     def scaled(self, tasks_MP: Tensor, dtype: torch.dtype) -> Tensor:
         """Zero mean and unit deviation over what has been met; what never varies is zero."""
         count = self._sums["count"].clamp(min=1.0)
-        mean = self._sums["sum"] / count
+        mean = self.mean
         std = (self._sums["square"] / count - mean.square()).clamp(min=0.0).sqrt()
         varies = std > _LEAST_STD * (1.0 + mean.abs())
         scaled_MP = (tasks_MP.double() - mean) / torch.where(varies, std, 1.0)

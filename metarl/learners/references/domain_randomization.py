@@ -18,7 +18,7 @@ from torch import Tensor
 from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import single_threaded
-from metarl.learners.advantages import all_samples
+from metarl.learners.advantages import single_steps
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
 from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
 from metarl.learners.together import of_all
@@ -147,19 +147,7 @@ class DomainRandomization(MetaLearner[Unadapted]):
     def iterate(self, work: Iteration[Unadapted]) -> Metrics:
         state = self.begin(len(work.keys), self.setting.episodes)
         rollouts = of_all(work.collect(state), work.world)
-        samples = all_samples(self._advantages, self.normalizer.rollouts(rollouts.cropped()))
-        valid_MEH = rollouts.cropped().valid_MEH
-        data = {
-            "obs": samples.obs_MEHO,
-            "actions": samples.actions_MEHA,
-            "log_probs": samples.log_probs_MEH.unsqueeze(-1),
-            "advantages": samples.advantages_MEH.unsqueeze(-1),
-        }
-        kept_MEH = valid_MEH.clone()
-        if not kept_MEH.any():  # every simulation diverged at once: one step, which counts nothing
-            kept_MEH[0, 0, 0] = True
-        data["valid"] = valid_MEH.unsqueeze(-1).to(self.dtype)
-        steps = {name: values[kept_MEH].unsqueeze(0) for name, values in data.items()}
+        steps = single_steps(self._advantages, self.normalizer.rollouts(rollouts.cropped()))
         generator = learning_generator(self.setting.seed, work.index)
         metrics = self.ppo.improve(steps, generator, work.world)
         self.normalizer.update(rollouts, sum_of_rows)
