@@ -1,11 +1,12 @@
 """Fixtures that several test modules share."""
+# ruff: noqa: I001
 
 import copy
 
+import metarl  # before NumPy, whose kernels it chooses
 import pytest
 import torch
 
-import metarl
 from metarl.experiment.config import ExperimentConfig, parse_config
 from metarl.learners import LEARNERS
 

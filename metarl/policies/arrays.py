@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_ROWS = 32  # two vectors of the widest kind
+ROWS = 32  # two vectors of the widest kind
 
 
 def to_array(values: Tensor) -> np.ndarray:
@@ -25,7 +25,7 @@ def whole_rows(rows: np.ndarray) -> np.ndarray:
     many. Among a multiple of 32 rows each is what it would be among any other number of them: a
     task's bits do not depend on its company.
     """
-    missing = -len(rows) % _ROWS
+    missing = -len(rows) % ROWS
     if not missing:
         return rows
     return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])

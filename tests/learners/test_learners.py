@@ -23,7 +23,7 @@ from metarl.learners import LEARNERS
 from metarl.training.run_folder import resumed_checkpoint
 
 NEVER_LEARN = {"random_init"}
-NEVER_ADAPT = {"domain_randomization"}
+NEVER_ADAPT = {"domain_randomization", "sysid"}  # within so few steps
 HOPPER = "metarl/HopperRandParams-v0"
 
 

@@ -104,6 +104,10 @@ class PointNavigation(TaskVectorEnv):
             noise = [generator.uniform(-1.0, 1.0, 2) for generator in generators]
             self.position[rows] = self._reset_noise * np.stack(noise)
 
+    def start_as_seen(self, observations: np.ndarray) -> None:
+        """See `protocol.SeenStart`."""
+        self.position[:] = observations
+
     def _observe(self) -> np.ndarray:
         return self.position.copy()
 

@@ -11,7 +11,7 @@ A run of `rma` has all that this learner trains: `start_from` takes it over.
 Shapes: M tasks, E episodes, K steps, O observation, A action, P numbers of a task, L latent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -32,13 +32,14 @@ from metarl.learners.privileged.identification import Identification, Lived, Sea
 from metarl.learners.privileged.told_tasks import ToldTasks, numbers_of
 from metarl.learners.together import of_all
 from metarl.params import Params, load_parameters, parameters_of, sum_of_rows
+from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Percept
-from metarl.policies.arrays import to_array, to_tensor, whole_rows
+from metarl.policies.arrays import ROWS, to_array, to_tensor, whole_rows
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefPolicyConfig
 from metarl.policies.networks.heads import Head
 from metarl.policies.networks.outputs import ActionOutputs
-from metarl.policies.networks.relu_mlp import relu_mlp
+from metarl.policies.networks.relu_mlp import ArrayMLP, relu_mlp
 from metarl.policies.normalization import NormalizationConfig, Normalizer
 from metarl.seeding import learning_generator, parameter_generator, value_baseline_seed
 
@@ -195,10 +196,11 @@ class SysId(MetaLearner[Estimate]):
 
     def told(self, task_MEP: Tensor) -> np.ndarray:
         """Latents of tasks, a row for each robot, whatever their number: shape (M E, L)."""
-        with torch.no_grad():
-            scaled = self.told_tasks.scaled(task_MEP.flatten(0, 1), self.dtype)
-            rows = to_tensor(whole_rows(to_array(scaled)), self.device)
-            return to_array(self.network.latents(rows))[: len(scaled)]
+        scaled = self.told_tasks.scaled(task_MEP.flatten(0, 1), self.dtype)
+        encode, rows = ArrayMLP(self.network.encoder), whole_rows(to_array(scaled))
+        # products of so few numbers round by how many rows there are
+        blocks = [np.tanh(encode(block)) for block in np.split(rows, len(rows) // ROWS)]
+        return np.concatenate(blocks)[: len(scaled)]
 
     def noted(self, state: Estimate, seen: Percept) -> Estimate:
         """After another observation; with estimates where it was the last that they need."""
@@ -239,6 +241,16 @@ class SysId(MetaLearner[Estimate]):
         obs, actions = rollouts.obs_MEHO[:, :, : steps + 1], rollouts.actions_MEHA[:, :, :steps]
         lived = Estimate(before.task_MEP, obs, actions, lengths_ME)
         return self._fresh(self._identified(lived, due_ME).task_MEP)
+
+    def acting_module(self, state: Estimate) -> ActingModule:
+        told_1L = to_tensor(self.told(state.task_MEP[:1, :1]), self.device)
+
+        def step(obs_NO: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+            told_NL = told_1L + torch.zeros_like(obs_NO[:, :1])  # of however many rows
+            outputs = self.network.policy(told_NL, self.normalizer.obs(obs_NO))
+            return self.network.distribution(outputs).mode, ()
+
+        return ActingModule(step)
 
     @property
     def adapted_size(self) -> int:
