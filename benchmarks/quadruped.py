@@ -20,9 +20,11 @@ from metarl.command_line import run
 from metarl.environments.make import make_env
 from metarl.errors import ConfigError
 from metarl.evaluation.measured_tasks import evaluation_tasks
+from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import collect
 from metarl.learners.base import MetaLearner
 from metarl.learners.privileged.base import PrivilegedLearner
+from metarl.learners.privileged.sysid import SysId
 from metarl.learners.privileged.told_tasks import numbers_of
 from metarl.seeding import Purpose
 from metarl.trained_env import training_of
@@ -32,8 +34,9 @@ from metarl_envs.tasks.batches import repeat
 _TASKS, _EPISODES, _SEED = 40, 4, 0
 _SECOND = 50  # control steps
 _AT = 2 * _SECOND
-# no joint of a leg is left out: abduction, thigh and calf of each
-_ANY_MOTOR = {"groups": [[i] for i in range(12)], "held_out": list(range(11)), "at": _AT}
+_HALF = _SECOND // 2
+_CHANGED_TASKS, _CHANGED_EPISODES = 60, 2
+_FAULTS = ("dead_actuators", "action_delay")
 
 
 def main() -> None:
@@ -47,6 +50,8 @@ def main() -> None:
         changes(learner)
         if isinstance(learner, PrivilegedLearner):
             latents(learner)
+        if isinstance(learner, SysId):
+            identified(learner)
 
 
 def tracking(learner: MetaLearner) -> None:
@@ -85,29 +90,29 @@ def tracking(learner: MetaLearner) -> None:
 
 
 def changes(learner: MetaLearner) -> None:
-    """Reward per step in the second before a change, and in each second after it."""
+    """Reward per step in the half second before a change, and in each half second after it."""
     kwargs = training_of(learner).env.kwargs
-    varied: Mapping[str, Any] = kwargs["variations"]
+    varied: Mapping[str, Any] = {k: v for k, v in kwargs["variations"].items() if k not in _FAULTS}
     later = {name: {**varied[name], "at": _AT} for name in ("payload", "actuator_strength")}
     for name, changed in (
         ("payload and weak motors", later),
-        ("a dead motor", {"dead_actuators": _ANY_MOTOR}),
+        ("a dead motor", {"dead_actuators": {"held_out": [], "at": _AT}}),
         ("actions 1 or 3 steps late", {"action_delay": {"max_steps": 4, "at": _AT}}),
     ):
         result = metarl.evaluate(
             learner,
             training_of(learner).env.id,
             env_kwargs={**kwargs, "variations": {**varied, **changed}},
-            num_tasks=_TASKS,
-            episodes=_EPISODES,
+            num_tasks=_CHANGED_TASKS,
+            episodes=_CHANGED_EPISODES,
             adaptation_steps=0,
             seed=_SEED,
         )
         rewards_MH = result.step_rewards[-1]
-        ends = range(_AT, rewards_MH.shape[1] + 1, _SECOND)
-        seconds = [rewards_MH[:, end - _SECOND : end].mean() for end in ends]
-        shown = ", ".join(f"{value:.2f}" for value in seconds)
-        print(f"  {name} after {_AT} steps: return {result.returns.mean():.1f}; by second: {shown}")
+        ends = range(_AT, rewards_MH.shape[1] + 1, _HALF)
+        shown = ", ".join(f"{rewards_MH[:, end - _HALF : end].mean():.2f}" for end in ends)
+        mean = result.returns.mean()
+        print(f"  {name} after {_AT} steps: return {mean:.1f}; by half second: {shown}")
 
 
 def latents(learner: PrivilegedLearner) -> None:
@@ -130,6 +135,35 @@ def latents(learner: PrivilegedLearner) -> None:
         spread = learner.latents(learner.told.scaled(told_MP, learner.dtype)).std(0)
     print(f"  teacher {_pm(right)}, student {_pm(student)}; told another's task")
     print(f"  {_pm(right - other)} less; latents deviate {spread.min():.2f} to {spread.max():.2f}")
+
+
+def identified(learner: SysId) -> None:
+    """How far estimates are from the task, number by number, and what they are worth."""
+    trained = training_of(learner)
+    with closing(make_env(trained.env, _TASKS, trained.horizon)) as env:
+        tasks = evaluation_tasks(env, "test", _TASKS, _SEED)
+        env.set_tasks(tasks)
+        true_MP = numbers_of(tasks, learner.device)
+
+        def lived(state: Any) -> Rollouts:
+            path = (_SEED, Purpose.BENCHMARK, 2)
+            return collect(env, learner, state, path, range(_TASKS), trained.horizon)
+
+        start = learner.begin(_TASKS, 1)
+        first = lived(start)
+        found = learner.adapt(start, first)
+        mean_MP = learner.told_tasks.mean.expand(_TASKS, -1)
+        told = [learner.known(numbers) for numbers in (true_MP, mean_MP)]
+        returns = [lived(state).returns_ME.mean() for state in (*told, found)]
+    shown = ", ".join(f"{value:.1f}" for value in (first.returns_ME.mean(), *returns))
+    print(f"  return identified, told the task, told the mean task, second episode: {shown}")
+    off_P, before_P = (
+        (guess - true_MP).abs().mean(0) for guess in (found.task_MEP[:, 0], learner.told_tasks.mean)
+    )
+    at = 0
+    for key in sorted(tasks):
+        part = slice(at, at := at + int(np.prod(tasks[key].shape[1:])))
+        print(f"  {key}: off by {off_P[part].mean():.3f}, before by {before_P[part].mean():.3f}")
 
 
 def _pm(values_M: Tensor) -> str:

@@ -191,6 +191,11 @@ class SysId(MetaLearner[Estimate]):
             torch.zeros(shape, dtype=torch.int64, device=self.device),
         )
 
+    def known(self, task_MP: Tensor, episodes: int = 1) -> Estimate:
+        """The state of those that are told their task, and have nothing to identify."""
+        state = self._fresh(task_MP.unsqueeze(1).expand(-1, episodes, -1))
+        return replace(state, count_ME=state.count_ME - _FOREVER)
+
     def actor(self, state: Estimate) -> IdentifyingActor:
         return IdentifyingActor(self, state)
 
@@ -260,13 +265,10 @@ class SysId(MetaLearner[Estimate]):
 
     @single_threaded()
     def iterate(self, work: Iteration[Estimate]) -> Metrics:
-        world, episodes = work.world, self.setting.episodes
+        world = work.world
         all_MP = world.gather(numbers_of(work.tasks, self.device))
         self.told_tasks.take_in(all_MP)
-        own_MP = all_MP[world.share(len(all_MP))]
-        state = self._fresh(own_MP.unsqueeze(1).expand(-1, episodes, -1))
-        # who is told the task has nothing to identify
-        known = replace(state, count_ME=state.count_ME - _FOREVER)
+        known = self.known(all_MP[world.share(len(all_MP))], self.setting.episodes)
         rollouts = of_all(work.collect(known), world)
         told = {"told": self.told_tasks.scaled(all_MP, self.dtype)}
         normalized = self.normalizer.rollouts(rollouts.cropped())
