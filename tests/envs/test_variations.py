@@ -189,3 +189,14 @@ def test_value_outside_the_space():
     env = make("HalfCheetahVel", {"payload": {}})
     with pytest.raises(TaskError, match="payload_mass"):
         with_task(env, payload_mass=-1.0)
+
+
+def test_nothing_held_out_breaks_all_in_training_and_in_the_test():
+    env = make("HalfCheetahVel", {"dead_actuators": {"held_out": [], "sound": 0.25}, "payload": {}})
+    drawn = {
+        split: env.task_distribution(split).sample(400, 0)["actuator_alive"]
+        for split in ("train", "test")
+    }
+    assert len(np.unique(drawn["test"], axis=0)) == 6 and (drawn["test"].sum(1) == 5).all()
+    assert len(np.unique(drawn["train"], axis=0)) == 7
+    assert 0.15 < (drawn["train"].sum(1) == 6).mean() < 0.35

@@ -11,6 +11,7 @@ import metarl
 from metarl.environments.fit import Spec
 from metarl.evaluation import evaluate_tasks
 from metarl.evaluation.metrics import METRICS, Metric, area_under_curve
+from metarl.experiment.config import parse_config
 from metarl.learners.base import MetaLearner, Setting
 from metarl.params import flatten
 from metarl.policies.actors import ActionStep
@@ -267,3 +268,25 @@ def test_table_says_whether_tasks_were_held_out():
     assert "held-out" in adaptation_table(result).title
     shared = replace(result, held_out=False)
     assert "training may have seen" in adaptation_table(shared).title
+
+
+def test_tasks_that_lack_what_training_varied_are_judged_at_its_nominal_value(tmp_path):
+    varied = {"payload": {"max_mass": 2.0}, "action_delay": {"max_steps": 2}}
+    document = {
+        "env": {"id": "metarl/HalfCheetah-v0", "kwargs": {"variations": varied}},
+        "learner": {"name": "random_init"},
+        "meta_batch": 2,
+        "episodes": 1,
+        "horizon": 3,
+        "iterations": 1,
+        "evaluation": {"num_tasks": 2, "episodes": 1, "adaptation_steps": 0},
+    }
+    metarl.train(parse_config(document), tmp_path / "run")
+    learner = metarl.load(tmp_path / "run")
+    few = dict(num_tasks=2, episodes=1, adaptation_steps=0)
+    changed = {"variations": {"payload": {"max_mass": 2.0}}}
+    for split, held_out in (("test", True), ("train", False)):
+        result = metarl.evaluate(
+            learner, "metarl/HalfCheetah-v0", split=split, env_kwargs=changed, **few
+        )
+        assert result.held_out == held_out and set(result.tasks) == {"payload_mass"}
