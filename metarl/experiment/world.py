@@ -5,6 +5,7 @@ the tasks. What they bring together is put in the order of the tasks and added i
 float64, so that results do not depend on how many processes there are.
 """
 
+import atexit
 import os
 import socket
 import time
@@ -284,4 +285,10 @@ def _connected() -> Processes:
         backend = BOTH_BACKENDS
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
+    atexit.register(_leave)  # else its threads may outlive the interpreter, and abort it (seen)
     return Processes(store, shared)
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -61,7 +61,7 @@ def test_no_gain_from_adaptation_is_said_after_three_evaluations(tmp_path, tiny_
     lost = np.zeros(returns.shape, bool)
     behind = (np.array([0, 5]), np.zeros((2, 10)))
     rewards = np.zeros((2, 10, 1))
-    result = EvaluationResult("x", "test", 0, {}, returns, lost, None, *behind, rewards, 0)
+    result = EvaluationResult("x", "test", 0, {}, returns, lost, None, *behind, rewards, rewards, 0)
     for count in range(1, 5):
         advice.after_evaluation(result)
         assert len(said) == (change < 0 and count >= 3)
