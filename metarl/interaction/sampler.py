@@ -221,8 +221,9 @@ class Recorder:
             self._note(info)
             for key in PER_STEP_KEYS:
                 if key in info:
-                    made = self._reported.setdefault(key, np.zeros_like(self._rewards))
-                    made[:, :, t] = np.asarray(info[key]).reshape(self._shape)
+                    if key not in self._reported:
+                        self._reported[key] = np.zeros_like(self._rewards)
+                    self._reported[key][:, :, t] = np.asarray(info[key]).reshape(self._shape)
             ends = ends | self._diverged.reshape(ends.shape)
         if ends.any():
             ends = ends.reshape(self._shape) & ~self._ended

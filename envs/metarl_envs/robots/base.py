@@ -182,6 +182,12 @@ class MujocoTaskEnv(TaskVectorEnv):
             f"{type(self).__name__} cannot be put into the state that an observation shows"
         )
 
+    def _state_but_for_place(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """That of observations which begin with qpos without its first number, and then qvel."""
+        angles, size = self.model.nq - 1, self.model.nq - 1 + self.model.nv
+        qpos = np.concatenate([np.zeros((self.num_envs, 1)), observations[:, :angles]], axis=1)
+        return qpos, observations[:, angles:size]
+
     def _observe(self) -> np.ndarray:
         observations = self._robot_observation()
         for part in self.parts:

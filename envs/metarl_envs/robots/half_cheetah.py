@@ -76,9 +76,7 @@ class HalfCheetah(MujocoTaskEnv):
         return np.concatenate(parts, axis=1)
 
     def _state_seen(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        angles, size = self.model.nq - 1, self.model.nq - 1 + self.model.nv
-        qpos = np.concatenate([np.zeros((self.num_envs, 1)), observations[:, :angles]], axis=1)
-        return qpos, observations[:, angles:size]
+        return self._state_but_for_place(observations)
 
     def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         cost = self._ctrl_cost_weight * np.vecdot(control, control)

@@ -77,9 +77,7 @@ class PlanarWalker(MujocoTaskEnv):
         return np.concatenate([self.qpos[:, 1:], np.clip(self.qvel, -10, 10)], axis=1)
 
     def _state_seen(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        angles, size = self.model.nq - 1, self.model.nq - 1 + self.model.nv
-        qpos = np.concatenate([np.zeros((self.num_envs, 1)), observations[:, :angles]], axis=1)
-        return qpos, observations[:, angles:size]
+        return self._state_but_for_place(observations)
 
     def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         cost = self._ctrl_cost_weight * np.vecdot(control, control)

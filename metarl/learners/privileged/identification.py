@@ -125,7 +125,9 @@ class Identification:
 
     def _estimated(self, search: "_Search", best_RP: np.ndarray) -> np.ndarray:
         everyone = np.arange(len(best_RP))
-        search.measure_scale(np.broadcast_to(self._values_CP, (len(best_RP), *self._shape)))
+        search.measure_scale(
+            np.broadcast_to(self._values_CP, (len(best_RP), *self._values_CP.shape))
+        )
         for _ in range(self.config.rounds):
             for columns in self._columns:
                 tried_RCP = np.repeat(best_RP[:, None], self._width, axis=1)
@@ -135,10 +137,6 @@ class Identification:
         for _ in range(self.config.refinements):
             best_RP = self._refined(search, best_RP)
         return best_RP
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self._values_CP.shape[0], self._values_CP.shape[1]
 
     def _refined(self, search: "_Search", best_RP: np.ndarray) -> np.ndarray:
         """After one damped Gauss-Newton step, the best of many dampings; where it is better."""

@@ -212,14 +212,14 @@ class SysId(MetaLearner[Estimate]):
         steps = self.config.search.steps
         begins_ME = to_tensor(seen.first_ME, self.device) & (state.count_ME >= 0)
         count_ME = torch.where(begins_ME, 0, state.count_ME)
+        m, e = torch.where((count_ME >= 0) & (count_ME <= steps))
+        if not len(m):
+            return replace(state, count_ME=count_ME + 1)
         obs, actions = state.obs_MEKO.clone(), state.actions_MEKA.clone()
-        for m, e in ((count_ME >= 0) & (count_ME <= steps)).nonzero().tolist():
-            at = int(count_ME[m, e])
-            obs[m, e, at] = to_tensor(seen.obs_MEO[m, e].copy(), self.device)
-            if at:
-                actions[m, e, at - 1] = to_tensor(
-                    seen.previous_actions_MEA[m, e].copy(), self.device
-                )
+        obs[m, e, count_ME[m, e]] = to_tensor(seen.obs_MEO.copy(), self.device)[m, e]
+        m, e = torch.where((count_ME > 0) & (count_ME <= steps))
+        previous_MEA = to_tensor(seen.previous_actions_MEA.copy(), self.device)
+        actions[m, e, count_ME[m, e] - 1] = previous_MEA[m, e]
         due_ME = count_ME == steps
         after = Estimate(state.task_MEP, obs, actions, count_ME + 1)
         return self._identified(after, due_ME) if due_ME.any() else after
