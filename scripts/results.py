@@ -115,7 +115,7 @@ def _section(
             lines.append(_row(method, split, records, most))
     lines.append("")
     lines += _success_table(runs, splits)
-    if "figures" in published:
+    if published.get("figures"):
         lines += ["Published: " + "; ".join(published["figures"]) + ".", ""]
     return "\n".join([*lines, f"![{name}]({pictures}/{name}.png)"])
 

@@ -31,6 +31,7 @@ SMALL = {
     "rl2": {"hidden_size": 8},
     "rma": TAUGHT,
     "grbal": quick("grbal"),
+    "rebal": {**quick("rebal"), "hidden_size": 8},
     "distillation": TAUGHT,
 }
 NORMALIZED = {"observations": True, "rewards": True}

@@ -40,7 +40,8 @@ def quick(name):
     """Keys of a learner that make iterations, or phases of them, few and short."""
     known = LEARNERS[name].Config.model_fields
     few = {"horizon": 3, "candidates": 20, "elites": 4}
-    keys = {"gradient_steps": 3, "teacher_iterations": 1, "planner": few}
+    short = {"steps": 4, "candidates": 8, "rounds": 1, "refinements": 1}
+    keys = {"gradient_steps": 3, "teacher_iterations": 1, "planner": few, "search": short}
     return {key: value for key, value in keys.items() if key in known}
 
 

@@ -2,6 +2,7 @@
 
 from metarl.learners.base import MetaLearner
 from metarl.learners.dynamics.grbal import GrBAL
+from metarl.learners.dynamics.rebal import ReBAL
 from metarl.learners.gradient.anil import ANIL
 from metarl.learners.gradient.cavia import CAVIA
 from metarl.learners.gradient.emaml import EMAML
@@ -38,6 +39,7 @@ LEARNERS: dict[str, type[MetaLearner]] = {
     "distillation": Distillation,
     "sysid": SysId,
     "grbal": GrBAL,
+    "rebal": ReBAL,
     "guided": Guided,
     "imitation": Imitation,
     "model_averaging": ModelAveraging,

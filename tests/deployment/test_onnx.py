@@ -32,7 +32,7 @@ def exported(learner, path, episodes=2):
     return env, policy, onnxruntime.InferenceSession(path)
 
 
-PLANNERS = {"grbal"}  # no network, but a search
+PLANNERS = {"grbal", "rebal"}  # no network, but a search
 
 
 @pytest.mark.parametrize("name", sorted(set(LEARNERS) - set(MEMORIES) - PLANNERS))

@@ -10,7 +10,7 @@ from small_runs import SmallRun
 import metarl
 from metarl.experiment.checkpoint import BUFFERS, restore_buffers
 
-LEARNERS = ["pearl", "varibad", "prototypes", "grbal"]
+LEARNERS = ["pearl", "varibad", "prototypes", "grbal", "rebal"]
 
 
 @pytest.fixture(scope="module", params=LEARNERS)

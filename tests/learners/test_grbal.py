@@ -12,7 +12,8 @@ from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
 from metarl.experiment.config import parse_config
 from metarl.learners.base import Setting
-from metarl.learners.dynamics.grbal import GrBAL, GrBALConfig, ModelConfig
+from metarl.learners.dynamics.base import ModelConfig
+from metarl.learners.dynamics.grbal import GrBAL, GrBALConfig, gradient_step
 from metarl.learners.dynamics.model import DynamicsModel, Transitions
 from metarl.learners.dynamics.planner import Planner, PlannerConfig
 from metarl.learners.dynamics.windows import drawn_windows, episodes_of
@@ -45,7 +46,7 @@ def test_the_meta_gradient_goes_through_the_online_step():
 
     def loss(vector):
         params = tile(unflatten(vector, model.theta), 4)
-        adapted = model.adapted(params, past, 0.3, through=True)
+        adapted = gradient_step(model, params, past, 0.3, through=True)
         return model.losses(adapted, future, rewards=True).mean()
 
     start = flatten(model.theta).requires_grad_()
@@ -60,8 +61,9 @@ def test_the_meta_gradient_goes_through_the_online_step():
         assert (values[0] - values[1]) / 2e-6 == pytest.approx(gradient[index].item(), abs=1e-7)
 
 
-def test_the_learners_gradient_is_that_of_the_mean_over_windows():
-    run = SmallRun("grbal", **SMALL)
+@pytest.mark.parametrize("name", ["grbal", "rebal"])
+def test_the_learners_gradient_is_that_of_the_mean_over_windows(name):
+    run = SmallRun(name, **SMALL)
     learner = run.learner
     run.iterate()
     episodes = episodes_of(run.seen[0])
@@ -79,11 +81,11 @@ def test_a_step_brings_predictions_of_what_was_seen_closer_and_needs_no_reward()
     model, past = model_of(), steps_of(4, 6, 1)
     params = model.tiled(4)
     before = model.losses(params, past, rewards=False)
-    adapted = model.adapted(params, past, 0.05)
+    adapted = gradient_step(model, params, past, 0.05)
     assert (model.losses(adapted, past, rewards=False) < before).all()
-    other = model.adapted(params, past._replace(rewards_RK=past.rewards_RK + 9.0), 0.05)
+    other = gradient_step(model, params, past._replace(rewards_RK=past.rewards_RK + 9.0), 0.05)
     assert all(torch.equal(adapted[name], other[name]) for name in adapted)
-    nothing = model.adapted(params, past._replace(valid_RK=torch.zeros(4, 6)), 0.05)
+    nothing = gradient_step(model, params, past._replace(valid_RK=torch.zeros(4, 6)), 0.05)
     assert all(torch.equal(nothing[name], params[name]) for name in params)
 
 
@@ -134,8 +136,9 @@ def test_the_window_while_acting_is_that_of_the_episodes_record():
     assert torch.equal(after.next_obs_MEKO[:, :, -1], rollouts.last_obs_MEO)
 
 
-def test_a_plan_does_not_depend_on_who_is_planned_for_beside_it():
-    run = SmallRun("grbal", num_tasks=5, episodes=3, **SMALL)
+@pytest.mark.parametrize("name", ["grbal", "rebal"])
+def test_a_plan_does_not_depend_on_who_is_planned_for_beside_it(name):
+    run = SmallRun(name, num_tasks=5, episodes=3, **SMALL)
     state = run.step(run.begin())
     rows, seeds = state.rows(), np.arange(15, dtype=np.uint32)
     whole = run.learner.planned(rows, seeds)

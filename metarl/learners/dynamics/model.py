@@ -1,4 +1,4 @@
-"""A model of the dynamics, one set of parameters per robot, that adapts to its last transitions.
+"""A model of the dynamics, with one set of parameters per robot.
 
 From an observation and an action it predicts the change of the observation and the reward, all
 normalised by running statistics. Shapes: R robots or windows, K transitions of each, O observation,
@@ -109,6 +109,12 @@ class DynamicsModel:
         outputs = self.network(params_R, inputs) * std + mean
         return obs + outputs[..., : self._obs_size], outputs[..., self._obs_size]
 
+    def normalised(self, steps: Transitions) -> tuple[Tensor, Tensor]:
+        """What the network is given (R, K, I), and what it ought to answer (R, K, J)."""
+        inputs, outputs = self._inputs_outputs(steps)
+        (mean_in, std_in), (mean_out, std_out) = self._of_inputs, self._of_outputs
+        return (inputs - mean_in) / std_in, (outputs - mean_out) / std_out
+
     def losses(self, params_R: Params, steps: Transitions, rewards: bool) -> Tensor:
         """Mean squared error of each row's normalised predictions: shape (R,).
 
@@ -117,36 +123,12 @@ class DynamicsModel:
             steps: what is to be predicted.
             rewards: whether rewards are.
         """
-        inputs, outputs = self._inputs_outputs(steps)
-        (mean_in, std_in), (mean_out, std_out) = self._of_inputs, self._of_outputs
-        wanted = (outputs - mean_out) / std_out
-        errors = self.network(params_R, (inputs - mean_in) / std_in) - wanted
+        inputs, wanted = self.normalised(steps)
+        errors = self.network(params_R, inputs) - wanted
         size = self._obs_size + rewards
         valid_RK = steps.valid_RK.to(errors)
         squares_RK = torch.where(valid_RK > 0, errors[..., :size].square().mean(-1), 0.0)
         return squares_RK.sum(1) / valid_RK.sum(1).clamp(min=1.0)
-
-    def adapted(
-        self, params_R: Params, steps: Transitions, size: float, through: bool = False
-    ) -> Params:
-        """Parameters after one gradient step on what was seen of each robot, rewards apart.
-
-        Args:
-            params_R: before it.
-            steps: the last transitions; without any a robot's parameters stay.
-            size: of the step.
-            through: whether derivatives go through it.
-        """
-        with torch.enable_grad():
-            leaves = params_R if through else {n: v.detach() for n, v in params_R.items()}
-            if not through:
-                for value in leaves.values():
-                    value.requires_grad_()
-            total = self.losses(leaves, steps, rewards=False).sum()
-            slopes = torch.autograd.grad(total, [*leaves.values()], create_graph=through)
-            pairs = zip(leaves.items(), slopes, strict=True)
-            stepped = {name: value - size * slope for (name, value), slope in pairs}
-        return stepped if through else {name: v.detach() for name, v in stepped.items()}
 
     def tiled(self, rows: int) -> Params:
         """The meta-parameters for so many robots."""
