@@ -7,8 +7,9 @@ import json
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from metarl.errors import ConfigError, MachineError, TrainingStopped, UserError
@@ -66,3 +67,21 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(_SIGNAL_STATUS + signal.SIGINT)
+
+
+def names_of(runs: Sequence[str | Path]) -> list[str]:
+    """Names of runs, as short as they can be told apart: the ends of their paths.
+
+    Raises:
+        ConfigError: if one is named twice.
+    """
+    paths = [str(run) if str(run).startswith("zoo:") else str(Path(run).resolve()) for run in runs]
+    if len(set(paths)) < len(paths):
+        raise ConfigError(f"every run once, please, got {', '.join(map(str, runs))}")
+    parts = [path.strip("/").split("/") for path in paths]
+    longest = max(map(len, parts))
+    for length in range(1, longest + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return paths

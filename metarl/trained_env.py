@@ -93,7 +93,13 @@ Environment = str | EnvConfig
 def environment_of(
     learner: MetaLearner, env: Environment, kwargs: Mapping[str, Any] | None, horizon: int | None
 ) -> tuple[EnvConfig, int]:
-    """An environment by id or config, and its horizon: as in training if it is that one."""
+    """An environment by id or config, and its horizon: as in training if it is that one.
+
+    Raises:
+        ConfigError: if the arguments are no mapping.
+    """
+    if not isinstance(kwargs, Mapping | None):
+        raise ConfigError(f"env_kwargs must be a mapping from argument to value, got {kwargs!r}")
     trained = learner.trained_on
     if not isinstance(env, str):
         config = env if kwargs is None else env.model_copy(update={"kwargs": dict(kwargs)})

@@ -18,6 +18,9 @@ TRAINING_REWARD = "training_reward"
 TRACKING_ERROR = "tracking_error"
 PER_STEP_KEYS = (TRAINING_REWARD, TRACKING_ERROR)
 
+RANDOM_KEYS = frozenset({"observation_noise_std", "push_force"})
+"""Task keys of what is random in every episode: no simulation repeats what a robot met."""
+
 Rows = np.ndarray | None  # indices of sub-environments; None means all of them
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import metarl
-from metarl.command_line import parsed_json, working
+from metarl.command_line import names_of, parsed_json, working
 from metarl.errors import ConfigError
-from metarl.reports.video import record_grid, record_methods
+from metarl.reports.video import Filmed, record_grid, record_methods
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -45,18 +45,16 @@ def _methods(arguments: argparse.Namespace, tasks: Sequence[Mapping[str, Any]]) 
     """Film one task with each run."""
     if len(tasks) != 1:
         raise ConfigError("several runs are filmed on one task: give --task once")
-    names = [path.rstrip("/").rpartition("/")[2] for path in arguments.paths]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"runs need names of their own, got {', '.join(names)}")
-    kwargs = arguments.env_kwargs
-    loaded = [metarl.load(path, trust_imports=arguments.allow_import) for path in arguments.paths]
+    kwargs, settings = arguments.env_kwargs, (arguments.adaptation_steps, arguments.episodes)
+    methods = {
+        name: Filmed(metarl.load(path, trust_imports=arguments.allow_import), *settings)
+        for name, path in zip(names_of(arguments.paths), arguments.paths, strict=True)
+    }
     with working("filming"):
         returns = record_methods(
-            dict(zip(names, loaded, strict=True)),
+            methods,
             tasks[0],
             arguments.output,
-            adaptation_steps=arguments.adaptation_steps,
-            episodes=arguments.episodes,
             seed=arguments.seed,
             env_kwargs=None if kwargs is None else parsed_json("--env-kwargs", kwargs),
             sampled=arguments.sampled,

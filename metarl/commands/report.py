@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from metarl.command_line import working
+from metarl.command_line import names_of, working
 from metarl.errors import ConfigError
 from metarl.files import require_writable
 
@@ -24,7 +24,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     behind = [argument for argument in sys.argv[1:] if argument != "report"]
     with working("evaluating and drawing"):
-        runs = [read_run(folder, arguments.allow_import) for folder in arguments.runs]
+        named = zip(arguments.runs, names_of(arguments.runs), strict=True)
+        runs = [read_run(folder, arguments.allow_import, name) for folder, name in named]
         write_report(runs, arguments.output, ["metarl", "report", *behind], not arguments.no_replay)
     size = arguments.output.stat().st_size / 2**20
     print(f"wrote {arguments.output}, {size:.1f} MiB")

@@ -1,7 +1,9 @@
 """Meta-learners from configs and checkpoints."""
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,30 +49,66 @@ def build_learner(config: ExperimentConfig, spec: Spec) -> MetaLearner:
     return learner
 
 
-def start_from(learner: MetaLearner, checkpoint: Checkpoint) -> list[str]:
+class Begun(NamedTuple):
+    """How a training began with another one's parameters."""
+
+    own: list[str]
+    """Parts that stay as they were drawn."""
+    differs: list[str]
+    """What else is not as it was there."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a user should know of it."""
+        own = [f"its own at the start: {', '.join(self.own)}"] if self.own else []
+        return own + self.differs
+
+
+def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collection[str]) -> Begun:
     """Give a learner a checkpoint's parameters, part by part, where names and shapes are its own.
 
-    A part is what stands before the first dot of a name: a network, or running statistics.
+    A part is a network, a parameter or running statistics: what stands before the first dot of a
+    name, whatever number it ends with. Parts that depend on what a task's numbers mean are taken
+    only where both have the same.
 
-    Returns:
-        The parts that stay as they are.
+    Args:
+        learner: has just been built.
+        checkpoint: of another training.
+        task_keys: of the learner's tasks.
 
     Raises:
-        ConfigError: if nothing fits.
+        ConfigError: if no network fits.
     """
     own, found = learner.meta_parameters, checkpoint.weights
+    theirs = json.loads((checkpoint.path / "tasks.json").read_text())
+    strange = set[str]() if set(theirs) == set(task_keys) else learner.task_parts
     parts: dict[str, bool] = {}
     for name, value in own.items():
-        fits = name in found and _alike(found[name], value)
-        part = name.partition(".")[0]
+        part = _part(name)
+        fits = part not in strange and name in found and _alike(found[name], value)
         parts[part] = parts.get(part, True) and fits
-    if not any(parts.values()):
+    taken = {name: found[name] for name in own if parts[_part(name)]}
+    if not any(value.dim() > 1 for value in taken.values()):
         raise ConfigError(
-            f"start_from: no part of {checkpoint.path} fits, which has {', '.join(sorted(found))}"
+            f"start_from: no network of {checkpoint.path} fits, which has "
+            f"{', '.join(sorted(found))}"
         )
-    taken = {name: found[name] for name in own if parts[name.partition(".")[0]]}
     learner.load_meta_parameters({**own, **taken})
-    return [part for part, fits in parts.items() if not fits]
+    differs = list[str]()
+    env, trained = checkpoint.config.env, learner.trained_on
+    if trained is not None and env.id != trained.env.id:
+        differs.append(f"env.id was {env.id}")
+    if _bounds(checkpoint.spec) != _bounds(learner.spec):
+        differs.append("actions had other bounds")
+    return Begun([part for part, fits in parts.items() if not fits], differs)
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[0].rstrip("0123456789").rstrip("_")
+
+
+def _bounds(spec: Spec) -> tuple[Sequence[float], Sequence[float]]:
+    return spec.action_low, spec.action_high
 
 
 def _alike(found: Tensor, own: Tensor) -> bool:

@@ -171,6 +171,8 @@ class MetaLearner(ABC, Generic[S]):
         needs_demonstrations: whether training learns from demonstrations of its tasks.
         adapts_to_demonstrations: whether `adapt` wants demonstrations in place of own rollouts.
         fewest_demonstrations: episodes per task that training needs at least.
+        task_parts: parts of its meta-parameters, named by what stands before the first dot, that
+            depend on what the numbers of a task mean.
         acts_on_rewards: whether actions depend on the rewards of earlier ones.
         spec: observations and actions that it was built for.
         setting: all that it was built for.
@@ -188,6 +190,7 @@ class MetaLearner(ABC, Generic[S]):
     needs_demonstrations: ClassVar[bool] = False
     adapts_to_demonstrations: ClassVar[bool] = False
     fewest_demonstrations: int = 1
+    task_parts: ClassVar[frozenset[str]] = frozenset()
     trained_on: TrainedOn | None = None
 
     def __init__(self, config: LearnerConfig, policy: ConfigModel, setting: Setting) -> None:
@@ -230,7 +233,7 @@ class MetaLearner(ABC, Generic[S]):
     @property
     @abstractmethod
     def adapted_size(self) -> int:
-        """Numbers that adaptation finds for a task: parameters, a latent, a memory; 0 if none."""
+        """Numbers that adaptation finds for a task: parameters, a latent, what a memory holds."""
 
     def acting_module(self, state: S) -> ActingModule:
         """Acting from the state of one task as a torch module, without noise, to be exported.
@@ -241,6 +244,13 @@ class MetaLearner(ABC, Generic[S]):
         raise ConfigError(f"{type(self).__name__} has no form that could be exported")
 
     # Meta-training
+
+    def require_fit(self) -> None:
+        """Refuse, before training, what it is `trained_on` if it could never adapt there.
+
+        Raises:
+            UserError: with what does not fit.
+        """
 
     @abstractmethod
     def iterate(self, work: Iteration[S]) -> Metrics:

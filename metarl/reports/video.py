@@ -17,7 +17,7 @@ from metarl.errors import ConfigError, EnvironmentFitError, UserError
 from metarl.files import require_writable
 from metarl.learners.base import MetaLearner
 from metarl.reports.episode import played, title
-from metarl.trained_env import make_env
+from metarl.trained_env import make_env, training_of
 from metarl_envs.errors import one_line
 
 _STILL = ".png"
@@ -89,44 +89,60 @@ def record_grid(
     return returns
 
 
+class Filmed(NamedTuple):
+    """A method of a film.
+
+    Attributes:
+        learner: a trained meta-learner.
+        adaptation_steps: before the episode.
+        episodes: rollouts per adaptation step.
+    """
+
+    learner: MetaLearner
+    adaptation_steps: int = 1
+    episodes: int = 20
+
+
 def record_methods(
-    learners: Mapping[str, MetaLearner],
+    methods: Mapping[str, Filmed],
     task: Mapping[str, Any],
     output: str | Path,
     *,
-    adaptation_steps: int = 1,
-    episodes: int = 20,
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
     sampled: bool = False,
 ) -> dict[str, float]:
-    """Film the same task with each of several learners, side by side, after adaptation.
+    """Film the same task with each of several methods, side by side, after adaptation.
 
     All episodes start in the same state; one that ends early stands still. The file is written
     whole or not at all.
 
     Args:
-        learners: trained meta-learners, by the name in the caption.
+        methods: of one environment, by the name in the caption.
         task: of the environment that they were trained on.
         output: an .mp4 or .gif file; a .png holds moments of the episodes, a row for each.
-        adaptation_steps: before the episode.
-        episodes: rollouts per adaptation step.
         seed: of adaptation, of the initial state and of sampled actions.
         env_kwargs: constructor arguments; those of training by default.
         sampled: show sampled actions, in place of the likeliest ones.
 
     Returns:
-        The return of each filmed episode, by learner.
+        The return of each filmed episode, by method.
 
     Raises:
         UserError: if the task, the file name or an environment does not serve.
     """
     output = _checked([task], output)
+    if not methods:
+        raise ConfigError("name a method to film")
+    of_env = {training_of(method.learner).env.id: name for name, method in methods.items()}
+    if len(of_env) > 1:
+        about = ", ".join(f"{name} is of {env_id}" for env_id, name in of_env.items())
+        raise ConfigError(f"methods of one environment, please: {about}")
     row, fps = list[_Film](), 0
-    for name, learner in learners.items():
+    for name, (learner, steps, episodes) in methods.items():
         made = make_env(learner, task, render_mode="rgb_array", env_kwargs=env_kwargs)
         with closing(made) as env:
-            policy = adapt(learner, env, episodes=episodes, steps=adaptation_steps, seed=seed)
+            policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
             row.append(_Film(_film(env, policy, seed, sampled), name, task))
             fps = round(env.metadata["render_fps"])
     _write([row], output, fps)

@@ -129,6 +129,7 @@ class _Trainer:
         )
         self._make_learner(checkpoint, spec)
         require_memory_of(config, self.learner)
+        self.learner.require_fit()
         self._iterate = Iterating(config, self.learner, self.env, tasks, world, self.demonstrations)
         saved_at = None if checkpoint is None else self.start
         held_out = to_json(self.held_out_tasks)
@@ -154,10 +155,10 @@ class _Trainer:
 
     def _start_from(self, checkpoint: Checkpoint) -> None:
         """Begin with what another training has learned, whose steps count."""
-        left = start_from(self.learner, checkpoint)
+        begun = start_from(self.learner, checkpoint, self.held_out_tasks)
         self.env_steps += checkpoint.metadata["env_steps"]
-        about = f"; its own at the start: {', '.join(left)}" if left else ""
-        self._tell(f"begins with the parameters of {self.config.start_from}{about}")
+        source = f"begins with the parameters of {self.config.start_from}"
+        self._tell("; ".join([source, *begun.remarks]))
 
     def run(self) -> EvaluationResult:
         self.done = self.start

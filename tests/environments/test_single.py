@@ -18,7 +18,7 @@ from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env, make_single
 from metarl.errors import ConfigError, EnvironmentFitError
 from metarl.experiment.config import parse_config
-from metarl.reports.video import record, record_grid, record_methods
+from metarl.reports.video import Filmed, record, record_grid, record_methods
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = {
@@ -136,19 +136,38 @@ def test_a_grid_of_tasks_and_a_strip_of_moments(tmp_path):
 
 @pytest.mark.parametrize("sampled", [False, True])
 def test_methods_side_by_side_after_a_change(sampled, tmp_path):
-    learners = {name: metarl.load(f"zoo:point_navigation/{name}") for name in ("maml_trpo", "rl2")}
+    methods = {
+        name: Filmed(metarl.load(f"zoo:point_navigation/{name}"), episodes=5)
+        for name in ("maml_trpo", "rl2")
+    }
     task, film = {"goal": [0.3, 0.1]}, tmp_path / "film.gif"
     settings = {
-        "episodes": 5,
         "env_kwargs": {"reset_noise": 0.3, "action_scale": 10.0},
         "sampled": sampled,
     }
-    found = record_methods(learners, task, film, **settings)
+    found = record_methods(methods, task, film, **settings)
     frames = list(iio.get_reader(film))
     height, width = frames[0].shape[:2]
     assert width == 2 * height and len(frames) > 10
     # another start than in training
-    alone = record_methods(learners, task, film, episodes=5, sampled=sampled)
-    assert list(found) == list(learners) and all(found[name] != alone[name] for name in found)
-    again = record_methods(learners, task, film, **settings)
+    alone = record_methods(methods, task, film, sampled=sampled)
+    assert list(found) == list(methods) and all(found[name] != alone[name] for name in found)
+    again = record_methods(methods, task, film, **settings)
     assert again == found
+
+
+def test_methods_adapt_by_their_own_steps_and_are_of_one_environment(tmp_path):
+    learner = metarl.load("zoo:point_navigation/maml_trpo")
+    task, film = {"goal": [0.3, 0.1]}, tmp_path / "film.gif"
+    found = record_methods({"0": Filmed(learner, 0), "1": Filmed(learner, 1, 5)}, task, film)
+    assert found["0"] != found["1"]
+    sparse = metarl.load("zoo:point_navigation_sparse/rl2")
+    for methods, message in (
+        ({}, "name a method to film"),
+        ({"a": Filmed(learner), "b": Filmed(sparse)}, "methods of one environment, please: a is"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            record_methods(methods, task, tmp_path / "none.gif")
+    with pytest.raises(ConfigError, match="env_kwargs must be a mapping"):
+        record_methods({"0": Filmed(learner, 0)}, task, film, env_kwargs=[1])
+    assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]

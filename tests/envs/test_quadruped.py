@@ -224,3 +224,16 @@ def test_a_weak_motor_is_weak_at_its_limit_too():
     limits = env.model.actuator_forcerange[:, 1]
     assert (np.abs(torques[0]) == limits).any()
     np.testing.assert_allclose(torques[1], 0.5 * torques[0])
+
+
+def test_the_tracking_error_is_that_under_the_command_of_the_step():
+    env = make(command={"forward": (-1.0, 1.0)}, command_steps=3)
+    env.reset(seed=0)
+    differs = False
+    for _ in range(9):
+        command = env.command_N3.copy()
+        *_, info = env.step(np.zeros((N, 12)))
+        error = np.linalg.norm(env.mean_velocity_N3[:, :2] - command[:, :2], axis=1)
+        np.testing.assert_allclose(info["tracking_error"], error)
+        differs |= not np.array_equal(env.command_N3, command)
+    assert differs

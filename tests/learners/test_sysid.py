@@ -8,6 +8,7 @@ from small_runs import SmallRun
 import metarl
 from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env
+from metarl.experiment.config import parse_config
 from metarl.learners.privileged.identification import Identification, Lived, SearchConfig
 from metarl_envs.tasks.batches import from_rows, rows_of, take
 
@@ -21,9 +22,9 @@ CHEETAH = EnvConfig(
 STEPS, ROBOTS = 20, 3
 
 
-def lived(tasks, seed=0):
+def lived(tasks, seed=0, config=CHEETAH):
     """What cheetahs with these tasks do under random actions."""
-    env = make_env(CHEETAH, ROBOTS, STEPS + 1)
+    env = make_env(config, ROBOTS, STEPS + 1)
     env.set_tasks(tasks)
     obs, _ = env.reset(seed=[seed] * ROBOTS)
     actions = np.random.default_rng(seed).uniform(-1, 1, (ROBOTS, STEPS, 6))
@@ -58,9 +59,15 @@ def test_rows_and_tasks_are_each_other():
     env.set_tasks(take(outside, [0]))
 
 
-@pytest.mark.parametrize("env_id", ["metarl/HalfCheetah-v0", "metarl/HopperRandParams-v0"])
-def test_a_simulation_starts_as_it_was_seen(env_id):
-    kwargs = {"torso_position": False} if "Cheetah" in env_id else {}
+@pytest.mark.parametrize(
+    ("env_id", "kwargs"),
+    [
+        ("metarl/HalfCheetah-v0", {}),
+        ("metarl/HalfCheetah-v0", {"torso_position": False}),
+        ("metarl/HopperRandParams-v0", {}),
+    ],
+)
+def test_a_simulation_starts_as_it_was_seen(env_id, kwargs):
     first, second = (make_env(EnvConfig(id=env_id, kwargs=kwargs), 2, 9) for _ in range(2))
     obs, _ = first.reset(seed=[3, 4])
     second.reset(seed=[0, 0])
@@ -98,3 +105,51 @@ def test_training_tells_the_task_and_identifies_nothing(monkeypatch):
 def test_an_environment_that_cannot_start_so_is_refused():
     with pytest.raises(metarl.UserError, match="cannot be put into the state"):
         Identification(SearchConfig(), EnvConfig(id="metarl/AntDir-v0"))
+
+
+def varied(**variations):
+    return EnvConfig(id="metarl/HalfCheetah-v0", kwargs={"variations": variations})
+
+
+def test_every_value_of_a_discrete_number_is_tried():
+    config = varied(action_delay={"max_steps": 4})
+    for delays in ([0, 1, 2], [5, 6, 4]):
+        _, seen = lived({"action_delay": np.array(delays)}, config=config)
+        search = Identification(SearchConfig(steps=STEPS, candidates=2), config)
+        np.testing.assert_array_equal(search.estimates(np.full((3, 1), 3.0), seen)[:, 0], delays)
+
+
+def test_what_is_random_is_left_as_guessed_and_not_simulated():
+    config = varied(observation_noise={"max_std": 0.05}, payload={"max_mass": 3.0})
+    masses = np.array([0.5, 1.5, 2.5])
+    tasks = {"observation_noise_std": np.full(3, 1e-3), "payload_mass": masses}
+    _, seen = lived(tasks, config=config)
+    search = Identification(SearchConfig(steps=STEPS), config)
+    found = from_rows(search._space, search.estimates(np.full((3, 2), [0.02, 1.5]), seen))
+    np.testing.assert_allclose(found["observation_noise_std"], 0.02)
+    np.testing.assert_allclose(found["payload_mass"], masses, atol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"env": {"id": "metarl/AntDir-v0"}}, "cannot be put into the state"),
+        ({"env": {"id": "metarl/PointNavigation-v0", "observe_task": True}}, "must be false"),
+        (
+            {"learner": {"name": "sysid", "search": {"steps": 9}}},
+            "steps = 9 must be less than hori",
+        ),
+    ],
+)
+def test_what_could_never_adapt_is_refused_before_training(keys, message, tmp_path):
+    document = {
+        "env": {"id": "metarl/PointNavigation-v0"},
+        "learner": {"name": "sysid", "search": {"steps": 2}},
+        "meta_batch": 2,
+        "episodes": 2,
+        "horizon": 9,
+        "iterations": 1,
+    }
+    with pytest.raises(metarl.UserError, match=message):
+        metarl.train(parse_config({**document, **keys}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -141,7 +141,10 @@ def test_a_browser_shows_it_and_asks_no_network(tmp_path, env, scheme, width):
 def test_one_protocol(runs, tmp_path):
     for change, message in (
         ({"horizon": 7}, "horizon is 10 in .*, 7 in"),
-        ({"env": EnvConfig(id=runs[0].env_id, kwargs={"a": 1})}, "env.kwargs is"),
+        (
+            {"env": EnvConfig(id=runs[0].env_id, kwargs={"a": 1})},
+            "environment of the evaluation is",
+        ),
         ({"env": runs[0].learner.trained_on.env.model_copy(update={"observe_task": True})}, None),
     ):
         other = copy.copy(runs[1])
@@ -153,6 +156,8 @@ def test_one_protocol(runs, tmp_path):
             continue
         with pytest.raises(ConfigError, match=message):
             require_comparable([runs[0], other])
+    with pytest.raises(ConfigError, match="environment of the evaluation is"):
+        require_comparable([runs[0], replace(runs[1], env_kwargs={"variations": {}})])
     keys = dict.fromkeys(["other"], np.zeros(4))
     results = {"test": replace(runs[1].result, tasks=keys)}
     with pytest.raises(ConfigError, match="evaluated on other tasks"):

@@ -40,19 +40,54 @@ def test_begins_with_the_parameters_and_counts_their_steps(tiny_document, tiny_r
     assert "begins with the parameters" in printed and "its own" not in printed
 
 
-def test_what_does_not_fit_stays_as_drawn(tiny_document, tiny_run, tmp_path):
-    config = parse_config({**tiny_document, "policy": {"hidden_sizes": [9]}})
+def rma_of(document, spec, latent_size=8):
+    keys = {"learner": {"name": "rma", "latent_size": latent_size, "teacher_iterations": 1}}
+    return build_learner(parse_config({**document, "policy": {}, **keys}), spec)
+
+
+def test_what_does_not_fit_stays_as_drawn(tiny_document, tiny_run):
+    """A latent of another size: the encoder's and the policy's networks, not what was counted."""
     checkpoint = read_checkpoint(tiny_run)
-    learner = build_learner(config, checkpoint.spec)
-    drawn = learner.meta_parameters
-    left = start_from(learner, checkpoint)
+    source = rma_of(tiny_document, checkpoint.spec)
+    with torch.no_grad():
+        given = {name: value + 1 for name, value in source.meta_parameters.items()}
+    learner = rma_of(tiny_document, checkpoint.spec, latent_size=5)
+    drawn = {name: value.clone() for name, value in learner.meta_parameters.items()}
+    own = start_from(learner, replace(checkpoint, weights=given), ["goal"]).own
     parts = {name.partition(".")[0] for name in drawn}
-    assert 0 < len(left) < len(parts) and set(left) < parts
+    assert "encoder" in own and "told" not in own and set(own) < parts
     for name, value in learner.meta_parameters.items():
-        source = drawn if name.partition(".")[0] in left else checkpoint.weights
-        assert torch.equal(value, source[name]), name
-    with pytest.raises(metarl.ConfigError, match=r"no part of .* fits"):
-        start_from(build_learner(parse_config(tiny_document), checkpoint.spec), foreign(checkpoint))
+        expected = drawn if name.partition(".")[0] in own else given
+        assert torch.equal(value, expected[name]), name
+
+
+def test_what_depends_on_the_tasks_meaning_is_taken_for_the_same_keys(tiny_document, tiny_run):
+    checkpoint = read_checkpoint(tiny_run)
+    learner = rma_of(tiny_document, checkpoint.spec)
+    source = replace(checkpoint, weights={n: v + 1 for n, v in learner.meta_parameters.items()})
+    assert start_from(learner, source, ["goal"]).own == []
+    assert set(start_from(learner, source, ["friction"]).own) == {"encoder", "told"}
+
+
+def test_layers_are_one_part_and_a_deviation_alone_is_nothing(tiny_document, tiny_run):
+    """64-64 under other layers is no beginning, nor is the noise of other actions."""
+    checkpoint = read_checkpoint(tiny_run)
+    config = parse_config({**tiny_document, "policy": {"hidden_sizes": [9]}})
+    with pytest.raises(metarl.ConfigError, match=r"no network of .* fits"):
+        start_from(build_learner(config, checkpoint.spec), checkpoint, ["goal"])
+    with pytest.raises(metarl.ConfigError, match=r"no network of .* fits"):
+        learner = build_learner(parse_config(tiny_document), checkpoint.spec)
+        start_from(learner, foreign(checkpoint), ["goal"])
+
+
+def test_tells_what_differs(tiny_document, tiny_run, tmp_path):
+    kwargs = {"action_scale": 3.0}
+    env = {**tiny_document["env"], "kwargs": {**tiny_document["env"].get("kwargs", {}), **kwargs}}
+    _, printed = started(tiny_document, tmp_path / "a", start_from=str(tiny_run), env=env)
+    assert "actions had other bounds" in printed and "env.id" not in printed
+    env = {"id": "metarl/PointNavigationSparse-v0"}
+    _, printed = started(tiny_document, tmp_path / "b", start_from=str(tiny_run), env=env)
+    assert "env.id was metarl/PointNavigation-v0" in printed
 
 
 def foreign(checkpoint):
@@ -66,7 +101,8 @@ def test_numbers_that_are_not_finite_are_not_taken(tiny_config, tiny_run):
     name = next(iter(checkpoint.weights))
     checkpoint.weights[name] = torch.full_like(checkpoint.weights[name], torch.nan)
     learner = build_learner(tiny_config, checkpoint.spec)
-    assert start_from(learner, checkpoint) == [name.partition(".")[0]]
+    with pytest.raises(metarl.ConfigError, match="fits"):
+        start_from(learner, checkpoint, ["goal"])
     assert flatten(learner.meta_parameters).isfinite().all()
 
 

@@ -76,7 +76,10 @@ class HalfCheetah(MujocoTaskEnv):
         return np.concatenate(parts, axis=1)
 
     def _state_seen(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._state_but_for_place(observations)
+        qpos, qvel = self._state_but_for_place(observations)
+        if self._torso is not None:
+            qpos[:, 0] = observations[:, self.model.nq - 1 + self.model.nv]
+        return qpos, qvel
 
     def _outcome(self, control: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         cost = self._ctrl_cost_weight * np.vecdot(control, control)

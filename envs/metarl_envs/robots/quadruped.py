@@ -114,6 +114,7 @@ class Quadruped(MujocoTaskEnv):
         self._positions = self.simulations.bind("xpos")
         self.torque_NA = self.simulations.bind("actuator_force")
         self.command_N3, self.mean_velocity_N3 = np.zeros((2, num_envs, 3))
+        self._tracking_error_N = np.zeros(num_envs)
         self._action_NA = np.zeros((num_envs, self.model.nu))
         self._speeds_NA = np.zeros((num_envs, self.model.nu))
 
@@ -184,6 +185,8 @@ class Quadruped(MujocoTaskEnv):
             rewards = np.maximum(rewards, 0.0)
         fallen = self.height < _FALLEN_HEIGHT * self._standing
         fallen |= self.up_N3[:, 2] < _FALLEN_TILT
+        error_N2 = self.mean_velocity_N3[:, :2] - self.command_N3[:, :2]
+        self._tracking_error_N = np.sqrt(np.vecdot(error_N2, error_N2))  # before a new command
         if self._command_steps is not None:
             due = self._running[self.elapsed_steps[self._running] % self._command_steps == 0]
             assert self._generators is not None
@@ -234,8 +237,7 @@ class Quadruped(MujocoTaskEnv):
 
     @property
     def tracking_error(self) -> np.ndarray:
-        error_N2 = self.mean_velocity_N3[:, :2] - self.command_N3[:, :2]
-        return np.sqrt(np.vecdot(error_N2, error_N2))
+        return self._tracking_error_N
 
     @property
     def height(self) -> np.ndarray:

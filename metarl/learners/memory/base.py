@@ -130,7 +130,7 @@ class MemoryLearner(MetaLearner[Memory]):
 
     @property
     def adapted_size(self) -> int:
-        return self.network.core.output_size
+        return sum(part[0].numel() for part in self.network.core.empty(1))
 
     def acting_module(self, state: Memory) -> ActingModule:
         parts = {name: part[0, :1] for name, part in state.parts.items()}

@@ -135,6 +135,7 @@ class PrivilegedLearner(MemoryLearner):
     """A teacher that is told the task, and a student that remembers."""
 
     PolicyConfig = BeliefPolicyConfig
+    task_parts = frozenset({"encoder", "told"})
 
     def __init__(
         self, config: PrivilegedConfig, policy: BeliefPolicyConfig, setting: Setting

@@ -3,12 +3,15 @@
 First, for each key of the task in turn, the best of some values that training may draw (all of a
 discrete one); then Gauss-Newton steps on the continuous numbers, with derivatives by differences
 and the best of many dampings (Levenberg 1944, Marquardt 1963), all candidates of some robots at
-once in the native batch. A robot's estimate does not depend on its company.
+once in the native batch. A robot's estimate does not depend on its company. What is random in
+every episode (sensor noise, pushes) is left out of simulations and stays as it was guessed; a
+simulation starts from one observation, whatever noise that has.
 
 Shapes: R robots, C candidates of each, P numbers of a task, K steps, O observation, A action, D =
 K O residuals.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +22,10 @@ from metarl.config_model import ConfigModel
 from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env
 from metarl.errors import EnvironmentFitError
-from metarl_envs.protocol import SeenStart, TaskEnv
+from metarl_envs.protocol import RANDOM_KEYS, SeenStart, TaskEnv
 from metarl_envs.tasks.batches import from_rows, rows_of
 
-_TOGETHER = 8  # robots; fixed, so that nothing depends on how many there are
+_TOGETHER = 8  # robots, at most
 _DIFFERENCE = 0.02  # of a number's deviation in training
 _FARTHEST = 3.0  # deviations: larger residuals count no more, since contacts make some chaotic
 _LEAST_STD = 1e-3  # of an observation over candidates; what varies less tells nothing
@@ -37,7 +40,8 @@ class SearchConfig(ConfigModel):
     steps: PositiveInt = 25
     """Of an episode, from its start, that are explained; then the estimate comes into force."""
     candidates: PositiveInt = 48
-    """Tasks that are simulated at once for a robot; at least one more than a task has numbers."""
+    """Tasks that are simulated at once for a robot; more where a task has as many numbers, or a
+    discrete one as many values."""
     rounds: NonNegativeInt = 2
     """Over the keys of the task."""
     refinements: NonNegativeInt = 5
@@ -71,31 +75,41 @@ class Identification:
         env: of training; its task must not be observed.
 
     Raises:
-        UserError: if the environment cannot be put into the state that an observation shows.
+        UserError: if the task is observed, or the environment cannot be put into the state that an
+            observation shows.
     """
 
     def __init__(self, config: SearchConfig, env: EnvConfig) -> None:
-        self.config, self._env_config = config, env.model_copy(update={"observe_task": False})
-        with_one = self._made(1)
-        train = with_one.task_distribution("train")
-        self._space = with_one.task_space
+        if env.observe_task:
+            raise EnvironmentFitError(
+                "learner.name=sysid finds the task out: env.observe_task must be false"
+            )
+        self.config, self._env_config = config, env
+        with closing(self._made(1)) as with_one:
+            train = with_one.task_distribution("train")
+            self._space = with_one.task_space
         drawn_NP = rows_of(train.sample(_DRAWS, _SEED)).astype(float)
         self._low, self._high, self._std = drawn_NP.min(0), drawn_NP.max(0), drawn_NP.std(0)
         size = drawn_NP.shape[1]
-        self._width = max(config.candidates, size + 1)
+        parts = [self._space[key] for key in sorted(self._space.spaces)]
+        values = [int(part.n) for part in parts if isinstance(part, spaces.Discrete)]
+        self._width = 1 + max(config.candidates - 1, size, *values)
         self._values_CP = rows_of(train.sample(self._width, _SEED + 1)).astype(float)
         self._columns = list[np.ndarray]()  # of each key
         self._searched, at = np.zeros(size, bool), 0  # by Gauss-Newton
+        self._random = np.zeros(size, bool)
         for key in sorted(self._space.spaces):
             part = self._space[key]
             own = np.arange(at, at + int(np.prod(part.shape or ())))
             at += len(own)
+            if key in RANDOM_KEYS:
+                self._random[own] = True
+                continue
             self._columns.append(own)
             if isinstance(part, spaces.Discrete):
                 self._values_CP[:, own] = part.start + np.arange(self._width)[:, None] % part.n
             else:
                 self._searched[own] = self._std[own] > 0
-        with_one.close()
 
     def _made(self, num_envs: int) -> TaskEnv:
         env = make_env(self._env_config, num_envs, self.config.steps + 1)
@@ -112,15 +126,16 @@ class Identification:
     def estimates(self, start_RP: np.ndarray, lived: Lived) -> np.ndarray:
         """Numbers of the tasks that explain best what robots did, from a first guess: (R, P)."""
         found_RP = np.array(start_RP, float)
-        env = self._made(_TOGETHER * self._width)
-        for first in range(0, len(found_RP), _TOGETHER):
-            rows = slice(first, first + _TOGETHER)
-            own = found_RP[rows]
-            padding = np.repeat(own[:1], _TOGETHER - len(own), axis=0)
-            search = _Search(env, self._space, lived.padded(rows, _TOGETHER), self._width)
-            best_RP = self._estimated(search, np.concatenate([own, padding]))
-            found_RP[rows] = best_RP[: len(own)]
-        env.close()
+        together = min(_TOGETHER, len(found_RP))
+        with closing(self._made(together * self._width)) as env:
+            for first in range(0, len(found_RP), together):
+                rows = slice(first, first + together)
+                own = found_RP[rows]
+                padding = np.repeat(own[:1], together - len(own), axis=0)
+                simulated = _Simulated(env, self._space, self._random, self._width)
+                search = _Search(simulated, lived.padded(rows, together))
+                best_RP = self._estimated(search, np.concatenate([own, padding]))
+                found_RP[rows] = best_RP[: len(own)]
         return found_RP
 
     def _estimated(self, search: "_Search", best_RP: np.ndarray) -> np.ndarray:
@@ -162,23 +177,44 @@ class Identification:
         return stepped_RCP[np.arange(len(best_RP)), search.errors(stepped_RCP).argmin(1)]
 
 
-class _Search:
-    """Simulates candidates of some robots, and compares them with what was seen."""
+@dataclass(frozen=True)
+class _Simulated:
+    """Simulates candidates: `width` for each robot, without what is `random`."""
 
-    def __init__(self, env: TaskEnv, space: spaces.Dict, lived: Lived, width: int) -> None:
-        self._env, self._space, self._width = env, space, width
-        self._seen_RKO = lived.obs_RKO
-        self._first = np.repeat(lived.obs_RKO[:, 0], width, axis=0)
-        self._actions = np.repeat(lived.actions_RKA, width, axis=0)
+    env: TaskEnv
+    space: spaces.Dict
+    random: np.ndarray
+    width: int
+
+    def observations(self, tried_RCP: np.ndarray, lived: Lived) -> np.ndarray:
+        """After each action: shape (R, C, K, O)."""
+        env, count = self.env, self.env.num_envs
+        sure_RCP = np.where(self.random, 0.0, tried_RCP)
+        env.set_tasks(from_rows(self.space, sure_RCP.reshape(count, -1)))
+        env.reset(seed=[_SEED] * count)
+        assert isinstance(env, SeenStart)
+        env.start_as_seen(np.repeat(lived.obs_RKO[:, 0], self.width, axis=0))
+        actions = np.repeat(lived.actions_RKA, self.width, axis=0)
+        steps = range(actions.shape[1])
+        found = np.stack([env.step(actions[:, t])[0] for t in steps], axis=1)
+        return found.reshape(-1, self.width, *found.shape[1:])
+
+
+class _Search:
+    """Compares simulations of candidates with what was seen of some robots."""
+
+    def __init__(self, simulated: _Simulated, lived: Lived) -> None:
+        self._simulated, self._lived = simulated, lived
 
     def measure_scale(self, tried_RCP: np.ndarray) -> None:
         """Take the deviation of each observation over these candidates for its scale."""
-        std_RO = self._simulated(tried_RCP).std(axis=(1, 2))
+        std_RO = self._simulated.observations(tried_RCP, self._lived).std(axis=(1, 2))
         self._weights_RO = np.where(std_RO > _LEAST_STD, 1.0 / np.maximum(std_RO, _LEAST_STD), 0.0)
 
     def residuals(self, tried_RCP: np.ndarray) -> np.ndarray:
         """In deviations, bounded: shape (R, C, D)."""
-        away = self._simulated(tried_RCP) - self._seen_RKO[:, None, 1:]
+        simulated = self._simulated.observations(tried_RCP, self._lived)
+        away = simulated - self._lived.obs_RKO[:, None, 1:]
         scaled = away * self._weights_RO[:, None, None]
         mean = (scaled[0, 0].size) ** -0.5
         return mean * np.clip(scaled, -_FARTHEST, _FARTHEST).reshape(*tried_RCP.shape[:2], -1)
@@ -187,14 +223,3 @@ class _Search:
         """Mean squares of the residuals: shape (R, C)."""
         residuals_RCD = self.residuals(tried_RCP)
         return np.vecdot(residuals_RCD, residuals_RCD)
-
-    def _simulated(self, tried_RCP: np.ndarray) -> np.ndarray:
-        """Observations after each action: shape (R, C, K, O)."""
-        env, count = self._env, self._env.num_envs
-        env.set_tasks(from_rows(self._space, tried_RCP.reshape(count, -1)))
-        env.reset(seed=[_SEED] * count)
-        assert isinstance(env, SeenStart)
-        env.start_as_seen(self._first)
-        steps = range(self._actions.shape[1])
-        found = np.stack([env.step(self._actions[:, t])[0] for t in steps], axis=1)
-        return found.reshape(-1, self._width, *found.shape[1:])

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from metarl.errors import ConfigError
 from metarl.estimators.advantages import AdvantageConfig, AdvantageEstimator
@@ -27,23 +27,20 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import single_threaded
 from metarl.learners.advantages import single_steps
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
-from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
+from metarl.learners.clipped_ppo import ClippedPPOConfig
 from metarl.learners.privileged.identification import Identification, Lived, SearchConfig
+from metarl.learners.privileged.told_network import ToldNetwork, ToldPPO
 from metarl.learners.privileged.told_tasks import ToldTasks, numbers_of
 from metarl.learners.together import of_all
 from metarl.params import Params, load_parameters, parameters_of, sum_of_rows
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Percept
 from metarl.policies.arrays import ROWS, to_array, to_tensor, whole_rows
-from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefPolicyConfig
-from metarl.policies.networks.heads import Head
-from metarl.policies.networks.outputs import ActionOutputs
-from metarl.policies.networks.relu_mlp import ArrayMLP, relu_mlp
+from metarl.policies.networks.relu_mlp import ArrayMLP
 from metarl.policies.normalization import NormalizationConfig, Normalizer
-from metarl.seeding import learning_generator, parameter_generator, value_baseline_seed
+from metarl.seeding import learning_generator, value_baseline_seed
 
-_LAST_BOUND = 0.1  # of the encoder's last layer
 _FOREVER = 2**62  # steps
 
 
@@ -82,40 +79,6 @@ class Estimate:
         return Estimate(*(getattr(self, name)[:, index] for name in self.__dataclass_fields__))
 
 
-class ToldNetwork(ActionOutputs):
-    """Encoder and policy."""
-
-    def __init__(self, config: SysIdConfig, policy: BeliefPolicyConfig, setting: Setting) -> None:
-        spec, generator = setting.spec, parameter_generator(setting.seed)
-        super().__init__(policy, spec)
-        sizes = (spec.task_size, *config.encoder_sizes, config.latent_size)
-        self.encoder = relu_mlp(sizes, _LAST_BOUND, generator)
-        head = policy.head(config.latent_size, spec)
-        head.initialise(generator)
-        self.head = nn.ModuleDict({"policy": head})  # as RMA names it
-
-    @property
-    def policy(self) -> Head:
-        """(latent, observation) -> outputs."""
-        head = self.head["policy"]
-        assert isinstance(head, Head)
-        return head
-
-    def latents(self, told: Tensor) -> Tensor:
-        """What the encoder makes of scaled numbers: shape (..., L)."""
-        return torch.tanh(self.encoder(told))
-
-
-class ToldPPO(ClippedPPO):
-    """PPO of encoder and policy on single steps."""
-
-    module: ToldNetwork
-
-    def distribution(self, data: Mapping[str, Tensor]) -> Distribution:
-        network = self.module
-        return network.distribution(network.policy(network.latents(data["told"]), data["obs"]))
-
-
 class IdentifyingActor:
     """Acts on the estimate, and makes it once enough was seen."""
 
@@ -148,6 +111,7 @@ class SysId(MetaLearner[Estimate]):
 
     Config = SysIdConfig
     PolicyConfig = BeliefPolicyConfig
+    task_parts = frozenset({"encoder", "told"})
     pools_episodes = False
 
     def __init__(self, config: SysIdConfig, policy: BeliefPolicyConfig, setting: Setting) -> None:
@@ -157,7 +121,8 @@ class SysId(MetaLearner[Estimate]):
         if setting.spec.num_actions:
             raise ConfigError("learner.name=sysid takes actions that are vectors")
         self.config = config
-        self.network = ToldNetwork(config, policy, setting).to(setting.device, setting.dtype)
+        network = ToldNetwork(config.encoder_sizes, config.latent_size, policy, setting)
+        self.network = network.to(setting.device, setting.dtype)
         self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
         self.told_tasks = ToldTasks(setting.spec.task_size, setting.device)
         self._advantages = AdvantageEstimator(config.advantages, value_baseline_seed(setting.seed))
@@ -173,6 +138,15 @@ class SysId(MetaLearner[Estimate]):
         if self.trained_on is None:
             raise ConfigError("learner.name=sysid needs its environment: load it from a checkpoint")
         return Identification(self.config.search, self.trained_on.env)
+
+    def require_fit(self) -> None:
+        assert self.identification is not None
+        steps, trained = self.config.search.steps, self.trained_on
+        if trained is not None and steps >= trained.horizon:
+            raise ConfigError(
+                f"learner.search.steps = {steps} must be less than horizon = {trained.horizon}: "
+                "the estimate would never come into force"
+            )
 
     # Acting and adapting
 

@@ -21,12 +21,12 @@ from metarl.reports.html.replay import replay_page
 from metarl.reports.html.runs import ReportedRun, in_script, raw_document
 from metarl.reports.html.task_charts import distance_chart, task_chart
 from metarl.reports.html.vega import Spec
-from metarl.reports.video import record, record_methods
+from metarl.reports.video import Filmed, record, record_methods
 from metarl.trained_env import training_of
 from metarl_envs.tasks.batches import take
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
-_PROTOCOL = ("env.kwargs", "env.plugin", "horizon")
+_PROTOCOL = ("the environment of the evaluation", "env.plugin", "horizon")
 _NO_MATTER = {"num_workers", "start_method", "timeout_s", "restarts"}
 
 
@@ -117,7 +117,7 @@ def _protocol(run: ReportedRun) -> tuple[object, ...]:
     """What returns depend on beside the tasks; whether the task is observed is the method's."""
     env, horizon, *_ = training_of(run.learner)
     plugin = None if env.plugin is None else env.plugin.model_dump(exclude=_NO_MATTER)
-    return env.kwargs, plugin, horizon
+    return env.kwargs if run.env_kwargs is None else run.env_kwargs, plugin, horizon
 
 
 def _environment() -> jinja2.Environment:
@@ -147,7 +147,7 @@ def _summary(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
             "episodes": step.episodes,
             "env_steps": f"{step.env_steps:,.0f}",
             "seconds": _seconds(step.env_steps, run.seconds_per_step),
-            "numbers": f"{run.learner.adapted_size:,}",
+            "numbers": f"{run.learner.adapted_size:,}" if step is run.result.summary[-1] else "",
         }
         for run in runs
         for step in run.result.summary
@@ -235,14 +235,12 @@ def _film(runs: Sequence[ReportedRun]) -> str | None:
     task, steps, episodes = _first_task(runs[0])
     with TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        learners = {run.name: run.learner for run in runs}
-        settings = {"adaptation_steps": steps, "episodes": episodes}
         try:
             if len(runs) == 1:
-                record(runs[0].learner, task, path, **settings)
+                record(runs[0].learner, task, path, adaptation_steps=steps, episodes=episodes)
             else:
-                changed = runs[0].env_kwargs
-                record_methods(learners, task, path, env_kwargs=changed, sampled=True, **settings)
+                methods = {run.name: Filmed(run.learner, *_first_task(run)[1:]) for run in runs}
+                record_methods(methods, task, path, env_kwargs=runs[0].env_kwargs, sampled=True)
         except (UserError, OSError):  # nothing here draws it: the page goes without
             return None
         return base64.b64encode(path.read_bytes()).decode()

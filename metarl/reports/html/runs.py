@@ -36,7 +36,7 @@ class ReportedRun:
     """One run of the page.
 
     Attributes:
-        name: of its folder.
+        name: of its folder, or what it is given.
         learner: as it was at the end.
         results: by split, on the run's own evaluation tasks and beyond the training range.
         seconds_per_step: of simulated time, of one environment step; None where there is no time.
@@ -79,7 +79,9 @@ class ReportedRun:
         return [v["at"] for v in variations if isinstance(v, dict) and isinstance(v.get("at"), int)]
 
 
-def read_run(folder: Path, trust_imports: Collection[str] = ()) -> ReportedRun:
+def read_run(
+    folder: Path, trust_imports: Collection[str] = (), name: str | None = None
+) -> ReportedRun:
     """Read a finished run, and evaluate it as its config says, also beyond the training range.
 
     Raises:
@@ -110,7 +112,7 @@ def read_run(folder: Path, trust_imports: Collection[str] = ()) -> ReportedRun:
     with (folder / "progress.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return ReportedRun(
-        folder.resolve().name,
+        name or folder.resolve().name,
         learner,
         results,
         seconds,
