@@ -156,6 +156,16 @@ def test_delayed_actions_arrive_late():
     assert np.array_equal(late, run(env, actions))  # nothing is left over from the last episode
 
 
+@pytest.mark.parametrize(("sound", "share"), [(0.0, 1 / 3), (0.6, 0.6), (0.75, 0.75)])
+def test_some_robots_act_in_time(sound, share):
+    env = make("HalfCheetahVel", {"action_delay": {"max_steps": 4, "sound": sound}})
+    train = env.task_distribution("train").sample(3000, 0)["action_delay"]
+    assert np.mean(train == 0) == pytest.approx(share, abs=0.03)
+    assert np.mean(train == 2) == pytest.approx((1 - share) / 2, abs=0.03)
+    test = env.task_distribution("test").sample(300, 0)["action_delay"]
+    assert set(test.tolist()) == {1, 3}
+
+
 def test_observation_noise_has_its_standard_deviation_and_moves_nothing():
     env, plain = make("HalfCheetahVel", {"observation_noise": {}}), make("HalfCheetahVel", {})
     actions = actions_of(env, 300)

@@ -45,6 +45,16 @@ def weaken(simulations: Simulations, factors: np.ndarray, rows: np.ndarray) -> N
     simulations.field("actuator_forcerange")[rows] *= factors[:, :, None]
 
 
+def _require_share(sound: float) -> None:
+    if not 0.0 <= sound <= _MOST_SOUND:
+        raise EnvironmentConfigError(f"sound must be a share up to {_MOST_SOUND}, got {sound}")
+
+
+def _copies(sound: float, others: int) -> int:
+    """How many sound tasks make about this share beside others."""
+    return round(sound / (1.0 - sound) * others)
+
+
 class BrokenActuators(RangeVariation, ABC):
     """One actuator (or group, such as a leg) is broken: zeros among ones.
 
@@ -67,8 +77,7 @@ class BrokenActuators(RangeVariation, ABC):
         sound: float,
     ) -> None:
         super().__init__(key, 0.0, 1.0, outer=(0.0, 1.0), bounds=(0.0, 1.0), nominal=1.0)
-        if not 0.0 <= sound <= _MOST_SOUND:
-            raise EnvironmentConfigError(f"sound must be a share up to {_MOST_SOUND}, got {sound}")
+        _require_share(sound)
         self._groups, self._held_out, self._sound = groups, held_out, sound
 
     def prepare(self, simulations: Simulations) -> None:
@@ -88,7 +97,7 @@ class BrokenActuators(RangeVariation, ABC):
         for state, group in zip(states, groups, strict=True):
             state[list(group)] = 0.0
         kept = states[[i for i in range(len(groups)) if i not in held_out]]
-        whole = round(self._sound / (1.0 - self._sound) * len(kept))
+        whole = _copies(self._sound, len(kept))
         self._lists = {
             "train": np.concatenate([kept, np.ones((whole, size))]),
             "test": states[held_out] if held_out else states,
@@ -170,12 +179,15 @@ class ActionDelay(TaskPart):
 
     Args:
         max_steps: longest delay in training and test, at least 1.
+        sound: about the share of training tasks without a delay, up to 0.99; but one in as many as
+            there are even delays has none at least.
     """
 
-    def __init__(self, max_steps: int = 4) -> None:
+    def __init__(self, max_steps: int = 4, sound: float = 0.0) -> None:
         if not isinstance(max_steps, int) or max_steps < 1:
             raise EnvironmentConfigError(f"action_delay needs max_steps >= 1, got {max_steps}")
-        self._max = max_steps
+        _require_share(sound)
+        self._max, self._sound = max_steps, sound
 
     def prepare(self, simulations: Simulations) -> None:
         self._pending = np.zeros((self._max + 3, simulations.num_envs, simulations.model.nu))
@@ -190,8 +202,10 @@ class ActionDelay(TaskPart):
         return {"action_delay": 0}
 
     def splits(self) -> Splits:
+        late = np.arange(2, self._max + 1, 2)
+        in_time = np.zeros(max(1, _copies(self._sound, len(late))), late.dtype)
         delays = {
-            "train": np.arange(0, self._max + 1, 2),
+            "train": np.concatenate([in_time, late]),
             "test": np.arange(1, self._max + 1, 2),
             "extrapolation": np.array([self._max + 1, self._max + 2]),
         }
