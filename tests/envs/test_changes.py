@@ -223,6 +223,7 @@ def test_noise_of_a_robot_does_not_depend_on_who_is_reset_or_goes_on_beside_it()
         ({"dead_actuators": {"groups": [0, 1]}}, "groups must hold actuator indices"),
         ({"dead_actuators": {"groups": [[0.5], [1]]}}, "groups must hold actuator indices"),
         ({"dead_actuators": {"sound": 0.999999}}, "sound must be a share up to 0.99"),
+        ({"action_delay": 3}, "'action_delay' takes a mapping of arguments, or false, got 3"),
         ({"action_delay": {"sound": -0.1}}, "sound must be a share up to 0.99"),
         ({"stuck_actuators": {"friction": float("inf")}}, "friction must be positive and at most"),
         ({"pushes": {"duration": 1.5}}, "duration must be a positive whole number"),

@@ -210,3 +210,8 @@ def test_nothing_held_out_breaks_all_in_training_and_in_the_test():
     assert len(np.unique(drawn["test"], axis=0)) == 6 and (drawn["test"].sum(1) == 5).all()
     assert len(np.unique(drawn["train"], axis=0)) == 7
     assert 0.15 < (drawn["train"].sum(1) == 6).mean() < 0.35
+
+
+def test_false_is_no_variation():
+    env = make("HalfCheetahVel", {"payload": False, "friction": {}})
+    assert set(env.task_space) == {"target_velocity", "friction_scale"}

@@ -11,7 +11,7 @@ new variation is one class and one line here.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from metarl_envs.errors import EnvironmentConfigError, did_you_mean
 from metarl_envs.parts.base import TaskPart
@@ -33,7 +33,7 @@ from metarl_envs.parts.variations.payload import Payload
 from metarl_envs.parts.variations.pushes import Pushes
 from metarl_envs.parts.variations.sensing import ObservationNoise
 
-Variations = Mapping[str, Mapping[str, Any] | None] | None
+Variations = Mapping[str, Mapping[str, Any] | Literal[False] | None] | None
 
 VARIATIONS: dict[str, type[TaskPart]] = {
     "link_mass": LinkMass,
@@ -51,8 +51,10 @@ VARIATIONS: dict[str, type[TaskPart]] = {
 }
 
 
-def make_variations(settings: Mapping[str, Mapping[str, Any] | None]) -> list[TaskPart]:
-    """Variations by name, each with its arguments.
+def make_variations(
+    settings: Mapping[str, Mapping[str, Any] | Literal[False] | None],
+) -> list[TaskPart]:
+    """Variations by name, each with its arguments; False for none, such as in an evaluation.
 
     Raises:
         EnvironmentConfigError: for an unknown name or argument.
@@ -63,6 +65,12 @@ def make_variations(settings: Mapping[str, Mapping[str, Any] | None]) -> list[Ta
             raise EnvironmentConfigError(
                 f"unknown variation {name!r}{did_you_mean(name, VARIATIONS)}; "
                 f"allowed: {', '.join(VARIATIONS)}"
+            )
+        if arguments is False:
+            continue
+        if not isinstance(arguments, Mapping | None):
+            raise EnvironmentConfigError(
+                f"variation {name!r} takes a mapping of arguments, or false, got {arguments!r}"
             )
         own = dict(arguments or {})
         at = own.pop("at", None)
