@@ -33,6 +33,7 @@ SMALL = {
     "grbal": quick("grbal"),
     "rebal": {**quick("rebal"), "hidden_size": 8},
     "distillation": TAUGHT,
+    "sysid": {"search": quick("sysid")["search"]},
 }
 NORMALIZED = {"observations": True, "rewards": True}
 # what differs from a learner's defaults: (learner, environment, its keys and the policy's)

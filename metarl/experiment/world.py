@@ -130,7 +130,10 @@ class Processes:
 
     def share(self, count: int) -> slice:
         """Neighbours, as many in each process as possible."""
-        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+        return self._share_of(self.rank, count)
+
+    def _share_of(self, rank: int, count: int) -> slice:
+        return slice(count * rank // self.size, count * (rank + 1) // self.size)
 
     def gather(self, values_MP: Tensor) -> Tensor:
         """The rows of all processes, in the order of their ranks; other axes are the same."""
@@ -142,14 +145,15 @@ class Processes:
         plain = plain.byte() if plain.dtype == torch.bool else plain
         headers = self._numbers(_header(plain)).tolist()
         rows = [header[0] for header in headers]
-        padded = _zeros_by(headers[rows.index(max(rows))])
-        shape = padded.shape
-        if len(plain):
-            padded[: len(plain)] = plain
-        everyone = padded.new_empty(self.size * shape[0], *shape[1:])
-        self._all_gather(everyone, padded)
-        parts = everyone.split(shape[0]) if shape[0] else [everyone] * self.size
-        return torch.cat([part[:count] for part, count in zip(parts, rows, strict=True)])
+        if not len(plain):
+            plain = _zeros_by(headers[rows.index(max(rows))])[:0]
+        return self._put_together(plain, rows)
+
+    def _put_together(self, own: Tensor, rows: Sequence[int]) -> Tensor:
+        """So many rows of each process."""
+        padded = own.new_zeros(max(rows), *own.shape[1:])
+        padded[: len(own)] = own
+        return torch.cat([p[:n] for p, n in zip(self._all_gather(padded), rows, strict=True)])
 
     def sum_over_tasks(self, values_MP: Tensor) -> Tensor:
         """Row after row of all processes, in float64: shape (P,)."""
@@ -166,7 +170,11 @@ class Processes:
     def map(self, function: Callable[[T], Tensor], items: Sequence[T]) -> Tensor:
         """The function of every item, one row each; every process takes its share of them."""
         own = items[self.share(len(items))]
-        return self._joined(torch.stack(on_all_cores(function, own)) if own else None)
+        found = torch.stack(on_all_cores(function, own)) if own else None
+        if found is None or len(items) < self.size:  # then not all know what a row is
+            return self._joined(found)
+        rows = [len(items[self._share_of(rank, len(items))]) for rank in range(self.size)]
+        return self._put_together(found, rows)
 
     @contextmanager
     def first_alone(self, what: str) -> Iterator[bool]:
@@ -214,20 +222,18 @@ class Processes:
 
     def _numbers(self, numbers: Sequence[int]) -> Tensor:
         """Some whole numbers of each process: shape (size, count)."""
-        own = torch.tensor([[int(number) for number in numbers]], device="cpu")
-        found = own.new_empty(self.size, own.shape[1])
-        self._all_gather(found, own)
-        return found
+        return self._all_gather(torch.tensor([*map(int, numbers)], device="cpu"))
 
-    def _all_gather(self, into: Tensor, own: Tensor) -> None:
-        start = time.perf_counter()
+    def _all_gather(self, own: Tensor) -> Tensor:
+        into, start = own.new_empty(self.size, *own.shape), time.perf_counter()
         try:
-            dist.all_gather(list(into.chunk(self.size)), own.contiguous())
+            dist.all_gather([*into], own.contiguous())
         except RuntimeError:  # what the backends raise where a connection breaks
             raise MachineError(self._who_was_lost()) from None
         self.traffic.seconds.append(time.perf_counter() - start)
         self.traffic.calls += 1
         self.traffic.sent += own.numel() * own.element_size()
+        return into
 
     def _who_was_lost(self) -> str:
         lost = ["a process"] if self._store is None else []
