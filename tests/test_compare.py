@@ -105,6 +105,10 @@ def test_one_file_compares_methods_and_baselines_on_one_page(suite, tmp_path, ca
         ({"seeds": []}, "key 'seeds'"),
         ({"methods": {"../evil": TINY_FILE}}, "key 'methods"),
         (
+            {"methods": {"a": TINY_FILE, "b": {**TINY_FILE, "set": ["env.kwargs.x=1"]}}},
+            r"the environment of the evaluation is .* for a, .*'x': 1",
+        ),
+        (
             {"methods": {"a": TINY_FILE, "b": {**TINY_FILE, "set": ["horizon=5"]}}},
             "horizon is 10 for a, 5 for b: a comparison is of one environment",
         ),
@@ -127,6 +131,12 @@ def test_shipped_comparisons_are_of_one_protocol(name):
     found = load_suite(CONFIGS / f"compare/{name}.yaml")
     assert len(found.configs) > 4 and found.scratch is not None
     assert {len(same) for same in found.configs.values()} == {3}
+
+
+def test_methods_trained_in_other_environments_are_judged_in_one():
+    same = load_suite(CONFIGS / "compare/quadruped.yaml").configs
+    trained = [configs[0].env.kwargs for configs in same.values()]
+    assert trained[0] != trained[1]
 
 
 def test_scratch_is_kept(tiny_run, tmp_path):

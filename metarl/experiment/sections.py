@@ -36,8 +36,11 @@ class EvaluationConfig(ConfigModel):
     def arguments(self, trained: Mapping[str, Any]) -> dict[str, Any]:
         """Of `metarl.evaluate`, without split and demonstrations, given `env.kwargs`."""
         chosen = self.model_dump(exclude={"every", "split", "demonstrations", "env_kwargs"})
-        kwargs = _merged(trained, self.env_kwargs) if self.env_kwargs else None
-        return {**chosen, "env_kwargs": kwargs}
+        return {**chosen, "env_kwargs": self.merged_into(trained) if self.env_kwargs else None}
+
+    def merged_into(self, trained: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of the environment of the evaluation, given `env.kwargs`."""
+        return _merged(trained, self.env_kwargs)
 
 
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

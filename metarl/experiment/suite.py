@@ -113,13 +113,12 @@ def _protocol(config: ExperimentConfig) -> dict[str, object]:
     env, evaluation = config.env, config.evaluation
     return {
         "env.id": env.id,
-        "env.kwargs": env.kwargs,
+        "the environment of the evaluation": evaluation.merged_into(env.kwargs),
         "env.plugin": env.plugin,
         "horizon": config.horizon,
         "evaluation.split": evaluation.split,
         "evaluation.num_tasks": evaluation.num_tasks,
         "evaluation.seed": evaluation.seed,
-        "evaluation.env_kwargs": evaluation.env_kwargs,
     }
 
 
