@@ -36,11 +36,27 @@ def parsed_json(option: str, text: str) -> dict[str, Any]:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Show on a terminal that something takes its time."""
+    """Show on a terminal that something takes its time, and how far its rollouts are."""
     from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-    with Console(stderr=True).status(f"{what} ..."):
-        yield
+    from metarl.watching import watched_by
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        shown, rollouts = bar.add_task(f"{what} ...", total=None), 0
+
+        def tell(steps: int, horizon: int) -> None:
+            nonlocal rollouts
+            rollouts += steps == 1
+            about = f"{what}: rollouts {rollouts}, step {steps} of {horizon}"
+            bar.update(shown, description=about, completed=steps, total=horizon)
+
+        with watched_by(tell):
+            yield
 
 
 def run(main: Callable[[], None]) -> None:

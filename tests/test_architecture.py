@@ -27,6 +27,7 @@ LIBRARY_ROOMS = {
     "config_model": 0,
     "params": 0,
     "seeding": 0,
+    "watching": 0,
     "command_line": 1,
     "files": 1,
     "environments": 1,

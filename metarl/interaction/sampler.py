@@ -17,6 +17,7 @@ from metarl.interaction.threads import arithmetic_threads
 from metarl.policies.actors import ActionStep, Actor, Percept
 from metarl.policies.arrays import array_dtype, to_tensor
 from metarl.seeding import Path, action_noise, reset_seeds
+from metarl.watching import watcher
 from metarl_envs.memory import require_memory
 from metarl_envs.protocol import ONCE, PER_STEP_KEYS, SUCCESS_KEYS
 
@@ -169,6 +170,7 @@ class Recorder:
         self._success: np.ndarray | None = None
         self._later = np.zeros(shape, bool)
         self.all_ended = False
+        self._tell = watcher()
 
     def first_inputs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Previous action, previous reward and first flag at the start of an episode."""
@@ -231,6 +233,7 @@ class Recorder:
             self._terminated |= terminated.reshape(self._shape) & ends & ~self._diverged
             self._ended |= ends
             self.all_ended = bool(self._ended.all())
+        self._tell(t + 1, self._horizon)
         return self._chosen, rewards_ME, self._later
 
     def _note(self, info: Mapping[str, Any]) -> None:

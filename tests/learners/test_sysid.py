@@ -125,7 +125,8 @@ def test_what_is_random_is_left_as_guessed_and_not_simulated():
     tasks = {"observation_noise_std": np.full(3, 1e-3), "payload_mass": masses}
     _, seen = lived(tasks, config=config)
     search = Identification(SearchConfig(steps=STEPS), config)
-    found = from_rows(search._space, search.estimates(np.full((3, 2), [0.02, 1.5]), seen))
+    space = make_env(config, 1, STEPS).task_space
+    found = from_rows(space, search.estimates(np.full((3, 2), [0.02, 1.5]), seen))
     np.testing.assert_allclose(found["observation_noise_std"], 0.02)
     np.testing.assert_allclose(found["payload_mass"], masses, atol=0.3)
 
