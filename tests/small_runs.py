@@ -17,6 +17,7 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import collect
 from metarl.learners import LEARNERS
 from metarl.learners.base import Iteration
+from metarl.learners.dynamics.model import Transitions
 from metarl.params import flatten
 from metarl.policies.actors import Percept
 
@@ -154,3 +155,13 @@ def check_steps_from_state_to_state(run):
         expected, found = whole.act(seen, noise), actor.act(seen, noise)
         np.testing.assert_allclose(found.actions_MEA, expected.actions_MEA, atol=1e-6)
         state = actor.state
+
+
+def steps_of(rows, count, seed, valid=None):
+    """Random transitions, of 3 observations and 2 actions."""
+    g = torch.Generator().manual_seed(seed)
+    obs, actions, after, rewards = (
+        torch.randn(rows, count, n, generator=g, dtype=torch.float64) for n in (3, 2, 3, 1)
+    )
+    valid = torch.ones(rows, count) if valid is None else valid
+    return Transitions(obs, actions, after, rewards.squeeze(-1), valid)

@@ -1,5 +1,7 @@
 """The one place where NumPy and torch meet: acting is NumPy, learning is torch."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,3 +36,10 @@ def whole_rows(rows: np.ndarray) -> np.ndarray:
 def array_dtype(dtype: torch.dtype) -> np.dtype:
     """NumPy's name of a floating point type."""
     return to_array(torch.empty(0, dtype=dtype, device="cpu")).dtype
+
+
+def of_each(function: Callable[[np.ndarray], np.ndarray], values_MEO: np.ndarray) -> np.ndarray:
+    """What a function of `whole_rows` gives for each task and episode: shape (M, E, ...)."""
+    shape = values_MEO.shape[:2]
+    rows = whole_rows(values_MEO.reshape(-1, values_MEO.shape[-1]))
+    return function(rows)[: shape[0] * shape[1]].reshape(*shape, -1)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from small_runs import SmallRun
+from small_runs import SmallRun, steps_of
 
 from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
@@ -26,15 +26,6 @@ SMALL = {"gradient_steps": 2, "planner": {"horizon": 3, "candidates": 20, "elite
 def model_of(dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
     return DynamicsModel(SPEC, (5, 4), generator, torch.device("cpu"), dtype)
-
-
-def steps_of(rows, count, seed, valid=None):
-    g = torch.Generator().manual_seed(seed)
-    obs, actions, after, rewards = (
-        torch.randn(rows, count, n, generator=g, dtype=torch.float64) for n in (3, 2, 3, 1)
-    )
-    valid = torch.ones(rows, count) if valid is None else valid
-    return Transitions(obs, actions, after, rewards.squeeze(-1), valid)
 
 
 def test_the_meta_gradient_goes_through_the_online_step():

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from small_runs import SmallRun
+from small_runs import SmallRun, steps_of
 from torch import nn
 
 from metarl.environments.fit import Spec
 from metarl.learners.base import Setting
 from metarl.learners.dynamics.base import ModelConfig
-from metarl.learners.dynamics.model import Transitions
 from metarl.learners.dynamics.rebal import ReBAL, ReBALConfig, remembered
 from metarl.params import flatten, tile, unflatten
 from metarl_envs.memory import MemoryNeedError
@@ -23,15 +22,6 @@ def learner():
     made = ReBAL(ReBALConfig(hidden_size=6), ModelConfig(hidden_sizes=(5, 4)), setting)
     made.model.take_in(made.model.sums_of(steps_of(7, 9, 5)).sum(0))
     return made
-
-
-def steps_of(rows, count, seed, valid=None):
-    g = torch.Generator().manual_seed(seed)
-    obs, actions, after, rewards = (
-        torch.randn(rows, count, n, generator=g, dtype=torch.float64) for n in (3, 2, 3, 1)
-    )
-    valid = torch.ones(rows, count) if valid is None else valid
-    return Transitions(obs, actions, after, rewards.squeeze(-1), valid)
 
 
 def short_pasts():

@@ -44,7 +44,7 @@ from metarl.params import (
     without_prefix,
 )
 from metarl.policies.actors import ActionStep, Actor, Percept
-from metarl.policies.arrays import to_array, whole_rows
+from metarl.policies.arrays import of_each, to_array, whole_rows
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefPolicyConfig
 from metarl.policies.networks.heads import Head
@@ -120,11 +120,9 @@ class ToldActor:
 
     def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
         obs_MEO = self._learner.normalizer.normalize_obs(seen.obs_MEO)
-        shape = obs_MEO.shape[:2]
-        told = to_array(self._state.spread(shape[1]).parts[_TOLD].flatten(0, 1))
-        rows = whole_rows(obs_MEO.reshape(-1, obs_MEO.shape[-1]))
-        outputs = self._policy(whole_rows(told), rows)[: shape[0] * shape[1]]
-        return self._choose(outputs.reshape(*shape, -1), noise_MEN)
+        told = to_array(self._state.spread(obs_MEO.shape[1]).parts[_TOLD].flatten(0, 1))
+        outputs_MEJ = of_each(lambda rows: self._policy(whole_rows(told), rows), obs_MEO)
+        return self._choose(outputs_MEJ, noise_MEN)
 
     @property
     def state(self) -> Memory:

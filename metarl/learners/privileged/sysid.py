@@ -35,7 +35,7 @@ from metarl.learners.together import of_all
 from metarl.params import Params, load_parameters, parameters_of, sum_of_rows
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Percept
-from metarl.policies.arrays import ROWS, to_array, to_tensor, whole_rows
+from metarl.policies.arrays import ROWS, of_each, to_array, to_tensor, whole_rows
 from metarl.policies.networks.belief_head import BeliefPolicyConfig
 from metarl.policies.networks.relu_mlp import ArrayMLP
 from metarl.policies.normalization import NormalizationConfig, Normalizer
@@ -97,9 +97,9 @@ class IdentifyingActor:
         if self._latents is None or state.task_MEP is not known:
             self._latents = learner.told(state.task_MEP)
         obs_MEO = learner.normalizer.normalize_obs(seen.obs_MEO)
-        rows = whole_rows(obs_MEO.reshape(-1, obs_MEO.shape[-1]))
-        outputs = self._policy(whole_rows(self._latents), rows)[: shape[0] * shape[1]]
-        return self._choose(outputs.reshape(*shape, -1), noise_MEN)
+        latents = whole_rows(self._latents)
+        outputs_MEJ = of_each(lambda rows: self._policy(latents, rows), obs_MEO)
+        return self._choose(outputs_MEJ, noise_MEN)
 
     @property
     def state(self) -> Estimate:

@@ -25,7 +25,6 @@ from metarl.learners.together import of_all
 from metarl.params import Params, load_parameters, parameters_of, sum_of_rows
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Percept
-from metarl.policies.arrays import whole_rows
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import TanhHead
 from metarl.policies.networks.outputs import ActionOutputs
@@ -92,10 +91,8 @@ class PlainActor:
 
     def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
         obs_MEO = self._normalizer.normalize_obs(seen.obs_MEO)
-        shape = obs_MEO.shape[:2]
-        rows = whole_rows(obs_MEO.reshape(-1, obs_MEO.shape[-1]))
-        outputs = self._head(rows[:, :0], rows)[: shape[0] * shape[1]]
-        return self._choose(outputs.reshape(*shape, -1), noise_MEN)
+        outputs_MEJ = of_each(lambda rows: self._head(rows[:, :0], rows), obs_MEO)
+        return self._choose(outputs_MEJ, noise_MEN)
 
     @property
     def state(self) -> Unadapted:
