@@ -25,6 +25,7 @@ from metarl.learners.together import of_all
 from metarl.params import Params, load_parameters, parameters_of, sum_of_rows
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Percept
+from metarl.policies.arrays import of_each
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import TanhHead
 from metarl.policies.networks.outputs import ActionOutputs
