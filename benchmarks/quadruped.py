@@ -6,6 +6,7 @@ Held-out tasks, the noise of training. Shapes: M tasks, E episodes, H steps.
 """
 
 import argparse
+import itertools
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def tracking(learner: MetaLearner) -> None:
-    """Velocity after the first second, against the command, while the robot is up."""
+    """Mean velocities from a second after each command on, against it, while the robot is up."""
     trained = training_of(learner)
     with closing(make_env(trained.env, _TASKS, trained.horizon)) as env:
         if not isinstance(env, Quadruped):
@@ -67,10 +68,10 @@ def tracking(learner: MetaLearner) -> None:
         step = env.step
 
         def watched(actions: np.ndarray) -> Any:
+            commands.append(env.command_N3[:, :2].copy())
             found = step(actions)
             up = ~found[2]
-            velocities.append(np.where(up, env.linear_velocity_N3[:, 0], np.nan))
-            commands.append(env.command_N3[:, 0].copy())
+            velocities.append(np.where(up[:, None], env.linear_velocity_N3[:, :2], np.nan))
             return found
 
         env.step = watched
@@ -78,15 +79,28 @@ def tracking(learner: MetaLearner) -> None:
         rollouts = collect(
             env, learner, learner.begin(_TASKS, 1), path, range(_TASKS), trained.horizon
         )
-    seen = np.array(velocities)[_SECOND:]
-    wanted = np.array(commands)[_SECOND:]
-    with np.errstate(all="ignore"):
-        mean_M, error_M = np.nanmean(seen, 0), np.abs(np.nanmean(seen - wanted, 0))
+    seen, wanted = _settled(np.array(velocities), np.array(commands))
+    speed, error = np.linalg.norm(wanted, axis=1).mean(), np.linalg.norm(seen - wanted, axis=1)
     up = int((~rollouts.terminated_ME).sum())
     print(
-        f"  held out: return {rollouts.returns_ME.mean():.1f}, {up} of {_TASKS} still up, "
-        f"{np.nanmean(mean_M):.2f} m/s of {wanted.mean():.2f}, off by {np.nanmean(error_M):.2f}"
+        f"  held out: return {rollouts.returns_ME.mean():.1f}, {up} of {_TASKS} still up; "
+        f"commands of {speed:.2f} m/s, off by {error.mean():.2f} ({error.mean() / speed:.0%})"
     )
+
+
+def _settled(velocities_HN2: np.ndarray, commands_HN2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean velocity under each command but in its first second, and the command: a row each."""
+    seen, wanted = list[np.ndarray](), list[np.ndarray]()
+    for robot in range(commands_HN2.shape[1]):
+        own, speeds = commands_HN2[:, robot], velocities_HN2[:, robot]
+        new = np.flatnonzero(np.any(np.diff(own, axis=0) != 0, axis=1)) + 1
+        for start, end in itertools.pairwise([0, *new, len(own)]):
+            settled = speeds[start + _SECOND : end]
+            up = settled[~np.isnan(settled[:, 0])]
+            if len(up):
+                seen.append(up.mean(0))
+                wanted.append(own[start])
+    return np.array(seen), np.array(wanted)
 
 
 def changes(learner: MetaLearner) -> None:
