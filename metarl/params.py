@@ -3,7 +3,7 @@
 Tasks share no parameters, so the gradient of a sum over tasks is the per-task gradient.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,12 @@ def detach(params: Mapping[str, Tensor], requires_grad: bool = False) -> Params:
 def flatten(params: Mapping[str, Tensor]) -> Tensor:
     """All values as one float64 vector, in the order of the dict."""
     return torch.cat([value.detach().reshape(-1).double() for value in params.values()])
+
+
+def one_row(values: Sequence[Tensor], *numbers: Tensor) -> Tensor:
+    """Values one after the other, and behind them some numbers, in the precision of the values."""
+    parts = [part.detach().reshape(-1) for part in (*values, *numbers)]
+    return torch.cat([part.to(parts[0]) for part in parts])
 
 
 def flatten_tasks(params_M: Mapping[str, Tensor]) -> Tensor:

@@ -88,9 +88,9 @@ class Alone:
         """The flag itself."""
         return flag
 
-    def map(self, function: Callable[[T], Tensor], items: Sequence[T]) -> Tensor:
-        """The function of every item, one row each."""
-        return torch.stack(on_all_cores(function, items))
+    def total(self, function: Callable[[T], Tensor], items: Sequence[T]) -> Tensor:
+        """The sum of the function over items, in float64."""
+        return torch.stack(on_all_cores(function, items)).double().sum(0)
 
     @contextmanager
     def first_alone(self, what: str) -> Iterator[bool]:
@@ -167,14 +167,14 @@ class Processes:
         """Whether the flag is set in every process."""
         return bool(self._numbers([flag]).all())
 
-    def map(self, function: Callable[[T], Tensor], items: Sequence[T]) -> Tensor:
-        """The function of every item, one row each; every process takes its share of them."""
+    def total(self, function: Callable[[T], Tensor], items: Sequence[T]) -> Tensor:
+        """The sum of the function over items, in float64; every process takes its share of them."""
         own = items[self.share(len(items))]
         found = torch.stack(on_all_cores(function, own)) if own else None
         if found is None or len(items) < self.size:  # then not all know what a row is
-            return self._joined(found)
+            return self._joined(found).double().sum(0)
         rows = [len(items[self._share_of(rank, len(items))]) for rank in range(self.size)]
-        return self._put_together(found, rows)
+        return self._put_together(found, rows).double().sum(0)
 
     @contextmanager
     def first_alone(self, what: str) -> Iterator[bool]:

@@ -113,11 +113,11 @@ class World(Protocol):
         """The largest of all processes' first, second, ... number."""
         ...
 
-    def map(self, function: Callable[[T], Tensor], items: Sequence[T]) -> Tensor:
-        """The function of every item, a row of one shape for each, in their order.
+    def total(self, function: Callable[[T], Tensor], items: Sequence[T]) -> Tensor:
+        """The sum of the function over items, a row of one shape for each, in float64.
 
         The items are the same in all processes; each process takes its share of them, on all its
-        cores.
+        cores. Rows travel in their own precision, so give them in that of the parameters.
         """
         ...
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from metarl.estimators.objectives import clipped_gains
 from metarl.learners.base import LearnerConfig, Metrics, World
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
-from metarl.params import Params, flatten, unflatten
+from metarl.params import Params, one_row, unflatten
 from metarl.policies.distributions import Distribution
 
 # Parts of a minibatch that are differentiated at once: the steps of a recurrent network are too
@@ -79,14 +79,14 @@ class ClippedPPO(ABC):
         def differentiate(part: Tensor) -> Tensor:
             return self.gradient({n: v.index_select(1, part) for n, v in data.items()}, total)
 
-        summed = world.map(differentiate, rows.tensor_split(min(SLICES, len(rows)))).sum(0)
+        summed = world.total(differentiate, rows.tensor_split(min(SLICES, len(rows))))
         norm = clipped_step(
             self.module, self._optimizer, summed[:-1], self.config.max_gradient_norm
         )
         return norm, float(summed[-1])
 
     def gradient(self, data: dict[str, Tensor], total: float) -> Tensor:
-        """Gradient of the loss of some pieces, and behind it their share of the KL, in float64.
+        """Gradient of the loss of some pieces, and behind it their share of the KL, as one row.
 
         `total` is the number of steps of all pieces of the minibatch.
         """
@@ -98,11 +98,8 @@ class ClippedPPO(ABC):
         gain = clipped_gains(ratios, advantages, self.config.clip)
         gain = gain + self.config.entropy_bonus * distribution.entropy()
         loss = -(gain * valid).sum() / total
-        parameters = dict(self.module.named_parameters())
-        gradient = torch.autograd.grad(loss, list(parameters.values()))
-        kl = ((ratios - 1.0 - log_ratios) * valid).sum().detach() / total
-        flat = flatten(dict(zip(parameters, gradient, strict=True)))
-        return torch.cat([flat, kl.double().view(1)])
+        gradient = torch.autograd.grad(loss, list(self.module.parameters()))
+        return one_row(gradient, ((ratios - 1.0 - log_ratios) * valid).sum() / total)
 
     def state(self) -> Params:
         """Tensors that resuming needs."""

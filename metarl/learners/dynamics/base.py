@@ -205,7 +205,7 @@ class ModelBased(MetaLearner[Recent]):
             return self.gradient(own, next_, count)
 
         every = torch.arange(count, device=past.valid_RK.device)
-        summed = world.map(differentiate, every.tensor_split(min(_SLICES, count))).sum(0)
+        summed = world.total(differentiate, every.tensor_split(min(_SLICES, count)))
         gradient, loss = summed[:-1], float(summed[-1])
         norm = float(gradient.norm())
         if np.isfinite(norm):

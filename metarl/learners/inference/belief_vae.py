@@ -22,7 +22,7 @@ from metarl.learners.base import Metrics, World
 from metarl.learners.clipped_ppo import SLICES, clipped_step
 from metarl.learners.inference.belief import kl_between
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
-from metarl.params import Params, flatten
+from metarl.params import Params, one_row
 from metarl.policies.networks.belief_head import BeliefHead
 from metarl.policies.networks.memory_network import MemoryNetwork
 from metarl.policies.networks.relu_mlp import relu_mlp
@@ -133,13 +133,11 @@ class BeliefVAE:
             own = [values[:, rows] for values in drawn]
             part = {name: values.index_select(1, rows) for name, values in trials.items()}
             parts = self.losses(part, own[0], own[1], own[2])
-            parameters = dict(self.module.named_parameters())
-            gradient = torch.autograd.grad(parts.sum() / total, list(parameters.values()))
-            flat = flatten(dict(zip(parameters, gradient, strict=True)))
-            return torch.cat([flat, parts.detach().double() / total])
+            gradient = torch.autograd.grad(parts.sum() / total, list(self.module.parameters()))
+            return one_row(gradient, parts / total)
 
         rows = torch.arange(len(lengths_N), device=lengths_N.device)
-        summed = world.map(differentiate, rows.tensor_split(min(SLICES, len(rows)))).sum(0)
+        summed = world.total(differentiate, rows.tensor_split(min(SLICES, len(rows))))
         norm = clipped_step(
             self.module, self._optimizer, summed[:-2], self.config.max_gradient_norm
         )

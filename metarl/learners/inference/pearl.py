@@ -30,7 +30,7 @@ from metarl.learners.inference.soft_actor_critic import SoftActorCritic
 from metarl.learners.together import keys_of_all, of_all
 from metarl.learners.training_reward import with_training_reward
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
-from metarl.params import Params, flatten, unflatten
+from metarl.params import Params, one_row, unflatten
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.networks.relu_mlp import ArrayMLP, relu_mlp
 from metarl.policies.squashed import ActionRange, require_widths
@@ -198,7 +198,7 @@ class PEARL(MetaLearner[LatentBelief]):
             return self.gradient(drawn, seen, own[0], own[1], own[2])
 
         chunks = task_chunks(len(keys), _TASKS_TOGETHER)
-        summed = world.map(differentiate, chunks).sum(0) / len(keys)
+        summed = world.total(differentiate, chunks) / len(keys)
         if not summed.isfinite().all() or summed[:-3].abs().max() > _LARGEST_GRADIENT:
             return [float("nan")] * 3
         parameters = self._learned()
@@ -222,7 +222,7 @@ class PEARL(MetaLearner[LatentBelief]):
         next_noise_MBA: Tensor,
         noise_MBA: Tensor,
     ) -> Tensor:
-        """Gradient of the losses, summed over tasks, and behind it the three losses: float64."""
+        """Gradient of the losses, summed over tasks, and behind it the three losses, as one row."""
         config, (count, size) = self.config, rows.rewards_N.shape
         valid = torch.ones_like(context.rewards_N)
         prior = self.begin(count, 1)
@@ -243,8 +243,7 @@ class PEARL(MetaLearner[LatentBelief]):
         for loss, names in ((policy, of_policy), (critic + weight * kl, others)):
             gradients = torch.autograd.grad(loss, [learned[name] for name in names])
             found |= dict(zip(names, gradients, strict=True))
-        losses = torch.stack([critic, policy, kl]).detach().double()
-        return torch.cat([flatten({name: found[name] for name in learned}), losses])
+        return one_row([found[name] for name in learned], critic, policy, kl)
 
     # Parameters
 

@@ -37,8 +37,8 @@ from metarl.learners.privileged.told_tasks import ToldTasks, numbers_of
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import (
     Params,
-    flatten,
     load_parameters,
+    one_row,
     parameters_of,
     prefixed,
     without_prefix,
@@ -257,17 +257,14 @@ class PrivilegedLearner(MemoryLearner):
     def _student_gradient(self, data: dict[str, Tensor], rows: Tensor, world: World) -> Tensor:
         """Gradient of the mean error over the steps of some episodes, and behind it the error."""
         total = float(data["valid"].index_select(1, rows).sum().clamp(min=1.0))
-        parameters = dict(self._student.named_parameters())
 
         def differentiate(part: Tensor) -> Tensor:
             own = {name: values.index_select(1, part) for name, values in data.items()}
             valid = own["valid"].squeeze(-1)
             error = (self.student_errors(own) * valid).sum() / total
-            gradient = torch.autograd.grad(error, list(parameters.values()))
-            flat = flatten(dict(zip(parameters, gradient, strict=True)))
-            return torch.cat([flat, error.detach().double().view(1)])
+            return one_row(torch.autograd.grad(error, list(self._student.parameters())), error)
 
-        return world.map(differentiate, rows.tensor_split(min(SLICES, len(rows)))).sum(0)
+        return world.total(differentiate, rows.tensor_split(min(SLICES, len(rows))))
 
     # Parameters
 
