@@ -52,6 +52,10 @@ class SingleTaskEnv(gymnasium.Env, EzPickle):
             "render_fps": self.vector_env.render_fps,
         }
         if render_mode is not None and render_mode not in self.vector_env.render_modes:
+            if not self.vector_env.render_modes:
+                raise EnvironmentConfigError(
+                    "this environment cannot be drawn: its metadata names no render_modes"
+                )
             raise EnvironmentConfigError(
                 f"render_mode must be one of {', '.join(self.vector_env.render_modes)}, "
                 f"got {render_mode!r}"

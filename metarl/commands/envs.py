@@ -10,13 +10,14 @@ from rich.table import Table
 import metarl_envs
 from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_single, registered_horizon
+from metarl_envs.registration import ADAPTERS
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Print all of them, or one."""
     if arguments.name is None:
         table = Table("environment", "horizon", box=None)
-        for env_id, registration in metarl_envs.ENVIRONMENTS.items():
+        for env_id, registration in {**metarl_envs.ENVIRONMENTS, **ADAPTERS}.items():
             table.add_row(env_id, str(registration.max_episode_steps))
         Console().print(table)
         return

@@ -24,6 +24,7 @@ from metarl.errors import CheckpointError
 from metarl.files import write_whole
 from metarl.learners.base import MetaLearner
 from metarl.trained_env import training_of
+from metarl_envs.errors import shortened
 from metarl_envs.tasks.batches import take
 
 _KEPT = "scratch.json"
@@ -35,6 +36,8 @@ def main(arguments: argparse.Namespace) -> None:
     trust = arguments.allow_import
     with working("training from scratch"):
         found = from_scratch(arguments.path, arguments.num_tasks, arguments.budgets, trust)
+    tasks = {key: values[: arguments.num_tasks] for key, values in document["tasks"].items()}
+    print(f"on the first {arguments.num_tasks} of the held-out tasks: {shortened(tasks)}")
     for steps, mean in found:
         print(f"{steps:>9,} steps from scratch: mean return {mean:.1f}")
     for step, returns_ME in zip(document["summary"], document["returns"], strict=True):

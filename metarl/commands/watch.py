@@ -3,10 +3,14 @@
 import argparse
 import os
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import metarl
 from metarl.command_line import parsed_json
-from metarl.errors import ConfigError
+from metarl.errors import ConfigError, UserError
+from metarl.learners.base import MetaLearner
+from metarl.reports.video import drawn
 from metarl.reports.viewer.session import Session
 
 
@@ -21,13 +25,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"it needs {error.name}: pip install metarl-robotics[report]") from None
     task = None if arguments.task is None else parsed_json("--task", arguments.task)
     learner = metarl.load(arguments.path, trust_imports=arguments.allow_import)
-    session = Session(
-        learner,
-        task,
-        episodes=arguments.episodes,
-        seed=arguments.seed,
-        render_mode="rgb_array",
-    )
+    session = session_of(learner, task, arguments)
     try:
         if _has_screen() and not arguments.browser:
             print(HELP)
@@ -41,6 +39,21 @@ def main(arguments: argparse.Namespace) -> None:
             viewer.close()
     finally:
         session.close()
+
+
+def session_of(
+    learner: MetaLearner, task: Mapping[str, Any] | None, arguments: argparse.Namespace
+) -> Session:
+    """With pictures, where the environment draws any."""
+    settings = {"episodes": arguments.episodes, "seed": arguments.seed}
+    try:
+        session = Session(learner, task, **settings, render_mode="rgb_array")
+        if session.env.simulations is None:
+            drawn(session.env)
+        return session
+    except UserError as error:
+        print(f"without a picture: {error}")
+        return Session(learner, task, **settings)
 
 
 def _has_screen() -> bool:

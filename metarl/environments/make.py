@@ -85,7 +85,17 @@ def _copies(
         if drawn == "rgb_array":
             with suppress(UserError):  # it may draw by other means
                 choose_backend()
-        config = config.model_copy(update={"plugin": plugin, "kwargs": kwargs})
+        plain = config.model_copy(update={"plugin": plugin})
+        config = plain.model_copy(update={"kwargs": kwargs})
+        try:
+            return make_env(config, num_envs, max_episode_steps)
+        except Exception as error:
+            if drawn is None:
+                raise
+            make_env(plain, num_envs, max_episode_steps).close()  # what else is wrong comes first
+            raise EnvironmentFitError(
+                f"{config.id} cannot be drawn, it does not take render_mode: {one_line(error)}"
+            ) from None
     return make_env(config, num_envs, max_episode_steps)
 
 
@@ -146,7 +156,10 @@ def _require_known(env_id: str) -> None:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise EnvironmentFitError(f"cannot import the module of {env_id!r}: {error}") from None
+            raise EnvironmentFitError(
+                f"cannot import the module of {env_id!r}: {error}; a module beside your folder's "
+                f"files is found where you type the command, with --allow-import {module}"
+            ) from None
     if name not in gymnasium.registry:
         raise EnvironmentFitError(
             f"unknown environment {env_id!r}{did_you_mean(name, gymnasium.registry)}; "

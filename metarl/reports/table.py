@@ -25,13 +25,8 @@ def adaptation_table(result: EvaluationResult) -> Table:
     metrics = {n: m for n, m in METRICS.items() if n in summary[0].metrics and n != "mean"}
     titles = (metric.title for metric in metrics.values())
     lost = any(step.diverged for step in summary)
-    for column in (
-        *("step", "episodes before", "mean return", "gain", "IQM", *titles),
-        *(["diverged"] if lost else []),
-    ):
-        table.add_column(column, justify="right", overflow="fold")
-    for step in summary:
-        table.add_row(
+    rows = [
+        (
             str(step.step),
             str(step.episodes),
             _estimate(Estimate(step.mean, step.mean_interval)),
@@ -40,6 +35,14 @@ def adaptation_table(result: EvaluationResult) -> Table:
             *(_cell(step.metrics[name], m.is_share) for name, m in metrics.items()),
             *([f"{100 * step.diverged:.1f} %"] if lost else []),
         )
+        for step in summary
+    ]
+    columns = ("step", "episodes before", "mean return", "gain", "IQM", *titles)
+    for title, *cells in zip((*columns, *(["diverged"] if lost else [])), *rows, strict=True):
+        # a title may fold, a number may not
+        table.add_column(title, justify="right", overflow="fold", min_width=max(map(len, cells)))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -204,20 +204,25 @@ def _film(
     """Frames of an episode, and the return up to each."""
     frames = list[tuple[np.ndarray, float]]()
     for total in islice(played(env, policy, seed, sampled), 1, None):
-        frame = _drawn(env)
-        if not isinstance(frame, np.ndarray):
-            raise EnvironmentFitError("the environment rendered no picture")
-        frames.append((frame, total))
+        frames.append((drawn(env), total))
     return frames
 
 
-def _drawn(env: gymnasium.Env) -> object:
+def drawn(env: gymnasium.Env) -> np.ndarray:
+    """A picture of the environment.
+
+    Raises:
+        UserError: if it draws none.
+    """
     try:
-        return env.render()
+        frame = env.render()
     except UserError:
         raise
     except Exception as error:  # of whatever kind a missing library makes it raise
         raise EnvironmentFitError(f"the environment draws no picture: {one_line(error)}") from error
+    if not isinstance(frame, np.ndarray):
+        raise EnvironmentFitError("the environment rendered no picture")
+    return frame
 
 
 def _captioned(picture: Image.Image, heading: str, task: Mapping[str, Any]) -> np.ndarray:

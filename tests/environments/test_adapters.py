@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 import metarl
+from metarl.environments.config import EnvConfig
+from metarl.environments.make import make_single
 from metarl.experiment.config import parse_config
+from metarl.reports.video import drawn
 from metarl_envs.checker import check_task_env
 from metarl_envs.errors import EnvironmentConfigError
 
@@ -118,6 +121,20 @@ def test_trains_on_meta_world_and_counts_success_per_task_and_episode(metaworld,
     assert (result.tasks["task"] >= 50).all()
 
 
+def pictures_of(env_id):
+    env = make_single(EnvConfig(id=env_id), None, 20, "rgb_array")
+    env.reset(seed=0)
+    first = drawn(env)
+    for _ in range(10):
+        env.step(np.full(4, 0.9))
+    assert first.ndim == 3 and not np.array_equal(first, drawn(env))
+    env.close()
+
+
+def test_meta_world_draws_pictures(metaworld):
+    pictures_of("metarl/MetaWorld-v0")
+
+
 class TestFetch:
     @pytest.fixture(autouse=True)
     def _needs_robotics(self):
@@ -144,6 +161,9 @@ class TestFetch:
             findings = check_task_env(gymnasium.make("metarl/Fetch-v0"))
         # its simulator holds a renderer, which cannot be pickled; workers make their own
         assert [finding for finding in findings if "pickled" not in finding] == []
+
+    def test_draws_pictures(self):
+        pictures_of("metarl/Fetch-v0")
 
     @pytest.mark.slow
     def test_trains(self, tmp_path):

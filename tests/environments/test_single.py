@@ -85,7 +85,8 @@ def test_from_scratch_on_a_plugged_in_environment(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    told, *lines = done.stdout.splitlines()
+    assert told.startswith("on the first 1 of the held-out tasks: {")
     assert [int(line.split()[0].replace(",", "")) for line in lines] == [30, 90, 0, 30]
 
 
@@ -171,3 +172,16 @@ def test_methods_adapt_by_their_own_steps_and_are_of_one_environment(tmp_path):
     with pytest.raises(ConfigError, match="env_kwargs must be a mapping"):
         record_methods({"0": Filmed(learner, 0)}, task, film, env_kwargs=[1])
     assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("Point", "plugged:Point-v0 cannot be drawn, it does not take render_mode")],
+)
+def test_what_cannot_be_drawn_says_so_and_lives_on_without(name, message):
+    config = EnvConfig(id=f"plugged:{name}-v0")
+    with pytest.raises(EnvironmentFitError, match=message):
+        make_single(config, None, 25, "rgb_array")
+    env = make_single(config, None, 25)
+    env.reset(seed=0)
+    env.close()

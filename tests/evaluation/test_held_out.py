@@ -111,6 +111,9 @@ class TestLostEpisodes:
         console.print(adaptation_table(result))
         printed = console.export_text()
         assert "none" in printed and "100.0 %" in printed
+        narrow = Console(record=True, width=80)
+        narrow.print(adaptation_table(result))
+        assert "100.0 %" in narrow.export_text()  # numbers are never folded
         document = json.loads((tmp_path / "run/evaluation.json").read_text())
         assert document["diverged"] == result.returns.size
         assert document["returns"][0][0][0] is None and document["summary"][1]["mean"] is None

@@ -1,5 +1,6 @@
 """The live viewer: what its controls do, and that a browser shows them."""
 
+import argparse
 import re
 import shutil
 import threading
@@ -7,8 +8,10 @@ import time
 
 import numpy as np
 import pytest
+from small_runs import SmallRun
 
 import metarl
+from metarl.commands.watch import session_of
 from metarl.errors import ConfigError, UserError
 from metarl.reports.viewer.browser import BrowserViewer
 from metarl.reports.viewer.disturbed import Disturbed
@@ -33,10 +36,12 @@ def test_a_session_lives_adapts_and_forgets(cheetah):
         session.advance()
     assert session.last_return(True) > session.last_return(False) + 10
     assert re.search(r"return before: \*\*-\d+\.\d\*\*, after: \*\*-\d", status(session))
-    session.forget()
+    for _ in range(50):
+        session.advance()
+    session.forget()  # an episode of two policies counts for neither
     for _ in range(200):
         session.advance()
-    assert session.finished[-1] == session.finished[0]
+    assert session.finished[-1] == session.finished[0] and len(session.finished) == 3
     session.close()
 
 
@@ -169,3 +174,25 @@ def test_a_browser_shows_the_robot_and_adapts_it(name, tmp_path):
         session.close()
     assert errors == [] and session.steps == 1
     assert viewer.url.startswith("http://127.0.0.1:")
+
+
+def test_a_robot_that_draws_no_picture_is_watched_without(capsys):
+    run = SmallRun("maml", env_id="plugged:Point-v0", env_kwargs={"goal": 0.0}, h=25)
+    arguments = argparse.Namespace(episodes=2, seed=0)
+    session = session_of(run.learner, None, arguments)
+    assert session.env.render_mode is None
+    assert "without a picture: plugged:Point-v0 cannot be drawn" in capsys.readouterr().out
+    viewer = BrowserViewer(session, port=0, speed=100.0)
+    alive = threading.Thread(target=viewer.run)
+    alive.start()
+    try:
+        viewer.wish(session.adapt)
+        for _ in range(200):
+            time.sleep(0.05)
+            if session.steps and session.finished:
+                break
+        assert alive.is_alive() and session.steps == 1 and session.finished
+    finally:
+        viewer.close()
+        alive.join()
+        session.close()

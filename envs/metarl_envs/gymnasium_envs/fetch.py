@@ -30,6 +30,7 @@ class Fetch(gymnasium.Env):
     Args:
         name: "FetchReach", "FetchPush", "FetchSlide" or "FetchPickAndPlace".
         dense: reward -distance instead of -1 away from the goal.
+        render_mode: "human", "rgb_array", or None.
 
     Raises:
         EnvironmentConfigError: if gymnasium-robotics is missing or the name unknown.
@@ -37,12 +38,18 @@ class Fetch(gymnasium.Env):
 
     task_space = spaces.Dict({"goal_offset": spaces.Box(-_RANGE_M, _RANGE_M, (3,), np.float64)})
 
-    def __init__(self, name: str = "FetchReach", dense: bool = True) -> None:
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 25}
+
+    def __init__(
+        self, name: str = "FetchReach", dense: bool = True, render_mode: str | None = None
+    ) -> None:
         if name not in _NAMES:
             raise EnvironmentConfigError(f"name must be one of {', '.join(_NAMES)}, got {name!r}")
         _import_robotics()
         kind = f"{name}{'Dense' if dense else ''}-{_VERSION}"
-        self.env: Any = gymnasium.make(kind, disable_env_checker=True).unwrapped
+        self.render_mode = render_mode
+        made = gymnasium.make(kind, disable_env_checker=True, render_mode=render_mode)
+        self.env: Any = made.unwrapped
         observed: Any = self.env.observation_space
         self.observation_space = observed["observation"]
         self.action_space = self.env.action_space
@@ -80,6 +87,10 @@ class Fetch(gymnasium.Env):
         """Advance by one control step."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         return obs["observation"], float(reward), terminated, truncated, info
+
+    def render(self) -> Any:
+        """A frame, in the way of `render_mode`."""
+        return self.env.render()
 
     def close(self) -> None:
         """Close the simulator."""

@@ -33,12 +33,22 @@ class MetaWorld(gymnasium.Env):
         benchmark: "ML1", "ML10", "ML25" or "ML45".
         name: the task family of ML1, such as "reach-v3".
         seed: of the goals.
+        render_mode: "human", "rgb_array", or None.
 
     Raises:
         EnvironmentConfigError: if metaworld is missing or the name unknown.
     """
 
-    def __init__(self, benchmark: str = "ML1", name: str = "reach-v3", seed: int = 0) -> None:
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 80}
+
+    def __init__(
+        self,
+        benchmark: str = "ML1",
+        name: str = "reach-v3",
+        seed: int = 0,
+        render_mode: str | None = None,
+    ) -> None:
+        self.render_mode = render_mode
         metaworld = _import_metaworld()
         if benchmark not in _BENCHMARKS:
             raise EnvironmentConfigError(
@@ -71,7 +81,8 @@ class MetaWorld(gymnasium.Env):
         """Choose family and goal, in force from the next reset."""
         chosen = self.tasks[int(task["task"])]
         if chosen.env_name not in self._families:
-            self._families[chosen.env_name] = self._classes[chosen.env_name]()
+            made = self._classes[chosen.env_name](render_mode=self.render_mode)
+            self._families[chosen.env_name] = made
         self.env = self._families[chosen.env_name]
         self.env.set_task(chosen)
 
@@ -86,6 +97,10 @@ class MetaWorld(gymnasium.Env):
         """Advance by one control step; never terminates on success."""
         obs, reward, _, truncated, info = self.env.step(action)
         return obs, float(reward), False, bool(truncated), info
+
+    def render(self) -> Any:
+        """A frame, in the way of `render_mode`."""
+        return self.env.render()
 
     def close(self) -> None:
         """Close every family that was built."""

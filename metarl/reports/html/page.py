@@ -2,6 +2,7 @@
 
 import base64
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import combinations
@@ -60,6 +61,9 @@ def write_report(
     """
     require_comparable(runs)
     replay = _replay(runs[0]) if replays else None
+    film, missing = None, ""
+    if replays and (replay is None or len(runs) > 1):
+        film, missing = _film_or_why_not(runs)
     page = (
         _environment()
         .get_template(_TEMPLATE.name)
@@ -71,7 +75,8 @@ def write_report(
             charts=_charts(runs),
             pairs=_pairs(runs),
             replay=replay,
-            film=_film(runs) if replays and (replay is None or len(runs) > 1) else None,
+            film=film,
+            missing=missing,
             replayed=runs[0].name,
             filmed=", ".join(run.name for run in runs),
             raw=in_script(raw_document(runs)),
@@ -228,19 +233,30 @@ def _replay(run: ReportedRun) -> str | None:
     return None if page is None else base64.b64encode(page.encode()).decode()
 
 
+def _film_or_why_not(runs: Sequence[ReportedRun]) -> tuple[str | None, str]:
+    """The film; or, where nothing here draws it, a sentence, and the page goes without."""
+    try:
+        return _film(runs), ""
+    except (UserError, OSError) as error:
+        missing = f"No film: {error}"
+        print(missing, file=sys.stderr)
+        return None, missing
+
+
 def _film(runs: Sequence[ReportedRun]) -> str | None:
-    """The first evaluation task, of several runs side by side, if it draws pictures."""
+    """The first evaluation task, of several runs side by side.
+
+    Raises:
+        UserError: if nothing draws it.
+    """
     if any(run.learner.adapts_to_demonstrations for run in runs):
         return None
     task, steps, episodes = _first_task(runs[0])
     with TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        try:
-            if len(runs) == 1:
-                record(runs[0].learner, task, path, adaptation_steps=steps, episodes=episodes)
-            else:
-                methods = {run.name: Filmed(run.learner, *_first_task(run)[1:]) for run in runs}
-                record_methods(methods, task, path, env_kwargs=runs[0].env_kwargs, sampled=True)
-        except (UserError, OSError):  # nothing here draws it: the page goes without
-            return None
+        if len(runs) == 1:
+            record(runs[0].learner, task, path, adaptation_steps=steps, episodes=episodes)
+        else:
+            methods = {run.name: Filmed(run.learner, *_first_task(run)[1:]) for run in runs}
+            record_methods(methods, task, path, env_kwargs=runs[0].env_kwargs, sampled=True)
         return base64.b64encode(path.read_bytes()).decode()

@@ -135,7 +135,7 @@ class BrowserViewer:
         if now - self._drawn_at < 1.0 / _PICTURES_HZ:
             return
         self._drawn_at = now
-        if self._simulated is None:
+        if self._simulated is None and session.env.render_mode is not None:
             self._picture.image = np.asarray(session.env.render())
         self._status.content = f"{status(session)}\n\n{self._complaint}"
 

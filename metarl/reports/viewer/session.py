@@ -78,14 +78,17 @@ class Session:
             batch = single.task_distribution("test").sample(1, seed)
             task = {key: values[0] for key, values in batch.items()}
         self.steps, self.finished = 0, list[tuple[float, int]]()
-        self.forget()
+        self.policy = self._unadapted()
         self.change_task(task)
 
-    def forget(self) -> None:
-        """Act as before any adaptation."""
+    def _unadapted(self) -> AdaptedPolicy:
         state = self._learner.begin(1, 1)
-        self.policy = AdaptedPolicy(self._learner, state, self.env.action_space, self._seed)
-        self.steps = 0
+        return AdaptedPolicy(self._learner, state, self.env.action_space, self._seed)
+
+    def forget(self) -> None:
+        """Act as before any adaptation, from the start of an episode."""
+        self.policy, self.steps = self._unadapted(), 0
+        self.restart()
 
     def change_task(self, task: Mapping[str, Any]) -> None:
         """Give the robot another task; what it has adapted to before stays until it is asked.
