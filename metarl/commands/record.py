@@ -21,9 +21,9 @@ def main(arguments: argparse.Namespace) -> None:
     tasks = [parsed_json("--task", text) for text in arguments.task]
     if len(arguments.paths) > 1:
         return _methods(arguments, tasks)
-    for name in ("env_kwargs", "sampled"):
-        if getattr(arguments, name):
-            raise ConfigError(f"--{name.replace('_', '-')} is for several runs beside each other")
+    if arguments.sampled:
+        raise ConfigError("--sampled is for several runs beside each other")
+    kwargs = arguments.env_kwargs
     learner = metarl.load(arguments.paths[0], trust_imports=arguments.allow_import)
     with working("filming"):
         found = record_grid(
@@ -33,6 +33,7 @@ def main(arguments: argparse.Namespace) -> None:
             adaptation_steps=arguments.adaptation_steps,
             episodes=arguments.episodes,
             seed=arguments.seed,
+            env_kwargs=None if kwargs is None else parsed_json("--env-kwargs", kwargs),
         )
     for text, returns in zip(arguments.task, found, strict=True):
         about = f"{text}: " if len(found) > 1 else ""

@@ -14,6 +14,7 @@ from metarl_envs.engine.simulations import NativeSimulations
 
 _TRAVELS = {int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_SLIDE)}
 _GREY = (150, 150, 150)
+_MOST_FACES, _CELLS = 500, 16  # of a mesh, and of its longest side
 CAMERA, LOOKED_AT = (0.0, -4.0, 1.5), (0.0, 0.0, 0.5)
 
 
@@ -126,7 +127,20 @@ def _mesh(model: mujoco.MjModel, geom: int) -> Any:
         mesh = model.geom_dataid[geom]
         first, count = model.mesh_vertadr[mesh], model.mesh_vertnum[mesh]
         start, faces = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
-        return trimesh.Trimesh(
-            model.mesh_vert[first : first + count], model.mesh_face[start : start + faces]
+        return _coarse(
+            trimesh.Trimesh(
+                model.mesh_vert[first : first + count], model.mesh_face[start : start + faces]
+            )
         )
     return None
+
+
+def _coarse(mesh: Any) -> Any:
+    """A mesh of many faces with vertices on a grid, where neighbours fall together."""
+    if len(mesh.faces) <= _MOST_FACES:
+        return mesh
+    cell = mesh.extents.max() / _CELLS
+    rough = trimesh.Trimesh(np.round(mesh.vertices / cell) * cell, mesh.faces)
+    rough.update_faces(rough.nondegenerate_faces() & rough.unique_faces())
+    rough.remove_unreferenced_vertices()
+    return rough

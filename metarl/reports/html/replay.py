@@ -36,10 +36,11 @@ def replay_page(
     adaptation_steps: int,
     episodes: int,
     seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
 ) -> str | None:
     """The page, or None where there is no engine whose bodies could be shown."""
     films = list[_Film]()
-    with closing(make_env(learner, task)) as env:
+    with closing(make_env(learner, task, env_kwargs=env_kwargs)) as env:
         if not isinstance(env.vector_env, Simulated):
             return None
         for steps in sorted({0, adaptation_steps}):
