@@ -95,9 +95,6 @@ def names_of(runs: Sequence[str | Path]) -> list[str]:
     if len(set(paths)) < len(paths):
         raise ConfigError(f"every run once, please, got {', '.join(map(str, runs))}")
     parts = [path.strip("/").split("/") for path in paths]
-    longest = max(map(len, parts))
-    for length in range(1, longest + 1):
-        names = ["/".join(part[-length:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    return paths
+    lengths = range(1, max(map(len, parts)) + 1)
+    ends = (["/".join(part[-length:]) for part in parts] for length in lengths)
+    return next(names for names in ends if len(set(names)) == len(names))

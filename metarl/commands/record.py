@@ -18,12 +18,13 @@ from metarl.reports.video import Filmed, record_grid, record_methods
 
 def main(arguments: argparse.Namespace) -> None:
     """Parse, load, adapt, film."""
-    tasks = [parsed_json("--task", text) for text in arguments.task]
+    tasks, kwargs = [parsed_json("--task", text) for text in arguments.task], None
+    if arguments.env_kwargs is not None:
+        kwargs = parsed_json("--env-kwargs", arguments.env_kwargs)
     if len(arguments.paths) > 1:
-        return _methods(arguments, tasks)
+        return _methods(arguments, tasks, kwargs)
     if arguments.sampled:
         raise ConfigError("--sampled is for several runs beside each other")
-    kwargs = arguments.env_kwargs
     learner = metarl.load(arguments.paths[0], trust_imports=arguments.allow_import)
     with working("filming"):
         found = record_grid(
@@ -33,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
             adaptation_steps=arguments.adaptation_steps,
             episodes=arguments.episodes,
             seed=arguments.seed,
-            env_kwargs=None if kwargs is None else parsed_json("--env-kwargs", kwargs),
+            env_kwargs=kwargs,
         )
     for text, returns in zip(arguments.task, found, strict=True):
         about = f"{text}: " if len(found) > 1 else ""
@@ -42,11 +43,15 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"wrote {arguments.output}")
 
 
-def _methods(arguments: argparse.Namespace, tasks: Sequence[Mapping[str, Any]]) -> None:
+def _methods(
+    arguments: argparse.Namespace,
+    tasks: Sequence[Mapping[str, Any]],
+    kwargs: Mapping[str, Any] | None,
+) -> None:
     """Film one task with each run."""
     if len(tasks) != 1:
         raise ConfigError("several runs are filmed on one task: give --task once")
-    kwargs, settings = arguments.env_kwargs, (arguments.adaptation_steps, arguments.episodes)
+    settings = (arguments.adaptation_steps, arguments.episodes)
     methods = {
         name: Filmed(metarl.load(path, trust_imports=arguments.allow_import), *settings)
         for name, path in zip(names_of(arguments.paths), arguments.paths, strict=True)
@@ -57,7 +62,7 @@ def _methods(arguments: argparse.Namespace, tasks: Sequence[Mapping[str, Any]]) 
             tasks[0],
             arguments.output,
             seed=arguments.seed,
-            env_kwargs=None if kwargs is None else parsed_json("--env-kwargs", kwargs),
+            env_kwargs=kwargs,
             sampled=arguments.sampled,
         )
     for name, value in returns.items():

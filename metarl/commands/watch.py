@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import metarl
@@ -46,14 +47,17 @@ def session_of(
 ) -> Session:
     """With pictures, where the environment draws any."""
     settings = {"episodes": arguments.episodes, "seed": arguments.seed}
-    try:
-        session = Session(learner, task, **settings, render_mode="rgb_array")
-        if session.env.simulations is None:
-            drawn(session.env)
-        return session
-    except UserError as error:
-        print(f"without a picture: {error}")
-        return Session(learner, task, **settings)
+    with ExitStack() as failing:
+        try:
+            session = Session(learner, task, **settings, render_mode="rgb_array")
+            failing.callback(session.close)
+            if session.env.simulations is None:
+                drawn(session.env)
+            failing.pop_all()
+            return session
+        except UserError as error:
+            print(f"without a picture: {error}")
+    return Session(learner, task, **settings)
 
 
 def _has_screen() -> bool:

@@ -79,24 +79,23 @@ def _copies(
     *, config: EnvConfig, drawn: str | None, num_envs: int, max_episode_steps: int
 ) -> TaskEnv:
     """Batches for `make_single`; one plugged-in environment lives, and draws, in this process."""
-    if num_envs == 1 and not _is_native(config):
-        plugin = (config.plugin or PluginConfig()).model_copy(update={"num_workers": 0})
-        kwargs = config.kwargs if drawn is None else {**config.kwargs, "render_mode": drawn}
-        if drawn == "rgb_array":
-            with suppress(UserError):  # it may draw by other means
-                choose_backend()
-        plain = config.model_copy(update={"plugin": plugin})
-        config = plain.model_copy(update={"kwargs": kwargs})
-        try:
-            return make_env(config, num_envs, max_episode_steps)
-        except Exception as error:
-            if drawn is None:
-                raise
-            make_env(plain, num_envs, max_episode_steps).close()  # what else is wrong comes first
-            raise EnvironmentFitError(
-                f"{config.id} cannot be drawn, it does not take render_mode: {one_line(error)}"
-            ) from None
-    return make_env(config, num_envs, max_episode_steps)
+    if num_envs != 1 or _is_native(config):
+        return make_env(config, num_envs, max_episode_steps)
+    plugin = (config.plugin or PluginConfig()).model_copy(update={"num_workers": 0})
+    plain = config.model_copy(update={"plugin": plugin})
+    if drawn is None:
+        return make_env(plain, 1, max_episode_steps)
+    if drawn == "rgb_array":
+        with suppress(UserError):  # it may draw by other means
+            choose_backend()
+    drawing = plain.model_copy(update={"kwargs": {**config.kwargs, "render_mode": drawn}})
+    try:
+        return make_env(drawing, 1, max_episode_steps)
+    except Exception as error:
+        make_env(plain, 1, max_episode_steps).close()  # what else is wrong comes first
+        raise EnvironmentFitError(
+            f"{config.id} cannot be drawn, it does not take render_mode: {one_line(error)}"
+        ) from None
 
 
 def _is_native(config: EnvConfig) -> bool:

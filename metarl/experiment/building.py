@@ -1,6 +1,5 @@
 """Meta-learners from configs and checkpoints."""
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -80,8 +79,8 @@ def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collecti
         ConfigError: if no network fits.
     """
     own, found = learner.meta_parameters, checkpoint.weights
-    theirs = json.loads((checkpoint.path / "tasks.json").read_text())
-    strange = set[str]() if set(theirs) == set(task_keys) else learner.task_parts
+    same_tasks = set(checkpoint.held_out_tasks) == set(task_keys)
+    strange = frozenset[str]() if same_tasks else learner.task_parts
     parts: dict[str, bool] = {}
     for name, value in own.items():
         part = _part(name)

@@ -54,6 +54,12 @@ class Checkpoint:
     metadata: dict[str, Any]
 
     @property
+    def held_out_tasks(self) -> dict[str, Any]:
+        """Of the evaluation, as JSON holds them."""
+        tasks: dict[str, Any] = json.loads((self.path / "tasks.json").read_text())
+        return tasks
+
+    @property
     def identity(self) -> str:
         """The same for checkpoints of the same content, wherever they lie."""
         hashes = json.dumps(self.metadata.get("sha256", {}), sort_keys=True)

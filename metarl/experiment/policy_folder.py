@@ -52,7 +52,7 @@ def save_policy(policy: AdaptedPolicy[S], folder: str | Path) -> None:
     if folder.exists() and not (folder / _ABOUT).is_file():
         raise ConfigError(f"{folder} is there, and no policy: name another folder")
     origin = read_checkpoint(learner.trained_on.checkpoint)
-    tasks = json.loads((origin.path / "tasks.json").read_text())
+    tasks = origin.held_out_tasks
     count = origin.metadata["env_steps"]
     with written_whole(folder) as temporary:
         snapshot = Snapshot(learner, origin.config, origin.iteration, count, tasks)

@@ -128,12 +128,12 @@ class Identification:
         found_RP = np.array(start_RP, float)
         together = min(_TOGETHER, len(found_RP))
         with closing(self._made(together * self._width)) as env:
+            simulated = _Simulated(env, self._space, self._random)
             for first in range(0, len(found_RP), together):
                 rows = slice(first, first + together)
                 own = found_RP[rows]
                 padding = np.repeat(own[:1], together - len(own), axis=0)
-                simulated = _Simulated(env, self._space, self._random, self._width)
-                search = _Search(simulated, lived.padded(rows, together))
+                search = _Search(simulated, lived.padded(rows, together), self._width)
                 best_RP = self._estimated(search, np.concatenate([own, padding]))
                 found_RP[rows] = best_RP[: len(own)]
         return found_RP
@@ -179,42 +179,46 @@ class Identification:
 
 @dataclass(frozen=True)
 class _Simulated:
-    """Simulates candidates: `width` for each robot, without what is `random`."""
+    """Simulates candidates, without what is `random`."""
 
     env: TaskEnv
     space: spaces.Dict
     random: np.ndarray
-    width: int
 
-    def observations(self, tried_RCP: np.ndarray, lived: Lived) -> np.ndarray:
-        """After each action: shape (R, C, K, O)."""
+    def observations(
+        self, tried_RCP: np.ndarray, first: np.ndarray, actions: np.ndarray
+    ) -> np.ndarray:
+        """After each action, given the first observation and the actions of all: (R, C, K, O)."""
         env, count = self.env, self.env.num_envs
         sure_RCP = np.where(self.random, 0.0, tried_RCP)
         env.set_tasks(from_rows(self.space, sure_RCP.reshape(count, -1)))
         env.reset(seed=[_SEED] * count)
         assert isinstance(env, SeenStart)
-        env.start_as_seen(np.repeat(lived.obs_RKO[:, 0], self.width, axis=0))
-        actions = np.repeat(lived.actions_RKA, self.width, axis=0)
+        env.start_as_seen(first)
         steps = range(actions.shape[1])
         found = np.stack([env.step(actions[:, t])[0] for t in steps], axis=1)
-        return found.reshape(-1, self.width, *found.shape[1:])
+        return found.reshape(*tried_RCP.shape[:2], *found.shape[1:])
 
 
 class _Search:
     """Compares simulations of candidates with what was seen of some robots."""
 
-    def __init__(self, simulated: _Simulated, lived: Lived) -> None:
-        self._simulated, self._lived = simulated, lived
+    def __init__(self, simulated: _Simulated, lived: Lived, width: int) -> None:
+        self._simulated, self._seen_RKO = simulated, lived.obs_RKO
+        self._first = np.repeat(lived.obs_RKO[:, 0], width, axis=0)
+        self._actions = np.repeat(lived.actions_RKA, width, axis=0)
+
+    def _observations(self, tried_RCP: np.ndarray) -> np.ndarray:
+        return self._simulated.observations(tried_RCP, self._first, self._actions)
 
     def measure_scale(self, tried_RCP: np.ndarray) -> None:
         """Take the deviation of each observation over these candidates for its scale."""
-        std_RO = self._simulated.observations(tried_RCP, self._lived).std(axis=(1, 2))
+        std_RO = self._observations(tried_RCP).std(axis=(1, 2))
         self._weights_RO = np.where(std_RO > _LEAST_STD, 1.0 / np.maximum(std_RO, _LEAST_STD), 0.0)
 
     def residuals(self, tried_RCP: np.ndarray) -> np.ndarray:
         """In deviations, bounded: shape (R, C, D)."""
-        simulated = self._simulated.observations(tried_RCP, self._lived)
-        away = simulated - self._lived.obs_RKO[:, None, 1:]
+        away = self._observations(tried_RCP) - self._seen_RKO[:, None, 1:]
         scaled = away * self._weights_RO[:, None, None]
         mean = (scaled[0, 0].size) ** -0.5
         return mean * np.clip(scaled, -_FARTHEST, _FARTHEST).reshape(*tried_RCP.shape[:2], -1)

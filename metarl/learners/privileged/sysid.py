@@ -140,8 +140,7 @@ class SysId(MetaLearner[Estimate]):
         return Identification(self.config.search, self.trained_on.env)
 
     def require_fit(self) -> None:
-        assert self.identification is not None
-        steps, trained = self.config.search.steps, self.trained_on
+        steps, trained = self.identification.config.steps, self.trained_on
         if trained is not None and steps >= trained.horizon:
             raise ConfigError(
                 f"learner.search.steps = {steps} must be less than horizon = {trained.horizon}: "

@@ -123,7 +123,7 @@ def _protocol(run: ReportedRun) -> tuple[object, ...]:
     """What returns depend on beside the tasks; whether the task is observed is the method's."""
     env, horizon, *_ = training_of(run.learner)
     plugin = None if env.plugin is None else env.plugin.model_dump(exclude=_NO_MATTER)
-    return env.kwargs if run.env_kwargs is None else run.env_kwargs, plugin, horizon
+    return run.evaluated_in, plugin, horizon
 
 
 def _environment() -> jinja2.Environment:

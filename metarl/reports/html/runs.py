@@ -70,12 +70,14 @@ class ReportedRun:
         return self.result.env
 
     @property
+    def evaluated_in(self) -> Mapping[str, Any]:
+        """Constructor arguments of the evaluation's environment."""
+        return training_of(self.learner).env.kwargs if self.env_kwargs is None else self.env_kwargs
+
+    @property
     def changes(self) -> list[int]:
         """Steps, the same in every episode, from which a variation is in force."""
-        kwargs = (
-            training_of(self.learner).env.kwargs if self.env_kwargs is None else self.env_kwargs
-        )
-        variations = (kwargs.get("variations") or {}).values()
+        variations = (self.evaluated_in.get("variations") or {}).values()
         return [v["at"] for v in variations if isinstance(v, dict) and isinstance(v.get("at"), int)]
 
 
