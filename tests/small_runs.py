@@ -112,8 +112,10 @@ class SmallRun:
                 self.seen.append(self.collect(state, len(self.seen) + 1))
                 return self.seen[-1]
 
-            keys = self.keys
-            work = Iteration(self.index, self.tasks, keys, len(keys), gather, Alone(), self.shown)
+            keys, mirror = self.keys, getattr(self.env, "mirror", None)
+            work = Iteration(
+                self.index, self.tasks, keys, len(keys), gather, Alone(), self.shown, mirror
+            )
             metrics = self.learner.iterate(work)
             self.index += 1
         return metrics

@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
+from metarl_envs.mirror import Mirror, Mirrored, beside
 from metarl_envs.protocol import TaskEnv
 from metarl_envs.tasks.batches import Tasks, task_size
 from metarl_envs.tasks.distributions import TaskDistribution
@@ -51,6 +52,12 @@ class ObservedTask:
     def task_splits(self) -> tuple[str, ...]:
         """Those of the environment."""
         return self._env.task_splits
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """That of the environment, with the tasks appended."""
+        own = self._env.mirror if isinstance(self._env, Mirrored) else None
+        return None if own is None else own._replace(obs=beside(own.obs, own.task))
 
     def task_distribution(self, split: str) -> TaskDistribution:
         """That of the environment."""

@@ -46,12 +46,14 @@ def session_of(
     learner: MetaLearner, task: Mapping[str, Any] | None, arguments: argparse.Namespace
 ) -> Session:
     """With pictures, where the environment draws any."""
+    from metarl.reports.scene import Simulated  # needs an extra
+
     settings = {"episodes": arguments.episodes, "seed": arguments.seed}
     with ExitStack() as failing:
         try:
             session = Session(learner, task, **settings, render_mode="rgb_array")
             failing.callback(session.close)
-            if session.env.simulations is None:
+            if not isinstance(session.env.get_wrapper_attr("vector_env"), Simulated):
                 drawn(session.env)
             failing.pop_all()
             return session

@@ -160,10 +160,23 @@ def _require_known(env_id: str) -> None:
                 f"files is found where you type the command, with --allow-import {module}"
             ) from None
     if name not in gymnasium.registry:
+        own = _registered_by(module) if module else []
+        whose = f"those of {module} are" if own else "this project's are"
         raise EnvironmentFitError(
             f"unknown environment {env_id!r}{did_you_mean(name, gymnasium.registry)}; "
-            f"this project's are: {', '.join(sorted(metarl_envs.ENVIRONMENTS))}"
+            f"{whose}: {', '.join(own or sorted(metarl_envs.ENVIRONMENTS))}"
         )
+
+
+def _registered_by(module: str) -> list[str]:
+    """Ids whose class or function a module defines."""
+    found = []
+    for env_id, spec in gymnasium.registry.items():
+        made = spec.entry_point
+        home = made.partition(":")[0] if isinstance(made, str) else getattr(made, "__module__", "")
+        if home == module:
+            found.append(env_id)
+    return sorted(found)
 
 
 def registered_horizon(env_id: str) -> int | None:

@@ -130,6 +130,16 @@ class EvaluationResult:
         """
         return adaptation_figure(self.scores, self.summary, self.title)
 
+    def __repr__(self) -> str:
+        """A line per adaptation step, as in the table of a notebook."""
+        lines = (
+            f"  step {step.step}, {step.episodes} episodes: IQM {step.iqm.value:.2f} "
+            f"[{step.iqm.interval.low:.2f}, {step.iqm.interval.high:.2f}], "
+            f"mean {step.mean:.2f}, gain {step.gain.value:+.2f}"
+            for step in self.summary
+        )
+        return "\n".join([self.title, *lines])
+
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         head = "".join(f"<th>{name}</th>" for name in ("step", "episodes", "IQM", "mean", "gain"))

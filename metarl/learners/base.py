@@ -21,6 +21,7 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.params import Params
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import Actor
+from metarl_envs.mirror import Mirror
 from metarl_envs.tasks.batches import Tasks
 
 Metrics = dict[str, float | str]
@@ -143,6 +144,7 @@ class Iteration(Generic[S]):
         collect: gives rollouts.
         world: all processes.
         demonstrations: of these tasks, where the run has some.
+        mirror: of the environment, where it has one.
     """
 
     index: int
@@ -152,6 +154,7 @@ class Iteration(Generic[S]):
     collect: Collect[S]
     world: World
     demonstrations: Demonstrations | None = None
+    mirror: Mirror | None = None
 
 
 class MetaLearner(ABC, Generic[S]):

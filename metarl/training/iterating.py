@@ -21,6 +21,7 @@ from metarl.training.diverged import DivergedEpisode, first_diverged
 from metarl.training.iteration_metrics import outcomes, training_metrics
 from metarl.training.progress import time_split
 from metarl.training.task_sources import KeyedTasks, TaskSource
+from metarl_envs.mirror import Mirrored
 from metarl_envs.protocol import TaskEnv
 from metarl_envs.tasks.batches import repeat, take
 
@@ -62,6 +63,7 @@ class Iterating:
     ) -> None:
         self.config, self.learner, self.env, self.tasks = config, learner, env, tasks
         self.world, self.demonstrations = world, demonstrations
+        self.mirror = env.mirror if isinstance(env, Mirrored) else None
 
     def __call__(self, iteration: int) -> Lived:
         """The iteration with this index."""
@@ -86,7 +88,9 @@ class Iterating:
 
         shown = self.demonstrations and self.demonstrations.of_tasks(keyed.keys)
         own = self.learner.iterate(
-            Iteration(iteration, keyed.tasks, keyed.keys, meta_batch, gather, world, shown)
+            Iteration(
+                iteration, keyed.tasks, keyed.keys, meta_batch, gather, world, shown, self.mirror
+            )
         )
         means = [world.sum_over_tasks(o) / meta_batch for o in found]
         metrics = {**training_metrics(means, meta_batch), **own}

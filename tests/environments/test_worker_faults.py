@@ -180,6 +180,29 @@ def test_hung_workers_end_with_their_parent(tmp_path):
     assert not any(_runs(pid) for pid in workers)
 
 
+UNGUARDED = """
+from metarl.environments.config import EnvConfig
+from metarl.environments.make import make_env
+
+make_env(EnvConfig(id="plugged:Point-v0", plugin={"num_workers": 1}), 2, 25)
+"""
+
+
+@pytest.mark.slow
+def test_a_script_that_each_worker_runs_again_is_told_so(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(UNGUARDED)
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests", *sys.path])},
+    )
+    last = done.stderr.splitlines()[-1]
+    assert "WorkerError" in last and "died with exit code 1 during 'start'" in last
+    assert 'under `if __name__ == "__main__":` is run again by each worker' in last
+
+
 def _runs(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -12,6 +12,8 @@ from small_runs import SmallRun
 
 import metarl
 from metarl.commands.watch import session_of
+from metarl.environments.config import EnvConfig
+from metarl.environments.make import make_single
 from metarl.errors import ConfigError, UserError
 from metarl.reports.viewer.browser import BrowserViewer
 from metarl.reports.viewer.disturbed import Disturbed
@@ -77,8 +79,7 @@ def test_whole_numbers_and_wishes_that_cannot_be_granted():
 
 
 def masses(env):
-    field = env.simulations.field
-    return field("body_mass")[0].copy(), field("body_inertia")[0].copy()
+    return env.bodies.mass_B.copy(), env.bodies.inertia_B3.copy()
 
 
 def test_a_payload_is_on_the_robot_once_whatever_comes_after():
@@ -102,6 +103,26 @@ def test_a_payload_is_on_the_robot_once_whatever_comes_after():
     env.close()
 
 
+def test_a_plugged_in_robot_is_pushed_and_loaded_too():
+    fields = [{"field": "body_mass", "low": 0.5, "high": 2.0}]
+    plugin = {"vary_fields": fields, "num_workers": 0}
+    env = Disturbed(make_single(EnvConfig(id="Hopper-v5", plugin=plugin), None, 50))
+    env.reset(seed=0)
+    bare, _ = masses(env)
+    env.load(2.0)
+    env.set_task({"body_mass_scale": np.full(4, 2.0)})
+    env.reset(seed=0)
+    assert masses(env)[0][1] == pytest.approx(2.0 * bare[1] / 1.25 + 2.0)  # 1.25 by default
+    free, *_ = env.step(np.zeros(3))
+    env.reset(seed=0)
+    env.push((-300.0, 0.0, 0.0), 1)
+    pushed, *_ = env.step(np.zeros(3))
+    assert pushed[5] < free[5] - 0.1  # the speed forwards
+    env.step(np.zeros(3))
+    assert (env.bodies.force_B6 == 0).all()
+    env.close()
+
+
 def test_pushes_end_and_dead_motors_do_nothing(cheetah):
     def ends(*, push=None, dead=None, action=0.5, steps=5):
         env = Disturbed(metarl.make_env(cheetah))
@@ -113,7 +134,7 @@ def test_pushes_end_and_dead_motors_do_nothing(cheetah):
         actions[2] = action
         for _ in range(steps):
             obs, *_ = env.step(actions)
-        force = env.simulations.bind("xfrc_applied")[0, 1].copy()
+        force = env.bodies.force_B6[1].copy()
         env.close()
         return obs, force
 

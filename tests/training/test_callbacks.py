@@ -116,5 +116,8 @@ def test_results_show_themselves(tiny_run):
     result = metarl.evaluate(learner, learner.trained_on.env, num_tasks=3, episodes=2)
     page = result._repr_html_()
     assert page.count("<tr>") == 5 and "PointNavigation-v0, 3 tasks (test)" in page
+    lines = str(result).splitlines()
+    assert lines[0] == "metarl/PointNavigation-v0, 3 tasks (test)" and len(lines) == 5
+    assert lines[1].startswith("  step 0, 0 episodes: IQM -") and len(max(lines, key=len)) < 100
     figure = result.plot()
     assert len(figure.axes[0].lines) >= 4 and figure.axes[0].get_title() == result.title

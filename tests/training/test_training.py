@@ -90,6 +90,10 @@ def test_folder_in_use_is_refused(tiny_config, tmp_path):
     [
         ({"env": {"id": "metarl/Nowhere-v0"}}, "unknown environment 'metarl/Nowhere-v0'"),
         ({"env": {"id": "no_module:X-v0"}}, "cannot import the module"),
+        (
+            {"env": {"id": "plugged_faults:Fialing-v0"}},
+            r"unknown environment .* did you mean 'Failing-v0'\?; those of plugged_faults are: ",
+        ),
         ({"env": {"id": "CartPole-v1"}}, "has no set_task"),
         (
             {"env": {"id": "metarl/PointNavigation-v0", "kwargs": {"goal_rnge": 1.0}}},

@@ -132,6 +132,10 @@ class PluginEnv(TaskVectorEnv):
             self._lost.copy() if self._lost.any() else None,
         )
 
+    def env_of(self, row: int) -> gymnasium.Env | None:
+        """The environment behind a sub-environment; None where it lives in another process."""
+        return self._pool.env_of(row) if isinstance(self._pool, InProcess) else None
+
     def draw(self, row: int, render_mode: str) -> np.ndarray | None:
         """A frame of one sub-environment; needs `num_workers=0` and a `render_mode`.
 

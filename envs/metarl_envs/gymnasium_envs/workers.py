@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 
@@ -68,6 +69,10 @@ class InProcess:
             item = payload[position] if len(payload) else None
             run(command, self._envs[row], self._views, row, item)
         return ()
+
+    def env_of(self, row: int) -> gymnasium.Env:
+        """What the user has written, without its wrappers."""
+        return self._envs[row].env.unwrapped
 
     def draw(self, row: int) -> np.ndarray | None:
         """A frame of one sub-environment, in the mode it was made with."""
@@ -193,7 +198,13 @@ class WorkerPool:
         self._processes[index].join(_JOIN_S)
         code = self._processes[index].exitcode
         how = f"signal {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
-        return f"died with {how} during '{command}'"
+        failure = f"died with {how} during '{command}'"
+        if command == "start" and code == 1 and self._settings.start_method != "fork":
+            failure += (
+                '; a script that does not do its work under `if __name__ == "__main__":` is run '
+                "again by each worker"
+            )
+        return failure
 
     def _replace(self, index: int, command: str, failure: str) -> range:
         """Start a worker anew, if that is still allowed; returns the rows that it loses."""

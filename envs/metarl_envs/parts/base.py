@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
+from metarl_envs.mirror import Exchange
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.splits import Splits
 
@@ -98,6 +99,14 @@ class TaskPart(ABC):
     def act(self, simulations: Simulations, control: np.ndarray) -> np.ndarray:
         """What reaches the actuators when the policy asks for `control`, shape (N, A)."""
         return control
+
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange] | None:
+        """What becomes of each key's numbers in the mirror; None where nobody has said.
+
+        Args:
+            motors: of what every motor has one of, such as its strength.
+        """
+        return None if self.spaces else {}
 
     def observe(self, simulations: Simulations, observations: np.ndarray) -> np.ndarray:
         """What the policy sees of `observations`, shape (N, O)."""

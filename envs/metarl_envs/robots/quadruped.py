@@ -12,10 +12,12 @@ import numpy as np
 
 from metarl_envs.engine.model import object_id
 from metarl_envs.errors import EnvironmentConfigError, did_you_mean, require_count
+from metarl_envs.mirror import Mirror
 from metarl_envs.parts.goals import FollowCommand, Goal
 from metarl_envs.parts.variations import Variations
 from metarl_envs.protocol import Rows, Transition
 from metarl_envs.robots.base import MujocoTaskEnv
+from metarl_envs.robots.quadruped_mirror import mirror_of
 from metarl_envs.robots.quadruped_models import LEGS, quadruped_file, quadruped_model
 from metarl_envs.robots.quadruped_rewards import TERMS, merged_weights
 
@@ -133,8 +135,7 @@ class Quadruped(MujocoTaskEnv):
 
     def _reset_rows(self, rows: np.ndarray, generators: list[np.random.Generator]) -> None:
         super()._reset_rows(rows, generators)
-        self._action_NA[rows] = 0.0
-        self._speeds_NA[rows] = 0.0
+        self._action_NA[rows] = self._speeds_NA[rows] = 0.0
         self.mean_velocity_N3[rows] = 0.0
         self._draw_commands(rows, generators)
         self._sense()
@@ -154,10 +155,9 @@ class Quadruped(MujocoTaskEnv):
         return qpos, np.zeros(self.model.nv)
 
     def _state_seen(self, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        qpos = np.zeros((self.num_envs, self.model.nq))
+        qpos, qvel = (np.zeros((self.num_envs, n)) for n in (self.model.nq, self.model.nv))
         qpos[:, 2:4] = self._standing, 1.0
         qpos[:, _JOINTS] = self._robot.joints + observations[:, _ANGLES]
-        qvel = np.zeros((self.num_envs, self.model.nv))
         qvel[:, 6:] = observations[:, _SPEEDS]
         return qpos, qvel
 
@@ -224,6 +224,10 @@ class Quadruped(MujocoTaskEnv):
             self.command_N3,
         )
         return np.concatenate(parts, axis=1)
+
+    @property
+    def mirror(self) -> Mirror | None:
+        return mirror_of(self.parts)
 
     # Quantities
 

@@ -33,6 +33,7 @@ from metarl.learners.clipped_ppo import (
 from metarl.learners.memory.base import MemoryLearner
 from metarl.learners.memory.config import ChosenInputsConfig, InputName, Memories
 from metarl.learners.memory.state import Memory
+from metarl.learners.mirroring import mirror_of, mirrored_too, with_images
 from metarl.learners.privileged.told_tasks import ToldTasks, numbers_of
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import (
@@ -85,6 +86,8 @@ class PrivilegedConfig(ChosenInputsConfig):
     """An episode is all that is remembered in training."""
     inputs: tuple[InputName, ...] = ("observation", "action")
     student: StudentConfig = StudentConfig()
+    mirror: bool = False
+    """Whether both learn from mirror images too, where the robot's left and right are alike."""
 
     @property
     def fewest_iterations(self) -> int:
@@ -203,17 +206,18 @@ class PrivilegedLearner(MemoryLearner):
 
     @single_threaded()
     def iterate(self, work: Iteration[Memory]) -> Metrics:
-        world = work.world
+        world, mirror = work.world, mirror_of(self.config.mirror, work)
         all_MP = world.gather(numbers_of(work.tasks, self.device))
+        met_MP = with_images(all_MP, mirror and mirror.task)
         generator = learning_generator(self.setting.seed, work.index)
         if work.index >= self.config.teacher_iterations:
-            return self._teach(work, all_MP, generator)
-        self.told.take_in(all_MP)
+            return self._teach(work, met_MP, generator)
+        self.told.take_in(met_MP)
         # of all processes' tasks: a network's last bits depend on the number of rows beside
         state = self.told_state(all_MP, self.setting.episodes)
         own = world.share(len(all_MP))
         state = Memory({name: part[own] for name, part in state.parts.items()})
-        told_MP = self.told.scaled(all_MP, self.dtype)
+        told_MP = self.told.scaled(met_MP, self.dtype)
         episodes, data = self._lived(work, state, told_MP)
         steps = {name: values.flatten(0, 1).unsqueeze(0) for name, values in data.items()}
         del steps["inputs"]
@@ -231,7 +235,8 @@ class PrivilegedLearner(MemoryLearner):
         self, work: Iteration[Memory], state: Memory, told_MP: Tensor
     ) -> tuple[Rollouts, dict[str, Tensor]]:
         """Episodes of all processes' tasks, and what is learned from them: shapes (T, N, ...)."""
-        (episodes,) = self.collect_trials(work, state)
+        mirror = mirror_of(self.config.mirror, work)
+        episodes = mirrored_too(*self.collect_trials(work, state), mirror)
         data = self.trial(self.joined([self.normalizer.rollouts(episodes)]))
         data["obs"] = data["inputs"][..., : self.spec.obs_size]
         told_NP = told_MP.repeat_interleave(episodes.valid_MEH.shape[1], dim=0)

@@ -21,6 +21,7 @@ from metarl.interaction.threads import single_threaded
 from metarl.learners.advantages import single_steps
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
 from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
+from metarl.learners.mirroring import mirror_of, mirrored_too
 from metarl.learners.together import of_all
 from metarl.params import Params, load_parameters, parameters_of, sum_of_rows
 from metarl.policies.acting_module import ActingModule
@@ -40,6 +41,8 @@ class DomainRandomizationConfig(ClippedPPOConfig):
     name: Literal["domain_randomization"] = "domain_randomization"
     advantages: AdvantageConfig = AdvantageConfig()
     normalization: NormalizationConfig = NormalizationConfig()
+    mirror: bool = False
+    """Whether PPO learns from mirror images too, where the robot's left and right are alike."""
 
 
 class PlainPolicyConfig(ActionNoiseConfig):
@@ -110,6 +113,7 @@ class DomainRandomization(MetaLearner[Unadapted]):
         self, config: DomainRandomizationConfig, policy: PlainPolicyConfig, setting: Setting
     ) -> None:
         super().__init__(config, policy, setting)
+        self.config = config
         self.network = PlainNetwork(policy, setting).to(setting.device, setting.dtype)
         self.network.head.initialise(parameter_generator(setting.seed))
         self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
@@ -143,8 +147,9 @@ class DomainRandomization(MetaLearner[Unadapted]):
 
     @single_threaded()
     def iterate(self, work: Iteration[Unadapted]) -> Metrics:
+        mirror = mirror_of(self.config.mirror, work)
         state = self.begin(len(work.keys), self.setting.episodes)
-        rollouts = of_all(work.collect(state), work.world)
+        rollouts = mirrored_too(of_all(work.collect(state), work.world), mirror)
         steps = single_steps(self._advantages, self.normalizer.rollouts(rollouts.cropped()))
         generator = learning_generator(self.setting.seed, work.index)
         metrics = self.ppo.improve(steps, generator, work.world)

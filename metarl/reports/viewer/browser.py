@@ -72,7 +72,7 @@ class BrowserViewer:
             for number in session.numbers:
                 self._sliders[number] = self._slider(number)
         with gui.add_folder("Disturbances"):
-            if self._simulated is not None:
+            if session.env.bodies is not None:
                 push = gui.add_slider("push, N", 0.0, 500.0, 10.0, 100.0)
                 gui.add_button("Push").on_click(
                     lambda _: self.wish(

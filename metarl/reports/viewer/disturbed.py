@@ -6,10 +6,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from metarl_envs.engine.simulations import NativeSimulations
+from metarl.reports.viewer.bodies import bodies_of
 from metarl_envs.single_env import SingleTaskEnv
-
-_ROW = np.array([0])  # the one simulation
 
 
 class Disturbed(gymnasium.Wrapper):
@@ -21,14 +19,13 @@ class Disturbed(gymnasium.Wrapper):
         env: see `metarl.make_env`.
 
     Attributes:
-        simulations: of the engine, None where there is none: nothing to push or load then.
+        bodies: of the robot, None where there are none: nothing to push or load then.
     """
 
     def __init__(self, env: SingleTaskEnv) -> None:
         super().__init__(env)
         self._single = env
-        simulations = getattr(env.vector_env, "simulations", None)
-        self.simulations = simulations if isinstance(simulations, NativeSimulations) else None
+        self.bodies = bodies_of(env)
         self._payload_kg = self._on_kg = self._weighed_kg = 0.0
         self._dead: int | None = None
         self._push_N, self._push_steps = np.zeros(3), 0
@@ -68,23 +65,22 @@ class Disturbed(gymnasium.Wrapper):
             action = np.array(action, float)
             action[self._dead] = 0.0
         self._weigh()
-        if self.simulations is not None:
+        if self.bodies is not None:
             force_N = self._push_N if self._push_steps > 0 else np.zeros(3)
-            self.simulations.bind("xfrc_applied")[0, 1, :3] = force_N
+            self.bodies.force_B6[1, :3] = force_N
             self._push_steps = max(0, self._push_steps - 1)
         return super().step(action)
 
     def _weigh(self) -> None:
-        simulations = self.simulations
-        if simulations is None:
+        if self.bodies is None:
             return
-        if self._on_kg and simulations.field("body_mass")[0, 1] != self._weighed_kg:
+        mass_B = self.bodies.mass_B
+        if self._on_kg and mass_B[1] != self._weighed_kg:
             self._on_kg = 0.0  # another task, or a change in mid-episode, gave the model its masses
         if self._payload_kg == self._on_kg:
             return
-        mass, inertia = simulations.field("body_mass"), simulations.field("body_inertia")
-        before = float(mass[0, 1])
-        mass[0, 1] = before + self._payload_kg - self._on_kg
-        inertia[0, 1] *= mass[0, 1] / before
-        simulations.derive(_ROW)
-        self._on_kg, self._weighed_kg = self._payload_kg, float(mass[0, 1])
+        before = float(mass_B[1])
+        mass_B[1] = before + self._payload_kg - self._on_kg
+        self.bodies.inertia_B3[1] *= mass_B[1] / before
+        self.bodies.derive()
+        self._on_kg, self._weighed_kg = self._payload_kg, float(mass_B[1])

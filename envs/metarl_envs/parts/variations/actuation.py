@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.mirror import Exchange, unchanged
 from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.parts.variations.base import RangeVariation
 from metarl_envs.tasks.batches import Tasks
@@ -33,6 +34,9 @@ class ActuatorStrength(RangeVariation):
 
     def prepare(self, simulations: Simulations) -> None:
         self._shape = (simulations.model.nu,)
+
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+        return {self._key: motors}
 
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
         weaken(simulations, values, rows)
@@ -105,6 +109,9 @@ class BrokenActuators(RangeVariation, ABC):
 
     def splits(self) -> Splits:
         return {split: ListTasks({self._key: values}) for split, values in self._lists.items()}
+
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+        return {self._key: motors}
 
 
 class DeadActuators(BrokenActuators):
@@ -210,6 +217,9 @@ class ActionDelay(TaskPart):
             "extrapolation": np.array([self._max + 1, self._max + 2]),
         }
         return {split: ListTasks({"action_delay": values}) for split, values in delays.items()}
+
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+        return {"action_delay": unchanged(1)}
 
     def apply(self, simulations: Simulations, tasks: Tasks, rows: np.ndarray) -> None:
         self._delays[rows] = tasks["action_delay"]

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.mirror import Exchange
 from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.splits import Splits
@@ -79,6 +80,9 @@ class FromStep(TaskPart):
             for row, generator in zip(rows, generators, strict=True):
                 self._onsets_N[row] = generator.integers(self._first, self._last + 1)
         self._part.reset(simulations, rows, generators)
+
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange] | None:
+        return self._part.mirrored(motors)
 
     def act(self, simulations: Simulations, control: np.ndarray) -> np.ndarray:
         return self._part.act(simulations, control)

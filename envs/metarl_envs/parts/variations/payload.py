@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from metarl_envs.engine.model import object_id
 from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.mirror import Exchange, exchange, unchanged
 from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.splits import Splits, box_splits
@@ -77,6 +78,12 @@ class Payload(TaskPart):
     def nominal(self) -> Mapping[str, TaskValue]:
         mass = {"payload_mass": np.zeros(())}
         return mass if self._box is None else {**mass, "payload_position": self._centre}
+
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+        found = {"payload_mass": unchanged(1)}
+        if self._box is not None:
+            found["payload_position"] = exchange(range(3), [1.0, -1.0, 1.0])
+        return found
 
     def splits(self) -> Splits:
         def bounds(mass: float, corner: int, wider: float) -> dict[str, np.ndarray]:

@@ -1,0 +1,67 @@
+"""A robot's mirror image: what it sees, does and is with left and right exchanged."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+
+class Exchange(NamedTuple):
+    """What becomes of a vector in the mirror.
+
+    Attributes:
+        index: whose value each number takes.
+        sign: 1 or -1, by which that is multiplied.
+    """
+
+    index: np.ndarray
+    sign: np.ndarray
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """The mirror image, over any leading axes."""
+        found: np.ndarray = values[..., self.index] * self.sign
+        return found
+
+
+class Mirror(NamedTuple):
+    """The mirror images of all that a policy is told and gives.
+
+    Attributes:
+        obs: of observations.
+        action: of actions.
+        task: of the numbers of a task, its keys in alphabetical order.
+    """
+
+    obs: Exchange
+    action: Exchange
+    task: Exchange
+
+
+@runtime_checkable
+class Mirrored(Protocol):
+    """An environment that may have a mirror image."""
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """A mirrored robot in a mirrored task does with mirrored actions what mirrors show.
+
+        None where left and right are not the same, or nobody has said how they are exchanged.
+        """
+        ...
+
+
+def exchange(index: Sequence[int], sign: Sequence[float] | None = None) -> Exchange:
+    """By whose value each number takes, and its signs, 1 if not given."""
+    return Exchange(np.array(index, int), np.ones(len(index)) if sign is None else np.array(sign))
+
+
+def unchanged(size: int) -> Exchange:
+    """Numbers that a mirror leaves as they are."""
+    return exchange(range(size))
+
+
+def beside(*parts: Exchange) -> Exchange:
+    """Of vectors behind each other."""
+    starts = np.cumsum([0, *(len(part.index) for part in parts)])
+    index = [part.index + start for part, start in zip(parts, starts, strict=False)]
+    return Exchange(np.concatenate(index), np.concatenate([part.sign for part in parts]))
