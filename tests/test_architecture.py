@@ -44,6 +44,7 @@ LIBRARY_ROOMS = {
     "learners.advantages": 3,
     "learners.training_reward": 3,
     "learners.together": 3.2,
+    "learners.mirroring": 3.2,
     "learners.demonstrated": 3.5,
     "learners.clipped_ppo": 3.5,
     "interaction": 4,
@@ -70,6 +71,7 @@ LIBRARY_ROOMS = {
 ENVS_ROOMS = {
     "memory": 1,
     "errors": 0,
+    "mirror": 1,
     "tasks": 1,
     "engine": 2,
     "protocol": 2,

@@ -10,16 +10,16 @@ class Exchange(NamedTuple):
     """What becomes of a vector in the mirror.
 
     Attributes:
-        index: whose value each number takes.
+        source: whose value each number takes.
         sign: 1 or -1, by which that is multiplied.
     """
 
-    index: np.ndarray
+    source: np.ndarray
     sign: np.ndarray
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """The mirror image, over any leading axes."""
-        found: np.ndarray = values[..., self.index] * self.sign
+        found: np.ndarray = values[..., self.source] * self.sign
         return found
 
 
@@ -50,9 +50,9 @@ class Mirrored(Protocol):
         ...
 
 
-def exchange(index: Sequence[int], sign: Sequence[float] | None = None) -> Exchange:
+def exchange(source: Sequence[int], sign: Sequence[float] | None = None) -> Exchange:
     """By whose value each number takes, and its signs, 1 if not given."""
-    return Exchange(np.array(index, int), np.ones(len(index)) if sign is None else np.array(sign))
+    return Exchange(np.array(source, int), np.ones(len(source)) if sign is None else np.array(sign))
 
 
 def unchanged(size: int) -> Exchange:
@@ -62,6 +62,6 @@ def unchanged(size: int) -> Exchange:
 
 def beside(*parts: Exchange) -> Exchange:
     """Of vectors behind each other."""
-    starts = np.cumsum([0, *(len(part.index) for part in parts)])
-    index = [part.index + start for part, start in zip(parts, starts, strict=False)]
+    starts = np.cumsum([0, *(len(part.source) for part in parts)])
+    index = [part.source + start for part, start in zip(parts, starts, strict=False)]
     return Exchange(np.concatenate(index), np.concatenate([part.sign for part in parts]))

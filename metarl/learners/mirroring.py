@@ -35,7 +35,7 @@ def mirror_of(wanted: bool, work: Iteration[Any]) -> Mirror | None:
 
 def image(values: Tensor, exchange: Exchange) -> Tensor:
     """The mirror image, over any leading axes."""
-    index = torch.as_tensor(exchange.index, device=values.device)
+    index = torch.as_tensor(exchange.source, device=values.device)
     return values[..., index] * torch.as_tensor(exchange.sign).to(values)
 
 

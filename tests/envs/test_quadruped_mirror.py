@@ -41,7 +41,7 @@ def image_of_the_first(env):
     simulations.field("body_sameframe")[:] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
     for name in ("damping", "armature", "frictionloss"):
         field = simulations.field(f"dof_{name}")
-        field[1, 6:] = field[0, 6:][JOINTS.index]
+        field[1, 6:] = field[0, 6:][JOINTS.source]
     simulations.derive(np.array([1]))
 
 
@@ -78,9 +78,9 @@ def test_an_image_of_an_image_is_the_original():
     env = gymnasium.make_vec("metarl/Quadruped-v0", num_envs=1, variations=VARIED).unwrapped
     told = ObservedTask(env)
     for one in (*env.mirror, told.mirror.obs):
-        numbers = np.random.default_rng(0).normal(size=(3, len(one.index)))
+        numbers = np.random.default_rng(0).normal(size=(3, len(one.source)))
         np.testing.assert_array_equal(one.of(one.of(numbers)), numbers)
-    assert len(told.mirror.obs.index) == told.single_observation_space.shape[0]
+    assert len(told.mirror.obs.source) == told.single_observation_space.shape[0]
 
 
 def test_what_has_no_known_image_has_none():

@@ -62,7 +62,7 @@ def test_told_tasks_are_scaled_alike_on_both_sides(name):
     run = run_of(name)
     run.iterate()
     told, mirror = run.learner.told, run.env.mirror.task
-    numbers = torch.rand(5, len(mirror.index), dtype=torch.float64)
+    numbers = torch.rand(5, len(mirror.source), dtype=torch.float64)
     torch.testing.assert_close(
         told.scaled(image(numbers, mirror), torch.float64),
         image(told.scaled(numbers, torch.float64), mirror),

@@ -236,7 +236,8 @@ class PrivilegedLearner(MemoryLearner):
     ) -> tuple[Rollouts, dict[str, Tensor]]:
         """Episodes of all processes' tasks, and what is learned from them: shapes (T, N, ...)."""
         mirror = mirror_of(self.config.mirror, work)
-        episodes = mirrored_too(*self.collect_trials(work, state), mirror)
+        (lived,) = self.collect_trials(work, state)
+        episodes = mirrored_too(lived, mirror)
         data = self.trial(self.joined([self.normalizer.rollouts(episodes)]))
         data["obs"] = data["inputs"][..., : self.spec.obs_size]
         told_NP = told_MP.repeat_interleave(episodes.valid_MEH.shape[1], dim=0)
