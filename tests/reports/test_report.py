@@ -119,8 +119,8 @@ def test_a_browser_shows_it_and_asks_no_network(tmp_path, env, scheme, width):
         )
         page.on("request", lambda request: asked.append(request.url))
         page.goto(path.as_uri())
-        page.wait_for_selector("#chart3 svg")
-        assert page.locator(".chart svg").count() == 4
+        page.wait_for_selector("#chart4 svg")
+        assert page.locator(".chart svg").count() == 5
         before = page.locator("#chart0 svg").inner_html()
         page.get_by_label("environment steps").first.check()
         page.wait_for_function(

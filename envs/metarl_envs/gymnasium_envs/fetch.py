@@ -3,6 +3,8 @@
 pip install --no-deps gymnasium-robotics PettingZoo Jinja2
 """
 
+from contextlib import redirect_stderr
+from io import StringIO
 from typing import Any
 
 import gymnasium
@@ -99,7 +101,8 @@ class Fetch(gymnasium.Env):
 
 def _import_robotics() -> None:
     try:
-        import gymnasium_robotics
+        with redirect_stderr(StringIO()):  # a notice about hands, from every process
+            import gymnasium_robotics
         from gymnasium_robotics.utils import mujoco_utils
     except ImportError:
         raise EnvironmentConfigError(
