@@ -5,9 +5,11 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import vl_convert
 
 import metarl
 from metarl.environments.config import EnvConfig
@@ -243,3 +245,18 @@ def test_the_replay_of_a_robot_with_fine_meshes_is_small():
     task = {key: values[0] for key, values in env.task_distribution("test").sample(1, 0).items()}
     page = replay_page(learner, task, adaptation_steps=0, episodes=1)
     assert page is not None and len(page) < 1.5 * 2**20  # 3.5 MiB with all of their faces
+
+
+def test_a_task_of_many_numbers_is_a_line_through_all_of_them():
+    rng = np.random.default_rng(0)
+    tasks = {"strength": rng.random((80, 26)), "payload [kg]": rng.random(80)}
+    result = SimpleNamespace(tasks=tasks, scores=rng.random((2, 80, 4)))
+    spec = task_chart(SimpleNamespace(result=result, results={"test": result}))
+    assert len(json.dumps(spec)) < 90_000
+    svg = vl_convert.vegalite_to_svg({**spec, "width": 600})
+    assert all(text in svg for text in ("strength 0", "strength 25", "payload [kg]"))
+    paths = re.findall(r'aria-label="[^"]*" role="graphics-symbol"[^>]* d="M([^"]*)"', svg)
+    lines = [path for path in paths if path.count("L") == 26]
+    heights = np.array([[float(y) for y in re.findall(r",([-\d.]+)", path)] for path in lines])
+    assert heights.shape == (80, 27)
+    np.testing.assert_allclose([heights.min(0), heights.max(0)], [[0] * 27, [320] * 27], atol=0.01)

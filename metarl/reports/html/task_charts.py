@@ -3,6 +3,7 @@
 Shapes: M tasks, C numbers of a task.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,23 +105,15 @@ def _as_a_map(names: Sequence[str], rows: Sequence[Spec]) -> Spec:
 def _in_parallel(names: Sequence[str], rows: Sequence[Spec]) -> Spec:
     """A line per task through all its numbers, coloured by its return after adaptation."""
     after = [row for row in rows if row["adaptation"] != title(0)] or rows
-    columns = {name: _column(c) for c, name in enumerate(names)}
-    low = {name: min(row[column] for row in after) for name, column in columns.items()}
-    high = {name: max(row[column] for row in after) for name, column in columns.items()}
-    width = {name: max(high[name] - low[name], 1e-12) for name in names}
-    lines = [
-        {
-            "task": f"{row['split']} {row['task']}",
-            "return": row["return"],
-            "number": name,
-            "place": (row[columns[name]] - low[name]) / width[name],
-            "value": row[columns[name]],
-        }
-        for row in after
-        for name in names
-    ]
+    lines = [{**row, "task": f"{row['split']} {row['task']}"} for row in after]
+    columns = {_column(c): name for c, name in enumerate(names)}
+    # a row per task, unfolded by the browser: a page holds many tasks of many numbers
     return spec(
         alt.Chart(data(lines))
+        .transform_fold(list(columns), as_=["column", "value"])
+        .transform_calculate(number=f"{json.dumps(columns)}[datum.column]")
+        .transform_joinaggregate(low="min(value)", high="max(value)", groupby=["column"])
+        .transform_calculate(place="(datum.value - datum.low) / max(datum.high - datum.low, 1e-12)")
         .mark_line(opacity=0.6)
         .encode(
             x=alt.X("number:N", sort=list(names), title=None),
