@@ -215,3 +215,14 @@ def test_nothing_held_out_breaks_all_in_training_and_in_the_test():
 def test_false_is_no_variation():
     env = make("HalfCheetahVel", {"payload": False, "friction": {}})
     assert set(env.task_space) == {"target_velocity", "friction_scale"}
+
+
+def test_what_is_dead_at_test_may_be_weak_in_training():
+    dead = {"held_out": [1], "left": [0.0, 0.25], "sound": 0.5}
+    env = make("HalfCheetahVel", {"dead_actuators": dead})
+    drawn = env.task_distribution("train").sample(2000, 0)["actuator_alive"]
+    assert drawn[:, 1].min() == 1.0 and set(np.unique(drawn)) == {0.0, 0.25, 1.0}
+    for share, often in ((0.0, 0.25), (0.25, 0.25), (1.0, 0.5)):
+        assert (drawn.min(axis=1) == share).mean() == pytest.approx(often, abs=0.04)
+    tested = env.task_distribution("test").sample(10, 0)["actuator_alive"]
+    np.testing.assert_array_equal(tested, np.tile([1.0, 0.0, 1.0, 1.0, 1.0, 1.0], (10, 1)))

@@ -54,6 +54,13 @@ def _require_share(sound: float) -> None:
         raise EnvironmentConfigError(f"sound must be a share up to {_MOST_SOUND}, got {sound}")
 
 
+def _shares(left: Sequence[float]) -> Sequence[float]:
+    given = left if isinstance(left, list | tuple) else ()
+    if not given or not all(isinstance(v, int | float) and 0.0 <= v < 1.0 for v in given):
+        raise EnvironmentConfigError(f"left must list shares of force below 1, got {left}")
+    return given
+
+
 def _copies(sound: float, others: int) -> int:
     """How many sound tasks make about this share beside others."""
     return round(sound / (1.0 - sound) * others)
@@ -71,6 +78,7 @@ class BrokenActuators(RangeVariation, ABC):
         held_out: indices of the groups kept for the test; None for the last; of an empty list
             the test breaks all, as training does, and only what else varies is new in it.
         sound: about the share of training tasks in which nothing is broken, up to 0.99.
+        left: how sound what is broken may be in training, each as often; zero in the test.
     """
 
     def __init__(
@@ -79,10 +87,12 @@ class BrokenActuators(RangeVariation, ABC):
         groups: Sequence[Sequence[int]] | None,
         held_out: Sequence[int] | None,
         sound: float,
+        left: Sequence[float] = (0.0,),
     ) -> None:
         super().__init__(key, 0.0, 1.0, outer=(0.0, 1.0), bounds=(0.0, 1.0), nominal=1.0)
         _require_share(sound)
         self._groups, self._held_out, self._sound = groups, held_out, sound
+        self._left = _shares(left)
 
     def prepare(self, simulations: Simulations) -> None:
         size = simulations.model.nu
@@ -101,9 +111,10 @@ class BrokenActuators(RangeVariation, ABC):
         for state, group in zip(states, groups, strict=True):
             state[list(group)] = 0.0
         kept = states[[i for i in range(len(groups)) if i not in held_out]]
-        whole = _copies(self._sound, len(kept))
+        weak = [np.where(kept == 0.0, share, 1.0) for share in self._left]
+        whole = _copies(self._sound, len(weak) * len(kept))
         self._lists = {
-            "train": np.concatenate([kept, np.ones((whole, size))]),
+            "train": np.concatenate([*weak, np.ones((whole, size))]),
             "test": states[held_out] if held_out else states,
         }
 
@@ -121,6 +132,8 @@ class DeadActuators(BrokenActuators):
         groups: lists of actuator indices that die together; None for each alone.
         held_out: indices of the groups kept for the test; None for the last.
         sound: about the share of training tasks in which none is dead.
+        left: shares of its force that may be left in training, each as often; none is in the test.
+            `[0.0, 0.2, 0.4]` makes easier what a robot cannot do at all at first.
     """
 
     def __init__(
@@ -128,8 +141,9 @@ class DeadActuators(BrokenActuators):
         groups: Sequence[Sequence[int]] | None = None,
         held_out: Sequence[int] | None = None,
         sound: float = 0.0,
+        left: Sequence[float] = (0.0,),
     ) -> None:
-        super().__init__("actuator_alive", groups, held_out, sound)
+        super().__init__("actuator_alive", groups, held_out, sound, left)
 
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
         weaken(simulations, values, rows)
