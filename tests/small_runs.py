@@ -112,7 +112,7 @@ class SmallRun:
                 self.seen.append(self.collect(state, len(self.seen) + 1))
                 return self.seen[-1]
 
-            keys, mirror = self.keys, getattr(self.env, "mirror", None)
+            keys, mirror = self.keys, self.env.mirror if self.learner.needs_mirror else None
             work = Iteration(
                 self.index, self.tasks, keys, len(keys), gather, Alone(), self.shown, mirror
             )

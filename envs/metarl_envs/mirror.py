@@ -5,6 +5,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from metarl_envs.errors import EnvironmentConfigError
+
 
 class Exchange(NamedTuple):
     """What becomes of a vector in the mirror.
@@ -39,13 +41,16 @@ class Mirror(NamedTuple):
 
 @runtime_checkable
 class Mirrored(Protocol):
-    """An environment that may have a mirror image."""
+    """An environment that may be its own mirror image."""
 
     @property
-    def mirror(self) -> Mirror | None:
-        """A mirrored robot in a mirrored task does with mirrored actions what mirrors show.
+    def mirror(self) -> Mirror:
+        """How left and right are exchanged in an environment that is the same in the mirror.
 
-        None where left and right are not the same, or nobody has said how they are exchanged.
+        Up to what the two sides of a real robot differ in: see `robots.quadruped_mirror`.
+
+        Raises:
+            EnvironmentConfigError: where something has no image, or nobody has said which.
         """
         ...
 
@@ -65,3 +70,17 @@ def beside(*parts: Exchange) -> Exchange:
     starts = np.cumsum([0, *(len(part.source) for part in parts)])
     index = [part.source + start for part, start in zip(parts, starts, strict=False)]
     return Exchange(np.concatenate(index), np.concatenate([part.sign for part in parts]))
+
+
+def mirror_of(env: object) -> Mirror:
+    """The mirror of an environment.
+
+    Raises:
+        EnvironmentConfigError: if it has none.
+    """
+    if not isinstance(env, Mirrored):
+        raise EnvironmentConfigError(
+            "this environment does not say how left and right are exchanged; metarl/Quadruped-v0 "
+            "does"
+        )
+    return env.mirror

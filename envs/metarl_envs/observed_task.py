@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from metarl_envs.mirror import Mirror, Mirrored, beside
+from metarl_envs.mirror import Mirror, beside, mirror_of
 from metarl_envs.protocol import TaskEnv
 from metarl_envs.tasks.batches import Tasks, task_size
 from metarl_envs.tasks.distributions import TaskDistribution
@@ -54,10 +54,10 @@ class ObservedTask:
         return self._env.task_splits
 
     @property
-    def mirror(self) -> Mirror | None:
+    def mirror(self) -> Mirror:
         """That of the environment, with the tasks appended."""
-        own = self._env.mirror if isinstance(self._env, Mirrored) else None
-        return None if own is None else own._replace(obs=beside(own.obs, own.task))
+        own = mirror_of(self._env)
+        return own._replace(obs=beside(own.obs, own.task))
 
     def task_distribution(self, split: str) -> TaskDistribution:
         """That of the environment."""

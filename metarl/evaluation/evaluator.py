@@ -22,8 +22,9 @@ from metarl.learners.base import MetaLearner, World
 from metarl.learners.demonstrated import require_demonstrations
 from metarl.seeding import content_keys
 from metarl.trained_env import Environment, environment_of, fitting
+from metarl_envs.mirror import mirror_of
 from metarl_envs.protocol import TaskEnv
-from metarl_envs.tasks.batches import Tasks, repeat, rows_of, take
+from metarl_envs.tasks.batches import Tasks, from_rows, repeat, rows_of, take
 from metarl_envs.tasks.batches import num_tasks as count
 
 CHOSEN = "chosen"  # the split of tasks that a user gave
@@ -162,4 +163,9 @@ def _seen_in_training(learner: MetaLearner, env_id: str, tasks: Tasks) -> bool:
         return bool((mine[:, None] == shown[None]).all(-1).any())
     with closing(make_single(trained.env, None, trained.horizon)) as env:
         nominal = repeat(env.vector_env.tasks, count(tasks))  # what these tasks leave as it is
-        return bool(env.task_distribution("train").contains({**nominal, **tasks}).any())
+        met, whole = env.task_distribution("train").contains, {**nominal, **tasks}
+        if learner.needs_mirror:  # it knows of a task what it has learned in the image
+            images = mirror_of(env.vector_env).task.of(rows_of(whole))
+            if met(from_rows(env.task_space, images)).any():
+                return True
+        return bool(met(whole).any())

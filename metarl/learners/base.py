@@ -144,7 +144,7 @@ class Iteration(Generic[S]):
         collect: gives rollouts.
         world: all processes.
         demonstrations: of these tasks, where the run has some.
-        mirror: of the environment, where it has one.
+        mirror: of the environment, where the learner needs it.
     """
 
     index: int
@@ -171,6 +171,7 @@ class MetaLearner(ABC, Generic[S]):
             acts on what it brought, unless a user says otherwise.
         needs_fixed_tasks: whether training has to meet the same tasks again, as replay does: with
             `tasks: {kind: fixed}`.
+        needs_mirror: whether training needs an environment that has a mirror image.
         needs_demonstrations: whether training learns from demonstrations of its tasks.
         adapts_to_demonstrations: whether `adapt` wants demonstrations in place of own rollouts.
         fewest_demonstrations: episodes per task that training needs at least.
@@ -191,6 +192,7 @@ class MetaLearner(ABC, Generic[S]):
     adapts_after_each_episode: ClassVar[bool] = False
     needs_fixed_tasks: ClassVar[bool] = False
     needs_demonstrations: ClassVar[bool] = False
+    needs_mirror: bool = False
     adapts_to_demonstrations: ClassVar[bool] = False
     fewest_demonstrations: int = 1
     task_parts: ClassVar[frozenset[str]] = frozenset()

@@ -1,56 +1,67 @@
-"""Learning from what a mirror would have shown as well: left and right exchanged.
+"""Symmetry: a policy does in the mirror what a mirror would show.
 
-A robot whose left and right are alike has twice the experience, and learns to do on one side what
-it can do on the other. As in Mittal et al. 2024, arXiv 2403.04359: an image counts with the
-probability that its original was sampled with, which is its own while the policy is symmetric.
-Shapes: M tasks, P numbers of a task.
+The mirror symmetry loss of Yu, Turk and Liu 2018, arXiv 1801.08093: the squared distance between
+what the policy does on the image of an observation (told the image of the task), and the image of
+what it does on the original. What one leg has found out, the other one learns by it. Images of
+rollouts as further samples would do less: once the policy differs from its image, their ratios lie
+outside the clip, and PPO takes nothing from them.
+Shapes: M tasks, E episodes, T steps, N = M E, O observation, P numbers of a task.
 """
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from metarl.errors import ConfigError
-from metarl.interaction.rollouts import Rollouts
-from metarl.learners.base import Iteration
-from metarl_envs.mirror import Exchange, Mirror
+from metarl.learners.base import Metrics, World
+from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
+from metarl.policies.distributions import Distribution
+from metarl_envs.mirror import Exchange
+
+IMAGE = "image."  # before the names of a step's images
 
 
-def mirror_of(wanted: bool, work: Iteration[Any]) -> Mirror | None:
-    """The environment's mirror, if it is wanted.
+class SymmetricPPOConfig(ClippedPPOConfig):
+    """Base of the configs of learners whose policy may be held symmetric."""
 
-    Raises:
-        ConfigError: if it is and there is none.
-    """
-    if wanted and work.mirror is None:
-        raise ConfigError(
-            "learner.mirror needs an environment that says how left and right are exchanged, and "
-            "this one does not; metarl/Quadruped-v0 does for payload, friction, gravity and what "
-            "befalls its motors"
-        )
-    return work.mirror if wanted else None
+    mirror_loss: float = Field(0.0, ge=0.0)
+    """Weight of how far the policy is from its mirror image; needs an environment that has one."""
 
 
 def image(values: Tensor, exchange: Exchange) -> Tensor:
     """The mirror image, over any leading axes."""
-    index = torch.as_tensor(exchange.source, device=values.device)
-    return values[..., index] * torch.as_tensor(exchange.sign).to(values)
+    source = torch.as_tensor(exchange.source, device=values.device)
+    return values[..., source] * torch.as_tensor(exchange.sign).to(values)
 
 
-def with_images(numbers_MP: Tensor, exchange: Exchange | None) -> Tensor:
-    """Rows, and behind them their images: shape (2 M, P); without an exchange the rows alone."""
-    return numbers_MP if exchange is None else torch.cat([numbers_MP, image(numbers_MP, exchange)])
+class SymmetricPPO(ClippedPPO):
+    """PPO that adds the mirror loss, where steps come with their images.
 
+    Attributes:
+        action_image: of actions; None without images.
+    """
 
-def mirrored_too(rollouts: Rollouts, mirror: Mirror | None) -> Rollouts:
-    """Rollouts of M tasks, and behind them their images: 2 M tasks; without a mirror the same."""
-    if mirror is None:
-        return rollouts
-    return replace(
-        rollouts.map(lambda values: torch.cat([values, values])),
-        obs_MEHO=with_images(rollouts.obs_MEHO, mirror.obs),
-        last_obs_MEO=with_images(rollouts.last_obs_MEO, mirror.obs),
-        actions_MEHA=with_images(rollouts.actions_MEHA, mirror.action),
-    )
+    config: SymmetricPPOConfig
+    action_image: Exchange | None = None
+
+    def improve(self, data: dict[str, Tensor], generator: torch.Generator, world: World) -> Metrics:
+        metrics = super().improve(data, generator, world)
+        with torch.no_grad():
+            error = self._asymmetry(data, self.distribution(data))
+        if error is not None:
+            valid = data["valid"].squeeze(-1)
+            metrics["train/asymmetry"] = float((error * valid).sum() / valid.sum().clamp(min=1.0))
+        return metrics
+
+    def further_loss(self, data: Mapping[str, Tensor], distribution: Distribution) -> Tensor | None:
+        error = self._asymmetry(data, distribution)
+        return None if error is None else self.config.mirror_loss * error
+
+    def _asymmetry(self, data: Mapping[str, Tensor], distribution: Distribution) -> Tensor | None:
+        """Squared distance between action of the image and image of the action: shape (T, N)."""
+        images = {n.removeprefix(IMAGE): v for n, v in data.items() if n.startswith(IMAGE)}
+        if self.action_image is None or not images:
+            return None
+        there = self.distribution(images).mode
+        return (there - image(distribution.mode, self.action_image)).square().sum(-1)

@@ -21,7 +21,7 @@ from metarl.training.diverged import DivergedEpisode, first_diverged
 from metarl.training.iteration_metrics import outcomes, training_metrics
 from metarl.training.progress import time_split
 from metarl.training.task_sources import KeyedTasks, TaskSource
-from metarl_envs.mirror import Mirrored
+from metarl_envs.mirror import mirror_of
 from metarl_envs.protocol import TaskEnv
 from metarl_envs.tasks.batches import repeat, take
 
@@ -63,7 +63,7 @@ class Iterating:
     ) -> None:
         self.config, self.learner, self.env, self.tasks = config, learner, env, tasks
         self.world, self.demonstrations = world, demonstrations
-        self.mirror = env.mirror if isinstance(env, Mirrored) else None
+        self.mirror = mirror_of(env) if learner.needs_mirror else None
 
     def __call__(self, iteration: int) -> Lived:
         """The iteration with this index."""

@@ -106,7 +106,7 @@ class TaskPart(ABC):
         Args:
             motors: of what every motor has one of, such as its strength.
         """
-        return None if self.spaces else {}
+        return None
 
     def observe(self, simulations: Simulations, observations: np.ndarray) -> np.ndarray:
         """What the policy sees of `observations`, shape (N, O)."""

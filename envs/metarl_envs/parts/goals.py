@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError, require_positive
+from metarl_envs.mirror import Exchange
 from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.protocol import TRACKING_ERROR
 from metarl_envs.tasks.batches import Tasks
@@ -112,6 +113,9 @@ class Forward(KeylessGoal):
     def reward(self, robot: Quantities) -> np.ndarray:
         return robot.forward_velocity
 
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+        return {}
+
 
 class FollowCommand(KeylessGoal):
     """Follow the command that the robot sees: r = tracking. Tasks differ by other parts."""
@@ -120,6 +124,9 @@ class FollowCommand(KeylessGoal):
 
     def reward(self, robot: Quantities) -> np.ndarray:
         return robot.tracking
+
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+        return {}
 
     def info(self, robot: Quantities) -> dict[str, np.ndarray]:
         return {TRACKING_ERROR: robot.tracking_error}

@@ -17,7 +17,7 @@ from metarl_envs.parts.goals import FollowCommand, Goal
 from metarl_envs.parts.variations import Variations
 from metarl_envs.protocol import Rows, Transition
 from metarl_envs.robots.base import MujocoTaskEnv
-from metarl_envs.robots.quadruped_mirror import mirror_of
+from metarl_envs.robots.quadruped_mirror import quadruped_mirror
 from metarl_envs.robots.quadruped_models import LEGS, quadruped_file, quadruped_model
 from metarl_envs.robots.quadruped_rewards import TERMS, merged_weights
 
@@ -226,8 +226,8 @@ class Quadruped(MujocoTaskEnv):
         return np.concatenate(parts, axis=1)
 
     @property
-    def mirror(self) -> Mirror | None:
-        return mirror_of(self.parts)
+    def mirror(self) -> Mirror:
+        return quadruped_mirror(self.parts)
 
     # Quantities
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from metarl_envs.errors import EnvironmentConfigError
 from metarl_envs.mirror import Exchange, Mirror, beside, exchange
 from metarl_envs.parts.base import TaskPart
 from metarl_envs.robots.quadruped_models import LEGS
@@ -19,12 +20,23 @@ _COMMAND = exchange(range(3), [1.0, -1.0, -1.0])  # forwards, to the left, turni
 _OBS = beside(VECTOR, ROTATION, JOINTS, JOINTS, JOINTS, _COMMAND)
 
 
-def mirror_of(parts: Sequence[TaskPart]) -> Mirror | None:
-    """The mirror image of a quadruped whose task has these parts; None if one of them has none."""
+def quadruped_mirror(parts: Sequence[TaskPart]) -> Mirror:
+    """The mirror image of a quadruped whose task has these parts.
+
+    The robots are symmetric but for centres of mass millimetres off the middle, the frictions of
+    some joints (`go2`, `aliengo`) and the meshes of `mini_cheetah`'s shins.
+
+    Raises:
+        EnvironmentConfigError: if one of the parts has none.
+    """
     found: dict[str, Exchange] = {}
     for part in parts:
         own = part.mirrored(_MOTORS)
         if own is None:
-            return None
+            raise EnvironmentConfigError(
+                f"{', '.join(part.spaces) or type(part).__name__} has no mirror image; friction, "
+                "gravity, damping, slope, a payload on the trunk, late actions and the strengths "
+                "of motors have one"
+            )
         found |= own
     return Mirror(_OBS, JOINTS, beside(*(found[key] for key in sorted(found))))

@@ -11,29 +11,25 @@ observation.
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from metarl.config_model import ConfigModel
 from metarl.errors import ConfigError
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import single_threaded
 from metarl.learners.base import Iteration, Metrics, Setting, World
 from metarl.learners.clipped_ppo import (
     SLICES,
-    ClippedPPO,
     clipped_step,
     minibatches,
     steps_taken,
 )
-from metarl.learners.memory.base import MemoryLearner
-from metarl.learners.memory.config import ChosenInputsConfig, InputName, Memories
+from metarl.learners.memory.base import MemoryLearner, time_first
 from metarl.learners.memory.state import Memory
-from metarl.learners.mirroring import mirror_of, mirrored_too, with_images
+from metarl.learners.mirroring import IMAGE, SymmetricPPO, image
+from metarl.learners.privileged.config import PrivilegedConfig
 from metarl.learners.privileged.told_tasks import ToldTasks, numbers_of
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
 from metarl.params import (
@@ -52,49 +48,14 @@ from metarl.policies.networks.heads import Head
 from metarl.policies.networks.latent_head import LatentHead
 from metarl.policies.networks.relu_mlp import relu_mlp
 from metarl.seeding import learning_generator, parameter_generator
+from metarl_envs.mirror import Mirror
 
 _TOLD = "told"  # the part of a memory that stands for a latent that the actor is told
 _ENCODER, _TEACHER, _PPO, _STUDENT = "encoder.", "teacher.", "ppo.", "student."
 _LAST_BOUND = 0.1  # of the encoder's last layer
 
 
-class StudentConfig(ConfigModel):
-    """How the student learns."""
-
-    learning_rate: PositiveFloat = 1e-3
-    """Of Adam."""
-    epochs: PositiveInt = 4
-    """Passes over the rollouts of an iteration."""
-    minibatches: PositiveInt = 4
-    """Of each pass, in episodes."""
-    max_gradient_norm: PositiveFloat = 1.0
-    """Longer gradients are scaled down to it."""
-
-
-class PrivilegedConfig(ChosenInputsConfig):
-    """What the configs of learners share that are told the task in training."""
-
-    teacher_iterations: PositiveInt = 150
-    """Iterations that train the teacher; the others train the student."""
-    latent_size: PositiveInt = 8
-    """Numbers that stand for the task, each within -1 and 1."""
-    encoder_sizes: tuple[PositiveInt, ...] = (64,)
-    """Hidden layers of the encoder of told tasks."""
-    memory: Memories = "convolution"
-    hidden_size: PositiveInt = 32
-    trial_episodes: Literal[1] = 1
-    """An episode is all that is remembered in training."""
-    inputs: tuple[InputName, ...] = ("observation", "action")
-    student: StudentConfig = StudentConfig()
-    mirror: bool = False
-    """Whether both learn from mirror images too, where the robot's left and right are alike."""
-
-    @property
-    def fewest_iterations(self) -> int:
-        return self.teacher_iterations + 1
-
-
-class TeacherPPO(ClippedPPO):
+class TeacherPPO(SymmetricPPO):
     """PPO of the policy and the encoder together; each step is a piece of its own.
 
     Args:
@@ -148,6 +109,7 @@ class PrivilegedLearner(MemoryLearner):
         head = LatentHead(core.output_size, config.latent_size, own)
         super().__init__(config, policy, setting, core, head)
         self.config, self.head = config, head
+        self.needs_mirror = config.mirror_loss > 0.0
         generator = parameter_generator(setting.seed)
         sizes = (spec.task_size, *config.encoder_sizes, config.latent_size)
         encoder = relu_mlp(sizes, _LAST_BOUND, generator)
@@ -206,19 +168,20 @@ class PrivilegedLearner(MemoryLearner):
 
     @single_threaded()
     def iterate(self, work: Iteration[Memory]) -> Metrics:
-        world, mirror = work.world, mirror_of(self.config.mirror, work)
+        world = work.world
         all_MP = world.gather(numbers_of(work.tasks, self.device))
-        met_MP = with_images(all_MP, mirror and mirror.task)
         generator = learning_generator(self.setting.seed, work.index)
         if work.index >= self.config.teacher_iterations:
-            return self._teach(work, met_MP, generator)
-        self.told.take_in(met_MP)
+            return self._teach(work, all_MP, generator)
+        self.told.take_in(all_MP)
         # of all processes' tasks: a network's last bits depend on the number of rows beside
         state = self.told_state(all_MP, self.setting.episodes)
         own = world.share(len(all_MP))
         state = Memory({name: part[own] for name, part in state.parts.items()})
-        told_MP = self.told.scaled(met_MP, self.dtype)
+        told_MP = self.told.scaled(all_MP, self.dtype)
         episodes, data = self._lived(work, state, told_MP)
+        if work.mirror is not None:
+            data |= self._images(episodes, all_MP, work.mirror)
         steps = {name: values.flatten(0, 1).unsqueeze(0) for name, values in data.items()}
         del steps["inputs"]
         metrics = self.ppo.improve(steps, generator, world)
@@ -231,13 +194,20 @@ class PrivilegedLearner(MemoryLearner):
             "train/least_latent_std": float(spread.min()),
         }
 
+    def _images(self, episodes: Rollouts, all_MP: Tensor, mirror: Mirror) -> dict[str, Tensor]:
+        """What mirrors would show of each step, and of its task: shapes (T, N, ...)."""
+        self.ppo.action_image = mirror.action
+        obs_MEHO = self.normalizer.obs(image(episodes.cropped().obs_MEHO, mirror.obs))
+        told_MP = self.told.scaled(image(all_MP, mirror.task), self.dtype)
+        obs_TNO = time_first(obs_MEHO)
+        told_NP = told_MP.repeat_interleave(obs_MEHO.shape[1], dim=0)
+        return {f"{IMAGE}obs": obs_TNO, f"{IMAGE}told": told_NP.expand(len(obs_TNO), -1, -1)}
+
     def _lived(
         self, work: Iteration[Memory], state: Memory, told_MP: Tensor
     ) -> tuple[Rollouts, dict[str, Tensor]]:
         """Episodes of all processes' tasks, and what is learned from them: shapes (T, N, ...)."""
-        mirror = mirror_of(self.config.mirror, work)
-        (lived,) = self.collect_trials(work, state)
-        episodes = mirrored_too(lived, mirror)
+        (episodes,) = self.collect_trials(work, state)
         data = self.trial(self.joined([self.normalizer.rollouts(episodes)]))
         data["obs"] = data["inputs"][..., : self.spec.obs_size]
         told_NP = told_MP.repeat_interleave(episodes.valid_MEH.shape[1], dim=0)

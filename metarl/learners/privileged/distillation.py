@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from metarl.errors import ConfigError
 from metarl.learners.base import Setting
-from metarl.learners.privileged.base import PrivilegedConfig, PrivilegedLearner
+from metarl.learners.privileged.base import PrivilegedLearner
+from metarl.learners.privileged.config import PrivilegedConfig
 from metarl.policies.networks.belief_head import BeliefPolicyConfig
 from metarl.policies.networks.heads import Head
 

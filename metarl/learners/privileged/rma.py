@@ -17,7 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from metarl.learners.privileged.base import PrivilegedConfig, PrivilegedLearner
+from metarl.learners.privileged.base import PrivilegedLearner
+from metarl.learners.privileged.config import PrivilegedConfig
 from metarl.policies.networks.belief_head import BeliefPolicyConfig
 from metarl.policies.networks.heads import Head
 

@@ -20,8 +20,7 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import single_threaded
 from metarl.learners.advantages import single_steps
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
-from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
-from metarl.learners.mirroring import mirror_of, mirrored_too
+from metarl.learners.mirroring import IMAGE, SymmetricPPO, SymmetricPPOConfig, image
 from metarl.learners.together import of_all
 from metarl.params import Params, load_parameters, parameters_of, sum_of_rows
 from metarl.policies.acting_module import ActingModule
@@ -35,14 +34,12 @@ from metarl.policies.policy import ActionNoiseConfig
 from metarl.seeding import learning_generator, parameter_generator, value_baseline_seed
 
 
-class DomainRandomizationConfig(ClippedPPOConfig):
+class DomainRandomizationConfig(SymmetricPPOConfig):
     """One policy over all tasks, by PPO."""
 
     name: Literal["domain_randomization"] = "domain_randomization"
     advantages: AdvantageConfig = AdvantageConfig()
     normalization: NormalizationConfig = NormalizationConfig()
-    mirror: bool = False
-    """Whether PPO learns from mirror images too, where the robot's left and right are alike."""
 
 
 class PlainPolicyConfig(ActionNoiseConfig):
@@ -77,7 +74,7 @@ class PlainNetwork(ActionOutputs):
         return outputs
 
 
-class PlainPPO(ClippedPPO):
+class PlainPPO(SymmetricPPO):
     """PPO of a policy on single steps."""
 
     module: PlainNetwork
@@ -113,7 +110,7 @@ class DomainRandomization(MetaLearner[Unadapted]):
         self, config: DomainRandomizationConfig, policy: PlainPolicyConfig, setting: Setting
     ) -> None:
         super().__init__(config, policy, setting)
-        self.config = config
+        self.needs_mirror = config.mirror_loss > 0.0
         self.network = PlainNetwork(policy, setting).to(setting.device, setting.dtype)
         self.network.head.initialise(parameter_generator(setting.seed))
         self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
@@ -147,10 +144,13 @@ class DomainRandomization(MetaLearner[Unadapted]):
 
     @single_threaded()
     def iterate(self, work: Iteration[Unadapted]) -> Metrics:
-        mirror = mirror_of(self.config.mirror, work)
         state = self.begin(len(work.keys), self.setting.episodes)
-        rollouts = mirrored_too(of_all(work.collect(state), work.world), mirror)
-        steps = single_steps(self._advantages, self.normalizer.rollouts(rollouts.cropped()))
+        rollouts = of_all(work.collect(state), work.world)
+        rollouts, images = rollouts.cropped(), dict[str, Tensor]()
+        if work.mirror is not None:
+            self.ppo.action_image = work.mirror.action
+            images[f"{IMAGE}obs"] = self.normalizer.obs(image(rollouts.obs_MEHO, work.mirror.obs))
+        steps = single_steps(self._advantages, self.normalizer.rollouts(rollouts), of_steps=images)
         generator = learning_generator(self.setting.seed, work.index)
         metrics = self.ppo.improve(steps, generator, work.world)
         self.normalizer.update(rollouts, sum_of_rows)

@@ -1,10 +1,11 @@
 """Variations of the body and the world: masses, damping, friction, gravity, slope."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from metarl_envs.engine.model import object_id
+from metarl_envs.mirror import Exchange, unchanged
 from metarl_envs.parts.base import Simulations
 from metarl_envs.parts.variations.base import RangeVariation, ScaleVariation
 
@@ -102,6 +103,9 @@ class Slope(RangeVariation):
             bounds=(-1.2, 1.2),
             nominal=0.0,
         )
+
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+        return {self._key: unchanged(1)}
 
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
         gravity = simulations.field("opt.gravity")

@@ -79,7 +79,9 @@ class Payload(TaskPart):
         mass = {"payload_mass": np.zeros(())}
         return mass if self._box is None else {**mass, "payload_position": self._centre}
 
-    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange] | None:
+        if self._id != 1:  # the trunk is in the middle; other bodies may have another side
+            return None
         found = {"payload_mass": unchanged(1)}
         if self._box is not None:
             found["payload_position"] = exchange(range(3), [1.0, -1.0, 1.0])
