@@ -1,6 +1,7 @@
 """Environments as users write them, for the plug-in tests; imported by worker processes."""
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium import spaces
 
@@ -220,3 +221,43 @@ class Slider(MujocoTaskEnv):
 
 
 register_task_env("plugged/Slider-v0", "plugged:Slider", max_episode_steps=25)
+
+
+class Windy(Point):
+    """A slider of 1 kg in the wind of its task; its model is made anew at every reset."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (2,))
+    task_space = spaces.Dict({"wind": spaces.Box(-5.0, 5.0, (), np.float64)})
+    wind = 0.0
+
+    def __init__(self):
+        super().__init__()
+        self._build()
+
+    def _build(self):
+        self.model = mujoco.MjModel.from_xml_string(
+            """<mujoco><worldbody><body><joint type="slide" axis="1 0 0"/>
+            <geom size="0.1" mass="1"/></body></worldbody></mujoco>"""
+        )
+        self.data = mujoco.MjData(self.model)
+
+    def set_task(self, task):
+        self.wind = float(task["wind"])
+
+    def task_distribution(self, split):
+        part = {"train": "train", "test": "held_out"}[split]
+        return UniformTasks({"wind": -4.0}, {"wind": 4.0}, part=part)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._build()
+        self.data.xfrc_applied[1, 0] = self.wind
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        mujoco.mj_step(self.model, self.data)
+        seen = np.concatenate([self.data.qpos, self.data.qvel]).astype(np.float32)
+        return seen, 0.0, False, False, {}
+
+
+register(Windy)

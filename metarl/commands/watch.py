@@ -1,6 +1,7 @@
 """Watch a robot while it lives, in a window or in a browser."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -14,11 +15,15 @@ from metarl.learners.base import MetaLearner
 from metarl.reports.video import drawn
 from metarl.reports.viewer.session import Session
 
+_LAST_PORT = 65535
+
 
 def main(arguments: argparse.Namespace) -> None:
     """Load, show until it is closed."""
-    if arguments.speed <= 0:
+    if not 0.0 < arguments.speed < math.inf:
         raise ConfigError(f"--speed must be positive, got {arguments.speed}")
+    if not 0 <= arguments.port <= _LAST_PORT:
+        raise ConfigError(f"--port must be from 0 to {_LAST_PORT}, got {arguments.port}")
     try:
         from metarl.reports.viewer.browser import BrowserViewer
         from metarl.reports.viewer.desktop import HELP, run_desktop
@@ -58,8 +63,10 @@ def session_of(
             failing.pop_all()
             return session
         except UserError as error:
-            print(f"without a picture: {error}")
-    return Session(learner, task, **settings)
+            why = error
+    session = Session(learner, task, **settings)  # what else is wrong is said by this
+    print(f"without a picture: {why}")
+    return session
 
 
 def _has_screen() -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 
 import gymnasium
 
-import metarl_envs  # also registers the environments of this project
 from metarl.environments.config import EnvConfig, PluginConfig
 from metarl.errors import EnvironmentFitError, UserError, did_you_mean
 from metarl_envs.check_process import check_in_process
@@ -159,24 +158,30 @@ def _require_known(env_id: str) -> None:
                 f"cannot import the module of {env_id!r}: {error}; a module beside your folder's "
                 f"files is found where you type the command, with --allow-import {module}"
             ) from None
+        except Exception as error:  # whatever the author's module raises
+            raise EnvironmentFitError(
+                f"the module of {env_id!r} cannot be imported: {type(error).__name__}: "
+                f"{one_line(error)}"
+            ) from error
     if name not in gymnasium.registry:
         own = _registered_by(module) if module else []
         whose = f"those of {module} are" if own else "this project's are"
+        known = own or [known for known in gymnasium.registry if known.startswith("metarl/")]
         raise EnvironmentFitError(
             f"unknown environment {env_id!r}{did_you_mean(name, gymnasium.registry)}; "
-            f"{whose}: {', '.join(own or sorted(metarl_envs.ENVIRONMENTS))}"
+            f"{whose}: {', '.join(sorted(known))}"
         )
 
 
-def _registered_by(module: str) -> list[str]:
-    """Ids whose class or function a module defines."""
+def _registered_by(package: str) -> list[str]:
+    """Ids whose class or function a module or package defines."""
     found = []
     for env_id, spec in gymnasium.registry.items():
         made = spec.entry_point
         home = made.partition(":")[0] if isinstance(made, str) else getattr(made, "__module__", "")
-        if home == module:
+        if home == package or home.startswith(f"{package}."):
             found.append(env_id)
-    return sorted(found)
+    return found
 
 
 def registered_horizon(env_id: str) -> int | None:

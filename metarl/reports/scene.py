@@ -143,4 +143,6 @@ def _coarse(mesh: Any) -> Any:
     rough = trimesh.Trimesh(np.round(mesh.vertices / cell) * cell, mesh.faces)
     rough.update_faces(rough.nondegenerate_faces() & rough.unique_faces())
     rough.remove_unreferenced_vertices()
-    return rough
+    # what is thinner than a cell would fall flat
+    flat = not len(rough.faces) or (rough.extents < 0.5 * mesh.extents).any()
+    return mesh if flat else rough

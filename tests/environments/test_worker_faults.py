@@ -200,7 +200,7 @@ def test_a_script_that_each_worker_runs_again_is_told_so(tmp_path):
     )
     last = done.stderr.splitlines()[-1]
     assert "WorkerError" in last and "died with exit code 1 during 'start'" in last
-    assert 'under `if __name__ == "__main__":` is run again by each worker' in last
+    assert 'outside `if __name__ == "__main__":`, and each worker runs it again' in last
 
 
 def _runs(pid):

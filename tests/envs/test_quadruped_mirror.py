@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 import metarl_envs  # noqa: F401
+from metarl_envs.errors import EnvironmentConfigError
+from metarl_envs.mirror import mirror_of
 from metarl_envs.observed_task import ObservedTask
+from metarl_envs.parts.goals import KeylessGoal
 from metarl_envs.robots.quadruped_mirror import JOINTS, ROTATION, VECTOR
 from metarl_envs.tasks.batches import from_rows, rows_of
 
@@ -74,16 +77,54 @@ def test_a_mirrored_robot_does_what_mirrors_show(robot):
     assert np.abs(mirror.obs.of(obs[0]) - obs[0]).max() > 0.1
 
 
+def make(**kwargs):
+    return gymnasium.make_vec("metarl/Quadruped-v0", num_envs=1, **kwargs).unwrapped
+
+
 def test_an_image_of_an_image_is_the_original():
-    env = gymnasium.make_vec("metarl/Quadruped-v0", num_envs=1, variations=VARIED).unwrapped
-    told = ObservedTask(env)
-    for one in (*env.mirror, told.mirror.obs):
+    for one in make(variations=VARIED).mirror:
         numbers = np.random.default_rng(0).normal(size=(3, len(one.source)))
         np.testing.assert_array_equal(one.of(one.of(numbers)), numbers)
-    assert len(told.mirror.obs.source) == told.single_observation_space.shape[0]
 
 
-def test_what_has_no_known_image_has_none():
-    env = gymnasium.make_vec("metarl/Quadruped-v0", num_envs=1, variations={"slope": {}})
-    assert env.unwrapped.mirror is None
-    assert ObservedTask(env.unwrapped).mirror is None
+def test_the_image_of_an_observed_task_is_that_of_the_task():
+    env = make(variations={"dead_actuators": {"held_out": [], "at": 5}, "slope": {}})
+    told = ObservedTask(env)
+    task = rows_of(env.task_distribution("train").sample(1, 1))
+    seen = np.concatenate([np.arange(45.0)[None], task], axis=1)
+    image = told.mirror.obs.of(seen)
+    np.testing.assert_array_equal(image[:, :45], env.mirror.obs.of(seen[:, :45]))
+    np.testing.assert_array_equal(image[:, 45:], env.mirror.task.of(task))
+    dead = int(np.argmin(task[0, :12]))
+    assert np.argmin(image[0, 45:57]) == dead + (3 if dead // 3 % 2 == 0 else -3)
+
+
+class ToTheLeft(KeylessGoal):
+    """Its image is another goal, and it says nothing of it."""
+
+    needs = ("planar_velocity",)
+
+    def reward(self, robot):
+        return robot.planar_velocity[:, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"variations": {"observation_noise": {}}}, "observation_noise_std"),
+        ({"variations": {"link_mass": {}}}, "link_mass_scale"),
+        ({"variations": {"payload": {"body": "FL_thigh"}}}, "payload_mass"),
+        ({"goal": ToTheLeft(), "variations": {"friction": {}}}, "ToTheLeft"),
+    ],
+)
+def test_what_has_no_image_is_named(arguments, what):
+    for env in (make(**arguments), ObservedTask(make(**arguments))):
+        with pytest.raises(EnvironmentConfigError, match=f"^{what} has no mirror image; friction"):
+            _ = env.mirror
+
+
+def test_other_robots_do_not_say():
+    env = gymnasium.make_vec("metarl/Ant-v0", num_envs=1).unwrapped
+    for one in (env, ObservedTask(env)):
+        with pytest.raises(EnvironmentConfigError, match="does not say how left and right"):
+            mirror_of(one)

@@ -175,4 +175,6 @@ def test_the_image_of_a_training_task_is_not_held_out(tmp_path):
         }
         result = metarl.train(parse_config(document), tmp_path / str(weight))
         held_out[weight] = result.held_out
+        header = (tmp_path / str(weight) / "progress.csv").read_text().splitlines()[0]
+        assert ("train/asymmetry" in header) == bool(weight)
     assert held_out == {0.0: True, 1.0: False}

@@ -103,11 +103,15 @@ def test_a_payload_is_on_the_robot_once_whatever_comes_after():
     env.close()
 
 
-def test_a_plugged_in_robot_is_pushed_and_loaded_too():
-    fields = [{"field": "body_mass", "low": 0.5, "high": 2.0}]
-    plugin = {"vary_fields": fields, "num_workers": 0}
+def hopper(field):
+    plugin = {"vary_fields": [{"field": field, "low": 0.5, "high": 2.0}], "num_workers": 0}
     env = Disturbed(make_single(EnvConfig(id="Hopper-v5", plugin=plugin), None, 50))
     env.reset(seed=0)
+    return env
+
+
+def test_a_plugged_in_robot_is_pushed_and_loaded_too():
+    env = hopper("body_mass")
     bare, _ = masses(env)
     env.load(2.0)
     env.set_task({"body_mass_scale": np.full(4, 2.0)})
@@ -120,6 +124,48 @@ def test_a_plugged_in_robot_is_pushed_and_loaded_too():
     assert pushed[5] < free[5] - 0.1  # the speed forwards
     env.step(np.zeros(3))
     assert (env.bodies.force_B6 == 0).all()
+    env.close()
+
+
+def test_inertia_that_a_task_restores_is_loaded_again():
+    env = hopper("body_inertia")
+    mass, inertia = masses(env)
+    env.load(3.0)
+    env.set_task({"body_inertia_scale": np.full(4, 1.25)})
+    env.reset(seed=0)
+    loaded = masses(env)
+    np.testing.assert_allclose(loaded[0][1], mass[1] + 3.0)
+    np.testing.assert_allclose(loaded[1][1] / inertia[1], loaded[0][1] / mass[1])
+    env.load(0.0)
+    for now, before in zip(masses(env), (mass, inertia), strict=True):
+        np.testing.assert_allclose(now, before)
+    env.close()
+
+
+@pytest.mark.parametrize("payload_kg", [-1.0, np.nan, np.inf])
+def test_what_is_no_mass_is_no_payload(cheetah, payload_kg):
+    env = Disturbed(metarl.make_env(cheetah))
+    with pytest.raises(ConfigError, match="a payload is a mass in kg"):
+        env.load(payload_kg)
+    env.close()
+
+
+def test_a_push_leaves_other_forces_alone_and_finds_a_model_that_is_made_anew():
+    env = Disturbed(
+        make_single(EnvConfig(id="plugged:Windy-v0", plugin={"num_workers": 0}), None, 9)
+    )
+    env.set_task({"wind": 3.0})
+    env.reset(seed=0)
+    env.reset(seed=0)
+    calm, *_ = env.step(np.zeros(1))
+    assert env.bodies.force_B6[1, 0] == 3.0 and calm[1] > 0.0
+    env.push((50.0, 0.0, 0.0), 1)
+    pushed, *_ = env.step(np.zeros(1))
+    assert pushed[1] - calm[1] > 10 * calm[1] and env.bodies.force_B6[1, 0] == 3.0
+    env.load(2.0)
+    assert env.unwrapped.vector_env.env_of(0).model.body_mass[1] == pytest.approx(3.0)
+    env.reset(seed=0)
+    assert env.unwrapped.vector_env.env_of(0).model.body_mass[1] == pytest.approx(3.0)
     env.close()
 
 

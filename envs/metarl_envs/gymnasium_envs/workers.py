@@ -201,8 +201,8 @@ class WorkerPool:
         failure = f"died with {how} during '{command}'"
         if command == "start" and code == 1 and self._settings.start_method != "fork":
             failure += (
-                '; a script that does not do its work under `if __name__ == "__main__":` is run '
-                "again by each worker"
+                '; perhaps your script does its work outside `if __name__ == "__main__":`, and '
+                "each worker runs it again"
             )
         return failure
 

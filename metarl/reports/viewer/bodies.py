@@ -3,8 +3,9 @@
 Shapes: B bodies, the world first.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
+import gymnasium
 import mujoco
 import numpy as np
 
@@ -16,7 +17,13 @@ _ROW = np.array([0])  # the one simulation
 
 
 class Bodies(Protocol):
-    """Bodies of one robot; its arrays are live."""
+    """Bodies of one robot; its arrays are live.
+
+    Attributes:
+        carrier: the body that is pushed and loaded: the first that moves.
+    """
+
+    carrier: int
 
     @property
     def mass_B(self) -> np.ndarray:
@@ -41,8 +48,8 @@ class Bodies(Protocol):
 class NativeBodies:
     """Bodies of a native environment."""
 
-    def __init__(self, simulations: NativeSimulations) -> None:
-        self._simulations = simulations
+    def __init__(self, simulations: NativeSimulations, carrier: int) -> None:
+        self._simulations, self.carrier = simulations, carrier
 
     @property
     def mass_B(self) -> np.ndarray:
@@ -61,36 +68,48 @@ class NativeBodies:
 
 
 class PluginBodies:
-    """Bodies of a plugged-in MuJoCo environment."""
+    """Bodies of a plugged-in MuJoCo environment, which may make its model anew at any reset."""
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        self._model, self._data = model, data
-        self._scratch = mujoco.MjData(model)
+    def __init__(self, env: gymnasium.Env, carrier: int) -> None:
+        self._env: Any = env
+        self.carrier = carrier
 
     @property
     def mass_B(self) -> np.ndarray:
-        return self._model.body_mass
+        mass: np.ndarray = self._env.model.body_mass
+        return mass
 
     @property
     def inertia_B3(self) -> np.ndarray:
-        return self._model.body_inertia
+        inertia: np.ndarray = self._env.model.body_inertia
+        return inertia
 
     @property
     def force_B6(self) -> np.ndarray:
-        return self._data.xfrc_applied
+        force: np.ndarray = self._env.data.xfrc_applied
+        return force
 
     def derive(self) -> None:
-        mujoco.mj_setConst(self._model, self._scratch)  # overwrites positions
+        # on other data: it overwrites positions
+        mujoco.mj_setConst(self._env.model, mujoco.MjData(self._env.model))
 
 
 def bodies_of(env: SingleTaskEnv) -> Bodies | None:
-    """The bodies of its robot; None where it is no simulation of MuJoCo."""
+    """The bodies of its robot; None where nothing moves that MuJoCo simulates."""
     batch = env.vector_env
     simulations = getattr(batch, "simulations", None)
     if isinstance(simulations, NativeSimulations):
-        return NativeBodies(simulations)
+        carrier = _carrier(simulations.model)
+        return None if carrier is None else NativeBodies(simulations, carrier)
     inner = batch.env_of(0) if isinstance(batch, PluginEnv) else None
-    model, data = (getattr(inner, name, None) for name in ("model", "data"))
-    if isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData):
-        return PluginBodies(model, data)
-    return None
+    model = getattr(inner, "model", None)
+    if inner is None or not isinstance(model, mujoco.MjModel):
+        return None
+    carrier = _carrier(model) if isinstance(getattr(inner, "data", None), mujoco.MjData) else None
+    return None if carrier is None else PluginBodies(inner, carrier)
+
+
+def _carrier(model: mujoco.MjModel) -> int | None:
+    """The first body with a mass that is not welded to the world."""
+    moving = np.flatnonzero((model.body_weldid > 0) & (model.body_mass > 0.0))
+    return int(moving[0]) if len(moving) else None

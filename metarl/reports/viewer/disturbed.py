@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from metarl.errors import ConfigError
 from metarl.reports.viewer.bodies import bodies_of
 from metarl_envs.single_env import SingleTaskEnv
 
@@ -26,9 +27,11 @@ class Disturbed(gymnasium.Wrapper):
         super().__init__(env)
         self._single = env
         self.bodies = bodies_of(env)
-        self._payload_kg = self._on_kg = self._weighed_kg = 0.0
+        self._payload_kg = self._bare_kg = 0.0
+        self._bare_inertia_3 = np.zeros(3)
+        self._loaded: tuple[float, np.ndarray] | None = None  # as written
         self._dead: int | None = None
-        self._push_N, self._push_steps = np.zeros(3), 0
+        self._push_N, self._push_steps, self._usual_N = np.zeros(3), 0, np.zeros(3)
 
     @property
     def num_motors(self) -> int:
@@ -41,11 +44,21 @@ class Disturbed(gymnasium.Wrapper):
         self._single.set_task(task)
 
     def push(self, force_N: tuple[float, float, float], steps: int) -> None:
-        """Push the first body with a force for so many control steps."""
+        """Push the first body with a force for so many control steps, beside all other forces."""
+        if self.bodies is None:
+            return
+        if not self._push_steps:
+            self._usual_N = self.bodies.force_B6[self.bodies.carrier, :3].copy()
         self._push_N, self._push_steps = np.asarray(force_N, float), steps
 
     def load(self, payload_kg: float) -> None:
-        """Put a mass on the first body, in place of the one before; inertia grows as mass does."""
+        """Put a mass on the first body, in place of the one before; inertia grows as mass does.
+
+        Raises:
+            ConfigError: if it is no mass.
+        """
+        if not 0.0 <= payload_kg < np.inf:
+            raise ConfigError(f"a payload is a mass in kg, at least 0, got {payload_kg}")
         self._payload_kg = payload_kg
         self._weigh()
 
@@ -65,22 +78,34 @@ class Disturbed(gymnasium.Wrapper):
             action = np.array(action, float)
             action[self._dead] = 0.0
         self._weigh()
-        if self.bodies is not None:
-            force_N = self._push_N if self._push_steps > 0 else np.zeros(3)
-            self.bodies.force_B6[1, :3] = force_N
-            self._push_steps = max(0, self._push_steps - 1)
-        return super().step(action)
+        pushed = self.bodies if self._push_steps > 0 else None
+        if pushed is not None:
+            pushed.force_B6[pushed.carrier, :3] = self._usual_N + self._push_N
+        found = super().step(action)
+        if pushed is not None:
+            self._push_steps -= 1
+            pushed.force_B6[pushed.carrier, :3] = self._usual_N
+        return found
 
     def _weigh(self) -> None:
+        """The payload on top of what the body weighs; tasks and resets may give it another mass."""
         if self.bodies is None:
             return
-        mass_B = self.bodies.mass_B
-        if self._on_kg and mass_B[1] != self._weighed_kg:
-            self._on_kg = 0.0  # another task, or a change in mid-episode, gave the model its masses
-        if self._payload_kg == self._on_kg:
-            return
-        before = float(mass_B[1])
-        mass_B[1] = before + self._payload_kg - self._on_kg
-        self.bodies.inertia_B3[1] *= mass_B[1] / before
-        self.bodies.derive()
-        self._on_kg, self._weighed_kg = self._payload_kg, float(mass_B[1])
+        carrier, (mass_B, inertia_B3) = (
+            self.bodies.carrier,
+            (
+                self.bodies.mass_B,
+                self.bodies.inertia_B3,
+            ),
+        )
+        kg, inertia_3 = float(mass_B[carrier]), inertia_B3[carrier].copy()
+        if self._loaded is None or kg != self._loaded[0]:
+            self._bare_kg = kg
+        if self._loaded is None or not np.array_equal(inertia_3, self._loaded[1]):
+            self._bare_inertia_3 = inertia_3
+        whole = self._bare_kg + self._payload_kg
+        loaded = whole, self._bare_inertia_3 * (whole / self._bare_kg)
+        if kg != loaded[0] or not np.array_equal(inertia_3, loaded[1]):
+            mass_B[carrier], inertia_B3[carrier] = loaded
+            self.bodies.derive()
+        self._loaded = loaded
