@@ -44,7 +44,7 @@ LIBRARY_ROOMS = {
     "learners.advantages": 3,
     "learners.training_reward": 3,
     "learners.together": 3.2,
-    "learners.mirroring": 3.2,
+    "learners.mirroring": 3.6,
     "learners.demonstrated": 3.5,
     "learners.clipped_ppo": 3.5,
     "interaction": 4,
