@@ -92,7 +92,7 @@ def test_folder_in_use_is_refused(tiny_config, tmp_path):
         ({"env": {"id": "no_module:X-v0"}}, "cannot import the module"),
         (
             {"env": {"id": "plugged_faults:Fialing-v0"}},
-            r"unknown environment .*did you mean 'Failing-v0'\?\); those of plugged_faults are: ArrayR",
+            r"did you mean 'Failing-v0'\?\); those of plugged_faults are: ArrayReward-v0, ",
         ),
         ({"env": {"id": "CartPole-v1"}}, "has no set_task"),
         (
