@@ -96,7 +96,13 @@ class SmallRun:
 
     def collect(self, state, phase=0, learner=None):
         path = (0, 0, phase)
-        return collect(self.env, learner or self.learner, state, path, self.keys, self.h)
+        learner, told = learner or self.learner, None
+        if learner.is_told and getattr(self.env, "changes_in_episodes", False):
+
+            def told():
+                return task_batches.rows_of(self.env.tasks_in_force)
+
+        return collect(self.env, learner, state, path, self.keys, self.h, told=told)
 
     def step(self, state, phase=0, learner=None):
         """The state after rollouts and adaptation."""

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
 from metarl_envs.mirror import Mirror, beside, mirror_of
-from metarl_envs.protocol import TaskEnv
+from metarl_envs.protocol import Changing, TaskEnv
 from metarl_envs.tasks.batches import Tasks, task_size
 from metarl_envs.tasks.distributions import TaskDistribution
 
@@ -42,6 +42,11 @@ class ObservedTask:
     def tasks_in_force(self) -> Tasks:
         """Those that are observed."""
         return self._env.tasks_in_force
+
+    @property
+    def changes_in_episodes(self) -> bool:
+        """As in the environment."""
+        return isinstance(self._env, Changing) and self._env.changes_in_episodes
 
     @property
     def physics_s(self) -> float:

@@ -50,6 +50,16 @@ class SeenStart(Protocol):
         ...
 
 
+@runtime_checkable
+class Changing(Protocol):
+    """An environment whose tasks may change in mid-episode."""
+
+    @property
+    def changes_in_episodes(self) -> bool:
+        """Whether they do, see `TaskEnv.tasks_in_force`."""
+        ...
+
+
 class TaskEnv(Protocol):
     """What sampling, training and rendering need of a batched task environment.
 

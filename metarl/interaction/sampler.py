@@ -4,7 +4,7 @@ Shapes: M tasks, E episodes per task, H steps, O observation, A action, N number
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -22,6 +22,7 @@ from metarl_envs.memory import require_memory
 from metarl_envs.protocol import ONCE, PER_STEP_KEYS, SUCCESS_KEYS
 
 S = TypeVar("S")
+TOLD = "told"  # the extra that holds the tasks in force: float64, shape (M, E, H, P)
 
 
 class SampledEnv(Protocol):
@@ -87,6 +88,7 @@ def collect(
     task_keys: Sequence[int],
     horizon: int,
     clock: Clock | None = None,
+    told: Callable[[], np.ndarray] | None = None,
 ) -> Rollouts:
     """One episode in every sub-environment, for all tasks at once.
 
@@ -98,6 +100,8 @@ def collect(
         task_keys: one integer per task, which names its part of the stream.
         horizon: H, longest episode.
         clock: where to add the time spent, or None.
+        told: gives the numbers of the tasks as they hold now, shape (M*E, P); actors are told
+            them, and they are among the extras (`TOLD`).
     """
     clock = clock or Clock()
     num_tasks, episodes = len(task_keys), env.num_envs // len(task_keys)
@@ -113,7 +117,8 @@ def collect(
         previous = recorder.first_inputs()
         for t in range(horizon):
             start = time.perf_counter()
-            seen = Percept(recorder.observe(t, obs), *previous)
+            told_MEP = None if told is None else recorder.tell(t, told())
+            seen = Percept(recorder.observe(t, obs), *previous, told_MEP)
             actions = recorder.act(t, actor.act(seen, noise_MHEN[:, t]))
             middle = time.perf_counter()
             obs, rewards, terminated, truncated, info = env.step(actions)
@@ -163,6 +168,7 @@ class Recorder:
         self._log_probs: np.ndarray | None = None
         self._extras: dict[str, np.ndarray] = {}
         self._reported: dict[str, np.ndarray] = {}
+        self._told: np.ndarray | None = None
         self._lengths = np.full(shape, horizon)
         self._ended = np.zeros(shape, bool)
         self._terminated = np.zeros(shape, bool)
@@ -183,6 +189,15 @@ class Recorder:
         obs_MEO = np.asarray(obs, self.dtype).reshape(*self._shape, -1)
         self._obs[:, :, t] = obs_MEO
         return obs_MEO
+
+    def tell(self, t: int, told_NP: np.ndarray) -> np.ndarray:
+        """Record the tasks in force in step t; return them by task and episode."""
+        told_MEP = told_NP.reshape(*self._shape, -1)
+        if t == 0:
+            self._told = np.zeros((*self._shape, self._horizon, told_MEP.shape[-1]))
+        assert self._told is not None
+        self._told[:, :, t] = told_MEP
+        return told_MEP
 
     def act(self, t: int, step: ActionStep) -> np.ndarray:
         """Record what the actor chose in step t; return the actions, one row per simulation."""
@@ -258,6 +273,8 @@ class Recorder:
 
         reported = {key: np.where(valid_MEH, v, 0.0) for key, v in self._reported.items()}
         extras = {**self._extras, **reported}
+        if self._told is not None:
+            extras[TOLD] = self._told
 
         def tensor(array: np.ndarray) -> torch.Tensor:
             return to_tensor(array, self._device)

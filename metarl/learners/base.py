@@ -171,6 +171,8 @@ class MetaLearner(ABC, Generic[S]):
             acts on what it brought, unless a user says otherwise.
         needs_fixed_tasks: whether training has to meet the same tasks again, as replay does: with
             `tasks: {kind: fixed}`.
+        is_told: whether it is told in training how each task is: of tasks that change in
+            mid-episode, as they hold in each step.
         needs_mirror: whether training needs an environment that has a mirror image.
         needs_demonstrations: whether training learns from demonstrations of its tasks.
         adapts_to_demonstrations: whether `adapt` wants demonstrations in place of own rollouts.
@@ -192,6 +194,7 @@ class MetaLearner(ABC, Generic[S]):
     adapts_after_each_episode: ClassVar[bool] = False
     needs_fixed_tasks: ClassVar[bool] = False
     needs_demonstrations: ClassVar[bool] = False
+    is_told: ClassVar[bool] = False
     needs_mirror: bool = False
     adapts_to_demonstrations: ClassVar[bool] = False
     fewest_demonstrations: int = 1

@@ -25,13 +25,15 @@ S_co = TypeVar("S_co", covariant=True)
 class Percept(NamedTuple):
     """What an actor is told before each action; arrays of the learner's dtype.
 
-    In the first step of an episode previous action and reward are zero.
+    In the first step of an episode previous action and reward are zero. The numbers of the task in
+    force, `told_MEP`, are there in training alone, for learners that are told (see `collect`).
     """
 
     obs_MEO: np.ndarray
     previous_actions_MEA: np.ndarray
     previous_rewards_ME: np.ndarray
     first_ME: np.ndarray
+    told_MEP: np.ndarray | None = None
 
 
 class ActionStep(NamedTuple):

@@ -6,6 +6,7 @@ Shapes: M tasks of this process, E episodes.
 import time
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,8 +23,8 @@ from metarl.training.iteration_metrics import outcomes, training_metrics
 from metarl.training.progress import time_split
 from metarl.training.task_sources import KeyedTasks, TaskSource
 from metarl_envs.mirror import mirror_of
-from metarl_envs.protocol import TaskEnv
-from metarl_envs.tasks.batches import repeat, take
+from metarl_envs.protocol import Changing, TaskEnv
+from metarl_envs.tasks.batches import repeat, rows_of, take
 
 
 class Lived(NamedTuple):
@@ -63,6 +64,8 @@ class Iterating:
     ) -> None:
         self.config, self.learner, self.env, self.tasks = config, learner, env, tasks
         self.world, self.demonstrations = world, demonstrations
+        changing = isinstance(env, Changing) and env.changes_in_episodes
+        self.tells = learner.is_told and changing
         self.mirror = mirror_of(env) if learner.needs_mirror else None
 
     def __call__(self, iteration: int) -> Lived:
@@ -78,7 +81,8 @@ class Iterating:
         def gather(state: object) -> Rollouts:
             phase, horizon = len(found), self.config.horizon
             path = (self.config.seed, Purpose.TRAINING, iteration, phase)
-            rollouts = collect(self.env, self.learner, state, path, keyed.keys, horizon, clock)
+            given = self.env, self.learner, state, path, keyed.keys, horizon, clock
+            rollouts = collect(*given, self.in_force if self.tells else None)
             rollouts = among_all(rollouts, world)
             found.append(outcomes(rollouts, self.learner.spec))
             first = first_diverged(rollouts, keyed, path, iteration)
@@ -98,6 +102,10 @@ class Iterating:
         first = self._first(diverged) if metrics["train/diverged"] else None
         split = time_split(clock, time.perf_counter() - start, steps, world.spent())
         return Lived({**metrics, **split}, steps, first)
+
+    def in_force(self) -> np.ndarray:
+        """The numbers of the tasks as they hold now: shape (M E, P)."""
+        return rows_of(self.env.tasks_in_force)
 
     def _own(self, iteration: int) -> KeyedTasks:
         tasks, keys = self.tasks(iteration)

@@ -11,6 +11,8 @@ from metarl.errors import ConfigError
 from metarl.experiment.config import parse_config
 from metarl.learners.privileged.told_tasks import ToldTasks
 from metarl.params import flatten
+from metarl.policies.actors import Percept
+from metarl_envs.tasks.batches import rows_of
 
 NAMES = ["rma", "distillation"]
 
@@ -169,3 +171,92 @@ def test_where_every_simulation_diverges_at_once_nothing_is_learned_and_nothing_
     run.collect = diverged
     metrics = run.iterate()
     assert metrics["train/kl"] == 0 and torch.equal(vector(run.learner), before)
+
+
+DYING = {
+    "variations": {"dead_actuators": {"groups": [[0], [1], [2]], "held_out": [], "at": [2, 6]}}
+}
+
+
+def dying(name):
+    """Cheetahs whose joints die in the third to seventh step."""
+    return SmallRun(
+        name,
+        env_id="metarl/HalfCheetahVel-v0",
+        env_kwargs=DYING,
+        num_tasks=3,
+        episodes=4,
+        h=12,
+        teacher_iterations=5,
+        normalization={"observations": True},
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_a_change_in_mid_episode_a_teacher_is_told_when_it_holds(name):
+    run = dying(name)
+    run.iterate()
+    (seen,) = run.seen
+    told_MEHA = seen.extras["told"][..., :6]
+    dead, onsets = run.tasks["actuator_alive"].argmin(1), set()
+    for task in range(3):
+        for told_HA in told_MEHA[task]:
+            onset = int((told_HA.min(-1).values == 1.0).sum())
+            onsets.add(onset)
+            assert 2 <= onset <= 6 and (told_HA[:onset] == 1.0).all()
+            assert (told_HA[onset:].argmin(-1) == int(dead[task])).all()
+    assert len(onsets) > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_teacher_acted_on_is_what_it_learns_from(name, monkeypatch):
+    run = dying(name)
+    run.iterate()
+    recorded, again = log_probs_of(run, monkeypatch)
+    torch.testing.assert_close(recorded, again, atol=1e-4, rtol=1e-4)
+
+
+def log_probs_of(run, monkeypatch):
+    """Log-probabilities as recorded, and by the distribution that PPO starts from."""
+    improve, found = run.learner.ppo.improve, []
+
+    def watched(data, *rest):
+        with torch.no_grad():
+            log_probs = run.learner.ppo.distribution(data).log_prob(data["actions"])
+        found.extend([data["log_probs"].squeeze(-1), log_probs])
+        return improve(data, *rest)
+
+    monkeypatch.setattr(run.learner.ppo, "improve", watched)
+    run.iterate()
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_told_anew_in_every_step_is_told_the_same(name):
+    run = dying(name)
+    run.iterate()
+    numbers = torch.from_numpy(rows_of(run.tasks))
+    actor = run.learner.actor(run.learner.told_state(numbers, 4))
+    seen = percept_of(run)
+    told_MEP = numbers[:, None].expand(-1, 4, -1).numpy().copy()
+    noise = np.zeros((3, 4, run.learner.noise_size), np.float32)
+    once = actor.act(seen, noise).actions_MEA
+    np.testing.assert_allclose(
+        actor.act(seen._replace(told_MEP=told_MEP), noise).actions_MEA, once, atol=1e-6
+    )
+    other = actor.act(seen._replace(told_MEP=np.roll(told_MEP, 1, axis=0)), noise).actions_MEA
+    assert np.abs(other - once).max() > 1e-5
+
+
+def percept_of(run):
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(3, 4, run.spec.obs_size)).astype(np.float32)
+    zeros = np.zeros((3, 4), np.float32)
+    return Percept(obs, np.zeros((3, 4, run.spec.action_size), np.float32), zeros, zeros > 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_does_not_change_is_not_told_step_by_step(name):
+    run = SmallRun(name)
+    run.iterate()
+    assert all("told" not in seen.extras for seen in run.seen)

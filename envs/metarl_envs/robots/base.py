@@ -150,6 +150,11 @@ class MujocoTaskEnv(TaskVectorEnv):
             self._apply_tasks(take(self._tasks_under_way, due), due)
 
     @property
+    def changes_in_episodes(self) -> bool:
+        """Whether parts of the task come into force in mid-episode."""
+        return bool(self._changing)
+
+    @property
     def tasks_in_force(self) -> Tasks:
         tasks, rows = super().tasks_in_force, np.arange(self.num_envs)
         for part in self._changing:

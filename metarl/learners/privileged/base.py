@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from metarl.errors import ConfigError
 from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.sampler import TOLD
 from metarl.interaction.threads import single_threaded
 from metarl.learners.base import Iteration, Metrics, Setting, World
 from metarl.learners.clipped_ppo import (
@@ -41,14 +42,13 @@ from metarl.params import (
     without_prefix,
 )
 from metarl.policies.actors import ActionStep, Actor, Percept
-from metarl.policies.arrays import of_each, to_array, whole_rows
+from metarl.policies.arrays import of_each, to_array, to_tensor, whole_rows
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefPolicyConfig
 from metarl.policies.networks.heads import Head
 from metarl.policies.networks.latent_head import LatentHead
-from metarl.policies.networks.relu_mlp import relu_mlp
+from metarl.policies.networks.relu_mlp import ArrayMLP, relu_mlp
 from metarl.seeding import learning_generator, parameter_generator
-from metarl_envs.mirror import Mirror
 
 _TOLD = "told"  # the part of a memory that stands for a latent that the actor is told
 _ENCODER, _TEACHER, _PPO, _STUDENT = "encoder.", "teacher.", "ppo.", "student."
@@ -76,17 +76,28 @@ class TeacherPPO(SymmetricPPO):
 
 
 class ToldActor:
-    """Acts on a latent that it is told, the same in every step."""
+    """Acts on the latent of a task that it is told, in its state or anew in every step."""
 
     def __init__(self, learner: "PrivilegedLearner", state: Memory) -> None:
         self._learner, self._state = learner, state
+        self._encoder = ArrayMLP(learner.encoder)
         self._policy, self._choose = learner.teacher.on_arrays(), learner.network.choice()
 
     def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
         obs_MEO = self._learner.normalizer.normalize_obs(seen.obs_MEO)
-        told = to_array(self._state.spread(obs_MEO.shape[1]).parts[_TOLD].flatten(0, 1))
-        outputs_MEJ = of_each(lambda rows: self._policy(whole_rows(told), rows), obs_MEO)
+        if seen.told_MEP is None:
+            latents = to_array(self._state.spread(obs_MEO.shape[1]).parts[_TOLD].flatten(0, 1))
+        else:
+            latents = self._latents(seen.told_MEP)
+        outputs_MEJ = of_each(lambda rows: self._policy(whole_rows(latents), rows), obs_MEO)
         return self._choose(outputs_MEJ, noise_MEN)
+
+    def _latents(self, told_MEP: np.ndarray) -> np.ndarray:
+        """What the encoder makes of tasks as they hold now: shape (M E, L)."""
+        learner = self._learner
+        scaled = learner.told.scaled(to_tensor(told_MEP, learner.device), learner.dtype)
+        latents_MEL = of_each(lambda rows: np.tanh(self._encoder(rows)), to_array(scaled))
+        return latents_MEL.reshape(-1, latents_MEL.shape[-1])
 
     @property
     def state(self) -> Memory:
@@ -97,6 +108,7 @@ class PrivilegedLearner(MemoryLearner):
     """A teacher that is told the task, and a student that remembers."""
 
     PolicyConfig = BeliefPolicyConfig
+    is_told = True
     task_parts = frozenset({"encoder", "told"})
 
     def __init__(
@@ -179,9 +191,7 @@ class PrivilegedLearner(MemoryLearner):
         own = world.share(len(all_MP))
         state = Memory({name: part[own] for name, part in state.parts.items()})
         told_MP = self.told.scaled(all_MP, self.dtype)
-        episodes, data = self._lived(work, state, told_MP)
-        if work.mirror is not None:
-            data |= self._images(episodes, all_MP, work.mirror)
+        episodes, data = self._lived(work, state, all_MP)
         steps = {name: values.flatten(0, 1).unsqueeze(0) for name, values in data.items()}
         del steps["inputs"]
         metrics = self.ppo.improve(steps, generator, world)
@@ -194,24 +204,24 @@ class PrivilegedLearner(MemoryLearner):
             "train/least_latent_std": float(spread.min()),
         }
 
-    def _images(self, episodes: Rollouts, all_MP: Tensor, mirror: Mirror) -> dict[str, Tensor]:
-        """What mirrors would show of each step, and of its task: shapes (T, N, ...)."""
-        self.ppo.action_image = mirror.action
-        obs_MEHO = self.normalizer.obs(image(episodes.cropped().obs_MEHO, mirror.obs))
-        told_MP = self.told.scaled(image(all_MP, mirror.task), self.dtype)
-        obs_TNO = time_first(obs_MEHO)
-        told_NP = told_MP.repeat_interleave(obs_MEHO.shape[1], dim=0)
-        return {f"{IMAGE}obs": obs_TNO, f"{IMAGE}told": told_NP.expand(len(obs_TNO), -1, -1)}
-
     def _lived(
-        self, work: Iteration[Memory], state: Memory, told_MP: Tensor
+        self, work: Iteration[Memory], state: Memory, all_MP: Tensor
     ) -> tuple[Rollouts, dict[str, Tensor]]:
         """Episodes of all processes' tasks, and what is learned from them: shapes (T, N, ...)."""
         (episodes,) = self.collect_trials(work, state)
-        data = self.trial(self.joined([self.normalizer.rollouts(episodes)]))
+        told_MEHP = episodes.extras.get(TOLD)
+        if told_MEHP is None:
+            told_MEHP = all_MP[:, None, None].expand(-1, *episodes.valid_MEH.shape[1:], -1)
+        joined = self.joined([self.normalizer.rollouts(episodes)], {TOLD: [told_MEHP]})
+        data, told_TNP = self.trial(joined), time_first(joined.extras[TOLD])
         data["obs"] = data["inputs"][..., : self.spec.obs_size]
-        told_NP = told_MP.repeat_interleave(episodes.valid_MEH.shape[1], dim=0)
-        data["told"] = told_NP.expand(len(data["obs"]), -1, -1)
+        data["told"] = self.told.scaled(told_TNP, self.dtype)
+        if work.mirror is not None:
+            self.ppo.action_image = work.mirror.action
+            obs_TNO = time_first(image(episodes.cropped().obs_MEHO, work.mirror.obs))
+            data[f"{IMAGE}obs"] = self.normalizer.obs(obs_TNO)
+            images_TNP = image(told_TNP, work.mirror.task)
+            data[f"{IMAGE}told"] = self.told.scaled(images_TNP, self.dtype)
         return episodes, data
 
     def _teach(
@@ -219,7 +229,7 @@ class PrivilegedLearner(MemoryLearner):
     ) -> Metrics:
         """The student acts, and learns from the teacher; what is normalised stays as it is."""
         state = self.begin(len(work.keys), self.setting.episodes)
-        _, data = self._lived(work, state, self.told.scaled(tasks_MP, self.dtype))
+        _, data = self._lived(work, state, tasks_MP)
         config, norms, errors = self.config.student, list[float](), list[float]()
         count = data["valid"].shape[1]
         for rows in minibatches(count, config.epochs, config.minibatches, generator):
