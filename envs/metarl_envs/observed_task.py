@@ -20,10 +20,13 @@ class ObservedTask:
 
     Args:
         env: a batched task environment.
+
+    Attributes:
+        env: the same.
     """
 
     def __init__(self, env: TaskEnv) -> None:
-        self._env = env
+        self.env = env
         self.num_envs, self.task_space = env.num_envs, env.task_space
         self.single_action_space, self.shares_tasks = env.single_action_space, env.shares_tasks
         self.render_modes, self.render_fps = env.render_modes, env.render_fps
@@ -36,61 +39,61 @@ class ObservedTask:
     @property
     def tasks(self) -> Tasks:
         """The task of every sub-environment."""
-        return self._env.tasks
+        return self.env.tasks
 
     @property
     def tasks_in_force(self) -> Tasks:
         """Those that are observed."""
-        return self._env.tasks_in_force
+        return self.env.tasks_in_force
 
     @property
     def changes_in_episodes(self) -> bool:
         """As in the environment."""
-        return isinstance(self._env, Changing) and self._env.changes_in_episodes
+        return isinstance(self.env, Changing) and self.env.changes_in_episodes
 
     @property
     def physics_s(self) -> float:
         """Seconds spent in a physics engine so far."""
-        return self._env.physics_s
+        return self.env.physics_s
 
     @property
     def task_splits(self) -> tuple[str, ...]:
         """Those of the environment."""
-        return self._env.task_splits
+        return self.env.task_splits
 
     @property
     def mirror(self) -> Mirror:
         """That of the environment, with the tasks appended."""
-        own = mirror_of(self._env)
+        own = mirror_of(self.env)
         return own._replace(obs=beside(own.obs, own.task))
 
     def task_distribution(self, split: str) -> TaskDistribution:
         """That of the environment."""
-        return self._env.task_distribution(split)
+        return self.env.task_distribution(split)
 
     def set_tasks(self, tasks: Mapping[str, Any]) -> None:
         """As in the environment: in force, and observed, from the next reset."""
-        self._env.set_tasks(tasks)
+        self.env.set_tasks(tasks)
 
     def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
         """As in the environment, with the tasks appended."""
-        obs, info = self._env.reset(**kwargs)
+        obs, info = self.env.reset(**kwargs)
         return self._with_tasks(obs), info
 
     def step(
         self, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """As in the environment, with the tasks appended."""
-        obs, rewards, terminated, truncated, info = self._env.step(actions)
+        obs, rewards, terminated, truncated, info = self.env.step(actions)
         return self._with_tasks(obs), rewards, terminated, truncated, info
 
     def draw(self, row: int, render_mode: str) -> np.ndarray | None:
         """A frame of one sub-environment."""
-        return self._env.draw(row, render_mode)
+        return self.env.draw(row, render_mode)
 
     def close(self) -> None:
         """Close the environment."""
-        self._env.close()
+        self.env.close()
 
     def _with_tasks(self, obs: np.ndarray) -> np.ndarray:
         held = self.tasks_in_force

@@ -21,7 +21,7 @@ _LAST_PORT = 65535
 def main(arguments: argparse.Namespace) -> None:
     """Load, show until it is closed."""
     if not 0.0 < arguments.speed < math.inf:
-        raise ConfigError(f"--speed must be positive, got {arguments.speed}")
+        raise ConfigError(f"--speed must be positive and finite, got {arguments.speed}")
     if not 0 <= arguments.port <= _LAST_PORT:
         raise ConfigError(f"--port must be from 0 to {_LAST_PORT}, got {arguments.port}")
     try:

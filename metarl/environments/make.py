@@ -159,9 +159,9 @@ def _require_known(env_id: str) -> None:
                 f"files is found where you type the command, with --allow-import {module}"
             ) from None
         except Exception as error:  # whatever the author's module raises
+            said = f": {one_line(error)}" if str(error) else ""
             raise EnvironmentFitError(
-                f"the module of {env_id!r} cannot be imported: {type(error).__name__}: "
-                f"{one_line(error)}"
+                f"the module of {env_id!r} cannot be imported: {type(error).__name__}{said}"
             ) from error
     if name not in gymnasium.registry:
         own = _registered_by(module) if module else []
@@ -177,9 +177,11 @@ def _registered_by(package: str) -> list[str]:
     """Ids whose class or function a module or package defines."""
     found = []
     for env_id, spec in gymnasium.registry.items():
-        made = spec.entry_point
+        made: Any = spec.entry_point or spec.vector_entry_point
+        if isinstance(made, partial) and made.args:
+            made = made.args[0]  # as `register_task_env` does
         home = made.partition(":")[0] if isinstance(made, str) else getattr(made, "__module__", "")
-        if home == package or home.startswith(f"{package}."):
+        if home == package or str(home).startswith(f"{package}."):
             found.append(env_id)
     return found
 

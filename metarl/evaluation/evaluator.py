@@ -164,6 +164,7 @@ def _seen_in_training(learner: MetaLearner, env_id: str, tasks: Tasks) -> bool:
     with closing(make_single(trained.env, None, trained.horizon)) as env:
         nominal = repeat(env.vector_env.tasks, count(tasks))  # what these tasks leave as it is
         met, whole = env.task_distribution("train").contains, {**nominal, **tasks}
+        whole = {key: whole[key] for key in env.task_space.spaces}  # what training knows of
         if learner.needs_mirror:  # it knows of a task what it has learned in the image
             images = mirror_of(env.vector_env).task.of(rows_of(whole))
             if met(from_rows(env.task_space, images)).any():

@@ -47,21 +47,23 @@ class SymmetricPPO(ClippedPPO):
 
     def improve(self, data: dict[str, Tensor], generator: torch.Generator, world: World) -> Metrics:
         metrics = super().improve(data, generator, world)
+        if self.action_image is None:
+            return metrics
         with torch.no_grad():
-            error = self._asymmetry(data, self.distribution(data))
-        if error is not None:
-            valid = data["valid"].squeeze(-1)
-            metrics["train/asymmetry"] = float((error * valid).sum() / valid.sum().clamp(min=1.0))
-        return metrics
+            error = self._asymmetry(data, self.distribution(data), self.action_image)
+        valid = data["valid"].squeeze(-1)
+        asymmetry = float((error * valid).sum() / valid.sum().clamp(min=1.0))
+        return {**metrics, "train/asymmetry": asymmetry}
 
     def further_loss(self, data: Mapping[str, Tensor], distribution: Distribution) -> Tensor | None:
-        error = self._asymmetry(data, distribution)
-        return None if error is None else self.config.mirror_loss * error
+        if self.action_image is None:
+            return None
+        return self.config.mirror_loss * self._asymmetry(data, distribution, self.action_image)
 
-    def _asymmetry(self, data: Mapping[str, Tensor], distribution: Distribution) -> Tensor | None:
+    def _asymmetry(
+        self, data: Mapping[str, Tensor], distribution: Distribution, of_actions: Exchange
+    ) -> Tensor:
         """Squared distance between action of the image and image of the action: shape (T, N)."""
         images = {n.removeprefix(IMAGE): v for n, v in data.items() if n.startswith(IMAGE)}
-        if self.action_image is None or not images:
-            return None
         there = self.distribution(images).mode
-        return (there - image(distribution.mode, self.action_image)).square().sum(-1)
+        return (there - image(distribution.mode, of_actions)).square().sum(-1)

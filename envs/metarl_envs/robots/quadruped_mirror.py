@@ -23,8 +23,8 @@ _OBS = beside(VECTOR, ROTATION, JOINTS, JOINTS, JOINTS, _COMMAND)
 def quadruped_mirror(parts: Sequence[TaskPart]) -> Mirror:
     """The mirror image of a quadruped whose task has these parts.
 
-    The robots are symmetric but for centres of mass millimetres off the middle, the frictions of
-    some joints (`go2`, `aliengo`) and the meshes of `mini_cheetah`'s shins.
+    The robots are symmetric but for centres of mass millimetres off the middle, damping, armature
+    and friction of joints (`go2`, `aliengo`) and the meshes of `mini_cheetah`'s shins.
 
     Raises:
         EnvironmentConfigError: if one of the parts has none.

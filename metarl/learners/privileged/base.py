@@ -186,6 +186,8 @@ class PrivilegedLearner(MemoryLearner):
         if work.index >= self.config.teacher_iterations:
             return self._teach(work, all_MP, generator)
         self.told.take_in(all_MP)
+        if work.mirror is not None:  # else numbers that only images have would count as constant
+            self.told.take_in(image(all_MP, work.mirror.task))
         # of all processes' tasks: a network's last bits depend on the number of rows beside
         state = self.told_state(all_MP, self.setting.episodes)
         own = world.share(len(all_MP))

@@ -11,6 +11,7 @@ import numpy as np
 
 from metarl_envs.engine.simulations import NativeSimulations
 from metarl_envs.gymnasium_envs import PluginEnv
+from metarl_envs.observed_task import ObservedTask
 from metarl_envs.single_env import SingleTaskEnv
 
 _ROW = np.array([0])  # the one simulation
@@ -35,9 +36,11 @@ class Bodies(Protocol):
         """In kg m^2."""
         ...
 
-    @property
-    def force_B6(self) -> np.ndarray:
-        """From outside: N, and N m."""
+    def push(self, force_N: np.ndarray) -> None:
+        """A force on the carrier's centre of mass until another one is given, shape (3,), in N.
+
+        As forces on the joints (`qfrc_applied`): those on bodies are the environments' own.
+        """
         ...
 
     def derive(self) -> None:
@@ -50,6 +53,7 @@ class NativeBodies:
 
     def __init__(self, simulations: NativeSimulations, carrier: int) -> None:
         self._simulations, self.carrier = simulations, carrier
+        self._data = mujoco.MjData(simulations.model)
 
     @property
     def mass_B(self) -> np.ndarray:
@@ -59,9 +63,12 @@ class NativeBodies:
     def inertia_B3(self) -> np.ndarray:
         return self._simulations.field("body_inertia")[0]
 
-    @property
-    def force_B6(self) -> np.ndarray:
-        return self._simulations.bind("xfrc_applied")[0]
+    def push(self, force_N: np.ndarray) -> None:
+        model, data = self._simulations.model, self._data
+        self._simulations.batch.get_data(0, data)
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        self._simulations.bind("qfrc_applied")[0] = _on_joints(model, data, self.carrier, force_N)
 
     def derive(self) -> None:
         self._simulations.derive(_ROW)
@@ -84,10 +91,9 @@ class PluginBodies:
         inertia: np.ndarray = self._env.model.body_inertia
         return inertia
 
-    @property
-    def force_B6(self) -> np.ndarray:
-        force: np.ndarray = self._env.data.xfrc_applied
-        return force
+    def push(self, force_N: np.ndarray) -> None:
+        model, data = self._env.model, self._env.data
+        data.qfrc_applied[:] = _on_joints(model, data, self.carrier, force_N)
 
     def derive(self) -> None:
         # on other data: it overwrites positions
@@ -96,7 +102,7 @@ class PluginBodies:
 
 def bodies_of(env: SingleTaskEnv) -> Bodies | None:
     """The bodies of its robot; None where nothing moves that MuJoCo simulates."""
-    batch = env.vector_env
+    batch = env.vector_env.env if isinstance(env.vector_env, ObservedTask) else env.vector_env
     simulations = getattr(batch, "simulations", None)
     if isinstance(simulations, NativeSimulations):
         carrier = _carrier(simulations.model)
@@ -107,6 +113,15 @@ def bodies_of(env: SingleTaskEnv) -> Bodies | None:
         return None
     carrier = _carrier(model) if isinstance(getattr(inner, "data", None), mujoco.MjData) else None
     return None if carrier is None else PluginBodies(inner, carrier)
+
+
+def _on_joints(
+    model: mujoco.MjModel, data: mujoco.MjData, body: int, force_N: np.ndarray
+) -> np.ndarray:
+    """What a force on a body's centre of mass does to the joints."""
+    towards_3V = np.zeros((3, model.nv))
+    mujoco.mj_jacBodyCom(model, data, towards_3V, None, body)
+    return force_N @ towards_3V
 
 
 def _carrier(model: mujoco.MjModel) -> int | None:

@@ -21,7 +21,9 @@ def run_desktop(session: Session, speed: float = 1.0) -> None:
     """
     batch = session.env.get_wrapper_attr("vector_env")
     if not isinstance(batch, Simulated):
-        raise ConfigError("MuJoCo's window shows native environments: take --browser")
+        raise ConfigError(
+            "MuJoCo's window shows native environments that do not show the task: take --browser"
+        )
     engine = batch.simulations.batch
     model = engine.get_model(0)
     data, pressed = mujoco.MjData(model), list[int]()

@@ -31,7 +31,7 @@ class Disturbed(gymnasium.Wrapper):
         self._bare_inertia_3 = np.zeros(3)
         self._loaded: tuple[float, np.ndarray] | None = None  # as written
         self._dead: int | None = None
-        self._push_N, self._push_steps, self._usual_N = np.zeros(3), 0, np.zeros(3)
+        self._push_N, self._push_steps = np.zeros(3), 0
 
     @property
     def num_motors(self) -> int:
@@ -45,10 +45,6 @@ class Disturbed(gymnasium.Wrapper):
 
     def push(self, force_N: tuple[float, float, float], steps: int) -> None:
         """Push the first body with a force for so many control steps, beside all other forces."""
-        if self.bodies is None:
-            return
-        if not self._push_steps:
-            self._usual_N = self.bodies.force_B6[self.bodies.carrier, :3].copy()
         self._push_N, self._push_steps = np.asarray(force_N, float), steps
 
     def load(self, payload_kg: float) -> None:
@@ -69,6 +65,7 @@ class Disturbed(gymnasium.Wrapper):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
+        self._end_push()
         found = super().reset(seed=seed, options=options)
         self._weigh()
         return found
@@ -78,33 +75,36 @@ class Disturbed(gymnasium.Wrapper):
             action = np.array(action, float)
             action[self._dead] = 0.0
         self._weigh()
-        pushed = self.bodies if self._push_steps > 0 else None
-        if pushed is not None:
-            pushed.force_B6[pushed.carrier, :3] = self._usual_N + self._push_N
+        if self.bodies is not None and self._push_steps > 0:
+            self.bodies.push(self._push_N)
         found = super().step(action)
-        if pushed is not None:
-            self._push_steps -= 1
-            pushed.force_B6[pushed.carrier, :3] = self._usual_N
+        if self._push_steps == 1:
+            self._end_push()
+        self._push_steps = max(0, self._push_steps - 1)
         return found
+
+    def _end_push(self) -> None:
+        if self.bodies is not None and self._push_steps > 0:
+            self.bodies.push(np.zeros(3))
+        self._push_steps = 0
 
     def _weigh(self) -> None:
         """The payload on top of what the body weighs; tasks and resets may give it another mass."""
         if self.bodies is None:
             return
-        carrier, (mass_B, inertia_B3) = (
-            self.bodies.carrier,
-            (
-                self.bodies.mass_B,
-                self.bodies.inertia_B3,
-            ),
-        )
+        carrier, mass_B = self.bodies.carrier, self.bodies.mass_B
+        inertia_B3 = self.bodies.inertia_B3
         kg, inertia_3 = float(mass_B[carrier]), inertia_B3[carrier].copy()
         if self._loaded is None or kg != self._loaded[0]:
             self._bare_kg = kg
         if self._loaded is None or not np.array_equal(inertia_3, self._loaded[1]):
             self._bare_inertia_3 = inertia_3
-        whole = self._bare_kg + self._payload_kg
-        loaded = whole, self._bare_inertia_3 * (whole / self._bare_kg)
+        whole = self._bare_kg
+        loaded = whole, self._bare_inertia_3
+        if self._payload_kg:
+            # a hair more than whole kilograms: no task gives the same by chance
+            whole = float(np.nextafter(self._bare_kg + self._payload_kg, np.inf))
+            loaded = whole, self._bare_inertia_3 * (whole / self._bare_kg)
         if kg != loaded[0] or not np.array_equal(inertia_3, loaded[1]):
             mass_B[carrier], inertia_B3[carrier] = loaded
             self.bodies.derive()

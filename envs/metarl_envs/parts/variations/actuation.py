@@ -58,7 +58,7 @@ def _shares(left: Sequence[float]) -> Sequence[float]:
     given = left if isinstance(left, list | tuple) else ()
     if not given or not all(isinstance(v, int | float) and 0.0 <= v < 1.0 for v in given):
         raise EnvironmentConfigError(f"left must list shares of force below 1, got {left}")
-    return given
+    return [float(v) + 0.0 for v in given]  # minus zero is zero: tasks are told apart by bytes
 
 
 def _copies(sound: float, others: int) -> int:
@@ -76,7 +76,8 @@ class BrokenActuators(RangeVariation, ABC):
         key: the task key.
         groups: lists of actuator indices that break together; None for each alone.
         held_out: indices of the groups kept for the test; None for the last; of an empty list
-            the test breaks all, as training does, and only what else varies is new in it.
+            the test breaks all, and (where nothing is left of what breaks in training) only what
+            else varies is new in it.
         sound: about the share of training tasks in which nothing is broken, up to 0.99.
         left: how sound what is broken may be in training, each as often; zero in the test.
     """

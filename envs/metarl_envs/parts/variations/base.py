@@ -7,7 +7,6 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl_envs.errors import EnvironmentConfigError
-from metarl_envs.mirror import Exchange, unchanged
 from metarl_envs.parts.base import Simulations, TaskPart, TaskValue
 from metarl_envs.tasks.batches import Tasks
 from metarl_envs.tasks.splits import Splits, box_splits
@@ -81,6 +80,3 @@ class ScaleVariation(RangeVariation):
         further = (high / low) ** 0.25
         outer = (low / further, high * further)
         super().__init__(key, low, high, outer=outer, bounds=(1e-3, 1e3), nominal=1.0, log=True)
-
-    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange] | None:
-        return None if self._shape else {self._key: unchanged(1)}  # it scales both sides alike

@@ -51,6 +51,9 @@ class JointDamping(ScaleVariation):
     def __init__(self, low: float = 0.3, high: float = 3.0) -> None:
         super().__init__("joint_damping_scale", low, high)
 
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+        return {self._key: unchanged(1)}
+
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
         simulations.field("dof_damping")[rows] *= values[:, None]
 
@@ -68,6 +71,9 @@ class Friction(ScaleVariation):
     def __init__(self, low: float = 0.3, high: float = 3.0) -> None:
         super().__init__("friction_scale", low, high)
 
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+        return {self._key: unchanged(1)}
+
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
         simulations.field("geom_friction")[rows] *= values[:, None, None]
 
@@ -82,6 +88,9 @@ class Gravity(ScaleVariation):
 
     def __init__(self, low: float = 0.5, high: float = 1.5) -> None:
         super().__init__("gravity_scale", low, high)
+
+    def mirrored(self, motors: Exchange) -> Mapping[str, Exchange]:
+        return {self._key: unchanged(1)}
 
     def _apply(self, simulations: Simulations, values: np.ndarray, rows: np.ndarray) -> None:
         simulations.field("opt.gravity")[rows] *= values[:, None]
