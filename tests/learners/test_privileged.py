@@ -7,8 +7,10 @@ import pytest
 import torch
 from small_runs import M, SmallRun, percept, vector
 
+import metarl
 from metarl.errors import ConfigError
 from metarl.experiment.config import parse_config
+from metarl.learners.privileged.base import ToldActor
 from metarl.learners.privileged.told_tasks import ToldTasks
 from metarl.params import flatten
 from metarl.policies.actors import Percept
@@ -260,3 +262,31 @@ def test_what_does_not_change_is_not_told_step_by_step(name):
     run = SmallRun(name)
     run.iterate()
     assert all("told" not in seen.extras for seen in run.seen)
+
+
+@pytest.mark.parametrize(("at", "tells"), [([2, 6], True), (None, False)])
+def test_a_training_tells_its_teacher_what_holds(at, tells, tmp_path, monkeypatch):
+    told, act = [], ToldActor.act
+
+    def watched(actor, seen, noise_MEN):
+        told.append(seen.told_MEP)
+        return act(actor, seen, noise_MEN)
+
+    monkeypatch.setattr(ToldActor, "act", watched)
+    dead = {"groups": [[0], [1], [2]], "held_out": []} | ({"at": at} if at else {})
+    document = {
+        "env": {
+            "id": "metarl/HalfCheetahVel-v0",
+            "kwargs": {"variations": {"dead_actuators": dead}},
+        },
+        "learner": {"name": "rma", "teacher_iterations": 1},
+        "meta_batch": 2,
+        "episodes": 1,
+        "horizon": 8,
+        "iterations": 2,
+        "evaluation": {"num_tasks": 1, "episodes": 1, "adaptation_steps": 0},
+    }
+    metarl.train(parse_config(document), tmp_path / "run")
+    assert len(told) == 8 and all((now is not None) == tells for now in told)
+    if tells:
+        assert (told[0][..., :6] == 1.0).all() and (told[-1][..., :6].min(-1) == 0.0).all()
