@@ -6,6 +6,7 @@ Each run goes into FOLDER/NAME; demonstrations lie in FOLDER/../shown.
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -25,6 +26,10 @@ PENDULUM = {  # one action; a foreign environment
 }
 DISCRETE = {"id": "plugged:DiscretePoint-v0", "plugin": {"num_workers": 0}}
 HOPPER = {"id": "metarl/HopperRandParams-v0"}  # whose episodes end early
+DYING = {  # with a mirror image; its motors die in mid-episode
+    "id": "metarl/Quadruped-v0",
+    "kwargs": {"variations": {"dead_actuators": {"held_out": [], "at": [2, 5]}, "payload": {}}},
+}
 TAUGHT = {"teacher_iterations": 1}
 SMALL = {
     "pearl": {"gradient_steps": 3, "batch_size": 8},
@@ -60,6 +65,12 @@ VARIANTS = {
     "distillation on hopper": ("distillation", HOPPER, TAUGHT),
     "prototypes on hopper": ("prototypes", HOPPER, {}),
 }
+if find_spec("gym_quadruped"):
+    SYMMETRIC = {"mirror_loss": 0.1, "normalization": NORMALIZED}
+    VARIANTS |= {
+        "rma of dying motors": ("rma", DYING, {**TAUGHT, **SYMMETRIC}),
+        "domain_randomization in the mirror": ("domain_randomization", DYING, SYMMETRIC),
+    }
 RUNS = {name: (name, POINT, SMALL.get(name, {})) for name in LEARNERS} | VARIANTS
 
 
