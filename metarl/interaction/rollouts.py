@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+TOLD = "told"  # the extra that holds the tasks in force: float64, shape (M, E, H, P)
 _TENSORS = (
     "obs_MEHO",
     "actions_MEHA",

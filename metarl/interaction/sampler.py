@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from metarl.environments.fit import Spec
-from metarl.interaction.rollouts import Rollouts
+from metarl.interaction.rollouts import TOLD, Rollouts
 from metarl.interaction.threads import arithmetic_threads
 from metarl.policies.actors import ActionStep, Actor, Percept
 from metarl.policies.arrays import array_dtype, to_tensor
@@ -22,7 +22,6 @@ from metarl_envs.memory import require_memory
 from metarl_envs.protocol import ONCE, PER_STEP_KEYS, SUCCESS_KEYS
 
 S = TypeVar("S")
-TOLD = "told"  # the extra that holds the tasks in force: float64, shape (M, E, H, P)
 
 
 class SampledEnv(Protocol):
@@ -100,11 +99,10 @@ def collect(
         task_keys: one integer per task, which names its part of the stream.
         horizon: H, longest episode.
         clock: where to add the time spent, or None.
-        told: gives the numbers of the tasks as they hold now, shape (M*E, P); actors are told
-            them, and they are among the extras (`TOLD`).
+        told: numbers of the tasks as they hold now, (M*E, P), told to actors, an extra (`TOLD`).
     """
-    clock = clock or Clock()
-    num_tasks, episodes = len(task_keys), env.num_envs // len(task_keys)
+    clock, num_tasks = clock or Clock(), len(task_keys)
+    episodes = env.num_envs // num_tasks
     # no thread that waits for arithmetic takes a core from the physics
     with arithmetic_threads(1), torch.no_grad():
         actor = learner.actor(state)
@@ -117,9 +115,8 @@ def collect(
         previous = recorder.first_inputs()
         for t in range(horizon):
             start = time.perf_counter()
-            told_MEP = None if told is None else recorder.tell(t, told())
-            seen = Percept(recorder.observe(t, obs), *previous, told_MEP)
-            actions = recorder.act(t, actor.act(seen, noise_MHEN[:, t]))
+            seen = recorder.observe(t, obs), *previous, recorder.tell(t, told)
+            actions = recorder.act(t, actor.act(Percept(*seen), noise_MHEN[:, t]))
             middle = time.perf_counter()
             obs, rewards, terminated, truncated, info = env.step(actions)
             end = time.perf_counter()
@@ -129,8 +126,7 @@ def collect(
             if recorder.all_ended:
                 break
         rollouts = recorder.finish(obs, t + 1)
-        if bool((rollouts.lengths_ME == t + 1).all()):
-            # else actors went on acting in episodes that had ended
+        if bool((rollouts.lengths_ME == t + 1).all()):  # else actors went on after some had ended
             rollouts = rollouts.with_actor(state, actor, actor.state)
     clock.env_steps += rollouts.num_steps
     clock.physics_s += env.physics_s - physics_before
@@ -190,9 +186,11 @@ class Recorder:
         self._obs[:, :, t] = obs_MEO
         return obs_MEO
 
-    def tell(self, t: int, told_NP: np.ndarray) -> np.ndarray:
-        """Record the tasks in force in step t; return them by task and episode."""
-        told_MEP = told_NP.reshape(*self._shape, -1)
+    def tell(self, t: int, told: Callable[[], np.ndarray] | None) -> np.ndarray | None:
+        """Record the tasks in force in step t, if told; return them by task and episode."""
+        if told is None:
+            return None
+        told_MEP = told().reshape(*self._shape, -1)
         if t == 0:
             self._told = np.zeros((*self._shape, self._horizon, told_MEP.shape[-1]))
         assert self._told is not None

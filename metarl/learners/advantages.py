@@ -25,10 +25,7 @@ def all_samples(estimator: AdvantageEstimator, rollouts: Rollouts) -> Samples:
 
 
 def single_steps(
-    estimator: AdvantageEstimator,
-    rollouts: Rollouts,
-    beside: Mapping[str, Tensor] = _NOTHING,
-    of_steps: Mapping[str, Tensor] = _NOTHING,
+    estimator: AdvantageEstimator, rollouts: Rollouts, beside: Mapping[str, Tensor] = _NOTHING
 ) -> dict[str, Tensor]:
     """What PPO needs of the valid steps of all tasks, each a piece of its own: shapes (1, N, ...).
 
@@ -36,7 +33,6 @@ def single_steps(
         estimator: of advantages.
         rollouts: normalised and cropped.
         beside: what else belongs to the steps of each task, by name: shapes (M, ...).
-        of_steps: what else belongs to each step, by name: shapes (M, E, T, ...).
     """
     samples, valid_MEH = all_samples(estimator, rollouts), rollouts.valid_MEH
     episodes, steps = valid_MEH.shape[1:]
@@ -46,7 +42,6 @@ def single_steps(
         "log_probs": samples.log_probs_MEH.unsqueeze(-1),
         "advantages": samples.advantages_MEH.unsqueeze(-1),
         "valid": valid_MEH.unsqueeze(-1).to(rollouts.rewards_MEH),
-        **of_steps,
     }
     for name, values in beside.items():
         data[name] = values[:, None, None].expand(-1, episodes, steps, *values.shape[1:])

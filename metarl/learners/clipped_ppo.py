@@ -55,10 +55,6 @@ class ClippedPPO(ABC):
     def distribution(self, data: Mapping[str, Tensor]) -> Distribution:
         """The action distributions of all steps: shape (T, N)."""
 
-    def further_loss(self, data: Mapping[str, Tensor], distribution: Distribution) -> Tensor | None:
-        """What else every step costs, shape (T, N): nothing."""
-        return None
-
     def improve(self, data: dict[str, Tensor], generator: torch.Generator, world: World) -> Metrics:
         """Several epochs of Adam steps on minibatches of pieces.
 
@@ -101,8 +97,6 @@ class ClippedPPO(ABC):
         ratios = log_ratios.exp()
         gain = clipped_gains(ratios, advantages, self.config.clip)
         gain = gain + self.config.entropy_bonus * distribution.entropy()
-        further = self.further_loss(data, distribution)
-        gain = gain if further is None else gain - further
         loss = -(gain * valid).sum() / total
         gradient = torch.autograd.grad(loss, list(self.module.parameters()))
         return one_row(gradient, ((ratios - 1.0 - log_ratios) * valid).sum() / total)

@@ -1,32 +1,28 @@
-"""Symmetry: a policy does in the mirror what a mirror would show.
+"""Learning from what a mirror would have shown as well: left and right exchanged.
 
-The mirror symmetry loss of Yu, Turk and Liu 2018, arXiv 1801.08093: the squared distance between
-what the policy does on the image of an observation (told the image of the task), and the image of
-what it does on the original. What one leg has found out, the other one learns by it. Images of
-rollouts as further samples would do less: once the policy differs from its image, their ratios lie
-outside the clip, and PPO takes nothing from them.
-Shapes: M tasks, E episodes, T steps, N = M E, O observation, P numbers of a task.
+A robot whose left and right are alike has twice the experience, and learns to do on one side what
+it can do on the other. As in Mittal et al. 2024, arXiv 2403.04359: an image counts with the
+probability that its original was sampled with, which is its own while the policy is symmetric. The
+more the policy differs from its image, the fewer images lie within PPO's clip: a training that
+starts from a policy that never saw images gains nothing from them.
+Shapes: M tasks, P numbers of a task.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from metarl.learners.base import Metrics, World
-from metarl.learners.clipped_ppo import ClippedPPO, ClippedPPOConfig
-from metarl.policies.distributions import Distribution
-from metarl_envs.mirror import Exchange
-
-IMAGE = "image."  # before the names of a step's images
+from metarl.interaction.rollouts import TOLD, Rollouts
+from metarl.learners.clipped_ppo import ClippedPPOConfig
+from metarl_envs.mirror import Exchange, Mirror
 
 
-class SymmetricPPOConfig(ClippedPPOConfig):
-    """Base of the configs of learners whose policy may be held symmetric."""
+class MirroringConfig(ClippedPPOConfig):
+    """Base of the configs of learners that may learn from mirror images."""
 
-    mirror_loss: float = Field(0.0, ge=0.0)
-    """Weight of how far the policy is from its mirror image; needs an environment that has one."""
+    mirror: bool = False
+    """Whether mirror images are learned from too; needs an environment that has them."""
 
 
 def image(values: Tensor, exchange: Exchange) -> Tensor:
@@ -35,35 +31,23 @@ def image(values: Tensor, exchange: Exchange) -> Tensor:
     return values[..., source] * torch.as_tensor(exchange.sign).to(values)
 
 
-class SymmetricPPO(ClippedPPO):
-    """PPO that adds the mirror loss, where steps come with their images.
+def with_images(values_MX: Tensor, exchange: Exchange | None) -> Tensor:
+    """Of M tasks, and behind them the images: shape (2 M, ...); as they are without an exchange."""
+    return values_MX if exchange is None else torch.cat([values_MX, image(values_MX, exchange)])
 
-    Attributes:
-        action_image: of actions; None without images.
-    """
 
-    config: SymmetricPPOConfig
-    action_image: Exchange | None = None
-
-    def improve(self, data: dict[str, Tensor], generator: torch.Generator, world: World) -> Metrics:
-        metrics = super().improve(data, generator, world)
-        if self.action_image is None:
-            return metrics
-        with torch.no_grad():
-            error = self._asymmetry(data, self.distribution(data), self.action_image)
-        valid = data["valid"].squeeze(-1)
-        asymmetry = float((error * valid).sum() / valid.sum().clamp(min=1.0))
-        return {**metrics, "train/asymmetry": asymmetry}
-
-    def further_loss(self, data: Mapping[str, Tensor], distribution: Distribution) -> Tensor | None:
-        if self.action_image is None:
-            return None
-        return self.config.mirror_loss * self._asymmetry(data, distribution, self.action_image)
-
-    def _asymmetry(
-        self, data: Mapping[str, Tensor], distribution: Distribution, of_actions: Exchange
-    ) -> Tensor:
-        """Squared distance between action of the image and image of the action: shape (T, N)."""
-        images = {n.removeprefix(IMAGE): v for n, v in data.items() if n.startswith(IMAGE)}
-        there = self.distribution(images).mode
-        return (there - image(distribution.mode, of_actions)).square().sum(-1)
+def mirrored_too(rollouts: Rollouts, mirror: Mirror | None) -> Rollouts:
+    """Rollouts of M tasks, and behind them their images: 2 M tasks; without a mirror the same."""
+    if mirror is None:
+        return rollouts
+    doubled = rollouts.map(lambda values: torch.cat([values, values]))
+    extras = dict(doubled.extras)
+    if TOLD in extras:
+        extras[TOLD] = with_images(rollouts.extras[TOLD], mirror.task)
+    return replace(
+        doubled,
+        extras=extras,
+        obs_MEHO=with_images(rollouts.obs_MEHO, mirror.obs),
+        last_obs_MEO=with_images(rollouts.last_obs_MEO, mirror.obs),
+        actions_MEHA=with_images(rollouts.actions_MEHA, mirror.action),
+    )

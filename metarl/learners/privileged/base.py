@@ -17,19 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from metarl.errors import ConfigError
-from metarl.interaction.rollouts import Rollouts
-from metarl.interaction.sampler import TOLD
+from metarl.interaction.rollouts import TOLD, Rollouts
 from metarl.interaction.threads import single_threaded
 from metarl.learners.base import Iteration, Metrics, Setting, World
 from metarl.learners.clipped_ppo import (
     SLICES,
+    ClippedPPO,
     clipped_step,
     minibatches,
     steps_taken,
 )
 from metarl.learners.memory.base import MemoryLearner, time_first
 from metarl.learners.memory.state import Memory
-from metarl.learners.mirroring import IMAGE, SymmetricPPO, image
+from metarl.learners.mirroring import mirrored_too, with_images
 from metarl.learners.privileged.config import PrivilegedConfig
 from metarl.learners.privileged.told_tasks import ToldTasks, numbers_of
 from metarl.optimization.optimizer_state import load_optimizer, optimizer_tensors
@@ -55,7 +55,7 @@ _ENCODER, _TEACHER, _PPO, _STUDENT = "encoder.", "teacher.", "ppo.", "student."
 _LAST_BOUND = 0.1  # of the encoder's last layer
 
 
-class TeacherPPO(SymmetricPPO):
+class TeacherPPO(ClippedPPO):
     """PPO of the policy and the encoder together; each step is a piece of its own.
 
     Args:
@@ -121,7 +121,7 @@ class PrivilegedLearner(MemoryLearner):
         head = LatentHead(core.output_size, config.latent_size, own)
         super().__init__(config, policy, setting, core, head)
         self.config, self.head = config, head
-        self.needs_mirror = config.mirror_loss > 0.0
+        self.needs_mirror = config.mirror
         generator = parameter_generator(setting.seed)
         sizes = (spec.task_size, *config.encoder_sizes, config.latent_size)
         encoder = relu_mlp(sizes, _LAST_BOUND, generator)
@@ -182,18 +182,17 @@ class PrivilegedLearner(MemoryLearner):
     def iterate(self, work: Iteration[Memory]) -> Metrics:
         world = work.world
         all_MP = world.gather(numbers_of(work.tasks, self.device))
+        met_MP = with_images(all_MP, work.mirror and work.mirror.task)
         generator = learning_generator(self.setting.seed, work.index)
         if work.index >= self.config.teacher_iterations:
-            return self._teach(work, all_MP, generator)
-        self.told.take_in(all_MP)
-        if work.mirror is not None:  # else numbers that only images have would count as constant
-            self.told.take_in(image(all_MP, work.mirror.task))
+            return self._teach(work, met_MP, generator)
+        self.told.take_in(met_MP)
         # of all processes' tasks: a network's last bits depend on the number of rows beside
         state = self.told_state(all_MP, self.setting.episodes)
         own = world.share(len(all_MP))
         state = Memory({name: part[own] for name, part in state.parts.items()})
-        told_MP = self.told.scaled(all_MP, self.dtype)
-        episodes, data = self._lived(work, state, all_MP)
+        told_MP = self.told.scaled(met_MP, self.dtype)
+        episodes, data = self._lived(work, state, met_MP)
         steps = {name: values.flatten(0, 1).unsqueeze(0) for name, values in data.items()}
         del steps["inputs"]
         metrics = self.ppo.improve(steps, generator, world)
@@ -207,23 +206,18 @@ class PrivilegedLearner(MemoryLearner):
         }
 
     def _lived(
-        self, work: Iteration[Memory], state: Memory, all_MP: Tensor
+        self, work: Iteration[Memory], state: Memory, met_MP: Tensor
     ) -> tuple[Rollouts, dict[str, Tensor]]:
         """Episodes of all processes' tasks, and what is learned from them: shapes (T, N, ...)."""
-        (episodes,) = self.collect_trials(work, state)
+        (lived,) = self.collect_trials(work, state)
+        episodes = mirrored_too(lived, work.mirror)
         told_MEHP = episodes.extras.get(TOLD)
         if told_MEHP is None:
-            told_MEHP = all_MP[:, None, None].expand(-1, *episodes.valid_MEH.shape[1:], -1)
+            told_MEHP = met_MP[:, None, None].expand(-1, *episodes.valid_MEH.shape[1:], -1)
         joined = self.joined([self.normalizer.rollouts(episodes)], {TOLD: [told_MEHP]})
         data, told_TNP = self.trial(joined), time_first(joined.extras[TOLD])
         data["obs"] = data["inputs"][..., : self.spec.obs_size]
         data["told"] = self.told.scaled(told_TNP, self.dtype)
-        if work.mirror is not None:
-            self.ppo.action_image = work.mirror.action
-            obs_TNO = time_first(image(episodes.cropped().obs_MEHO, work.mirror.obs))
-            data[f"{IMAGE}obs"] = self.normalizer.obs(obs_TNO)
-            images_TNP = image(told_TNP, work.mirror.task)
-            data[f"{IMAGE}told"] = self.told.scaled(images_TNP, self.dtype)
         return episodes, data
 
     def _teach(

@@ -6,7 +6,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from metarl.config_model import ConfigModel
 from metarl.learners.memory.config import ChosenInputsConfig, InputName, Memories
-from metarl.learners.mirroring import SymmetricPPOConfig
+from metarl.learners.mirroring import MirroringConfig
 
 
 class StudentConfig(ConfigModel):
@@ -22,7 +22,7 @@ class StudentConfig(ConfigModel):
     """Longer gradients are scaled down to it."""
 
 
-class PrivilegedConfig(ChosenInputsConfig, SymmetricPPOConfig):
+class PrivilegedConfig(ChosenInputsConfig, MirroringConfig):
     """What the configs of learners share that are told the task in training."""
 
     teacher_iterations: PositiveInt = 150

@@ -20,7 +20,8 @@ from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.threads import single_threaded
 from metarl.learners.advantages import single_steps
 from metarl.learners.base import Iteration, MetaLearner, Metrics, Setting
-from metarl.learners.mirroring import IMAGE, SymmetricPPO, SymmetricPPOConfig, image
+from metarl.learners.clipped_ppo import ClippedPPO
+from metarl.learners.mirroring import MirroringConfig, mirrored_too
 from metarl.learners.together import of_all
 from metarl.params import Params, load_parameters, parameters_of, sum_of_rows
 from metarl.policies.acting_module import ActingModule
@@ -34,7 +35,7 @@ from metarl.policies.policy import ActionNoiseConfig
 from metarl.seeding import learning_generator, parameter_generator, value_baseline_seed
 
 
-class DomainRandomizationConfig(SymmetricPPOConfig):
+class DomainRandomizationConfig(MirroringConfig):
     """One policy over all tasks, by PPO."""
 
     name: Literal["domain_randomization"] = "domain_randomization"
@@ -74,7 +75,7 @@ class PlainNetwork(ActionOutputs):
         return outputs
 
 
-class PlainPPO(SymmetricPPO):
+class PlainPPO(ClippedPPO):
     """PPO of a policy on single steps."""
 
     module: PlainNetwork
@@ -110,7 +111,7 @@ class DomainRandomization(MetaLearner[Unadapted]):
         self, config: DomainRandomizationConfig, policy: PlainPolicyConfig, setting: Setting
     ) -> None:
         super().__init__(config, policy, setting)
-        self.needs_mirror = config.mirror_loss > 0.0
+        self.needs_mirror = config.mirror
         self.network = PlainNetwork(policy, setting).to(setting.device, setting.dtype)
         self.network.head.initialise(parameter_generator(setting.seed))
         self.normalizer = Normalizer(setting.spec.obs_size, config.normalization, setting.device)
@@ -145,12 +146,8 @@ class DomainRandomization(MetaLearner[Unadapted]):
     @single_threaded()
     def iterate(self, work: Iteration[Unadapted]) -> Metrics:
         state = self.begin(len(work.keys), self.setting.episodes)
-        rollouts = of_all(work.collect(state), work.world)
-        rollouts, images = rollouts.cropped(), dict[str, Tensor]()
-        if work.mirror is not None:
-            self.ppo.action_image = work.mirror.action
-            images[f"{IMAGE}obs"] = self.normalizer.obs(image(rollouts.obs_MEHO, work.mirror.obs))
-        steps = single_steps(self._advantages, self.normalizer.rollouts(rollouts), of_steps=images)
+        rollouts = mirrored_too(of_all(work.collect(state), work.world), work.mirror)
+        steps = single_steps(self._advantages, self.normalizer.rollouts(rollouts.cropped()))
         generator = learning_generator(self.setting.seed, work.index)
         metrics = self.ppo.improve(steps, generator, work.world)
         self.normalizer.update(rollouts, sum_of_rows)
