@@ -30,7 +30,7 @@ def launched(processes, *program, options=None):
 def finished(processes, *program):
     """What it printed, once it has ended well."""
     run = launched(processes, *program)
-    printed, _ = run.communicate(timeout=400)
+    printed, _ = run.communicate(timeout=1200)
     assert run.returncode == 0, printed
     return printed
 

@@ -36,18 +36,9 @@ def test_two_processes_compute_the_same_bits(name, alone, two):
 @pytest.mark.parametrize("processes", [3, 4])
 def test_more_processes_do_too(processes, alone):
     """The meta-batch is five: they get different numbers of tasks."""
-    names = (
-        "maml with networks",
-        "maml of odd sizes",
-        "maml with one action",
-        "transformer on hopper",
-        "rl2 on hopper",
-        "pearl on hopper",
-        "prototypes",
-    )
     folder = alone.parent / str(processes)
-    finished(processes, EVERY, folder, *names)
-    for name in names:
+    finished(processes, EVERY, folder)
+    for name in RUNS:
         assert bits_of(folder / name) == bits_of(alone / name), name
 
 
