@@ -159,16 +159,22 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
-def test_hung_workers_end_with_their_parent(tmp_path):
-    script = tmp_path / "parent.py"
-    script.write_text(PARENT)
-    parent = subprocess.Popen(
+def started(tmp_path, text):
+    """A script in a process of its own."""
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    return subprocess.Popen(
         [sys.executable, script],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests", *sys.path])},
     )
+
+
+@pytest.mark.slow
+def test_hung_workers_end_with_their_parent(tmp_path):
+    parent = started(tmp_path, PARENT)
     workers = [int(pid) for pid in parent.stdout.readline().split()]
     assert len(workers) == 2
     time.sleep(0.5)
@@ -190,15 +196,8 @@ make_env(EnvConfig(id="plugged:Point-v0", plugin={"num_workers": 1}), 2, 25)
 
 @pytest.mark.slow
 def test_a_script_that_each_worker_runs_again_is_told_so(tmp_path):
-    script = tmp_path / "unguarded.py"
-    script.write_text(UNGUARDED)
-    done = subprocess.run(
-        [sys.executable, script],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(["tests", *sys.path])},
-    )
-    last = done.stderr.splitlines()[-1]
+    _, errors = started(tmp_path, UNGUARDED).communicate()
+    last = errors.splitlines()[-1]
     assert "WorkerError" in last and "died with exit code 1 during 'start'" in last
     assert 'outside `if __name__ == "__main__":`, and each worker runs it again' in last
 

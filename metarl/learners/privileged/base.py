@@ -211,13 +211,12 @@ class PrivilegedLearner(MemoryLearner):
         """Episodes of all processes' tasks, and what is learned from them: shapes (T, N, ...)."""
         (lived,) = self.collect_trials(work, state)
         episodes = mirrored_too(lived, work.mirror)
-        told_MEHP = episodes.extras.get(TOLD)
-        if told_MEHP is None:
-            told_MEHP = met_MP[:, None, None].expand(-1, *episodes.valid_MEH.shape[1:], -1)
+        told = self.told.scaled(episodes.extras.get(TOLD, met_MP[:, None, None]), self.dtype)
+        told_MEHP = told.expand(-1, *episodes.valid_MEH.shape[1:], -1)
         joined = self.joined([self.normalizer.rollouts(episodes)], {TOLD: [told_MEHP]})
-        data, told_TNP = self.trial(joined), time_first(joined.extras[TOLD])
+        data = self.trial(joined)
         data["obs"] = data["inputs"][..., : self.spec.obs_size]
-        data["told"] = self.told.scaled(told_TNP, self.dtype)
+        data["told"] = time_first(joined.extras[TOLD])
         return episodes, data
 
     def _teach(
