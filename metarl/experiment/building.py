@@ -1,6 +1,6 @@
 """Meta-learners from configs and checkpoints."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from metarl.experiment.zoo import resolve
 from metarl.interaction.allocator import keep_freed_memory
 from metarl.learners import LEARNERS
 from metarl.learners.base import MetaLearner, Setting, TrainedOn
+from metarl.params import Params
 from metarl_envs.memory import memory_limit
 
 _SLACK = 4  # of what a network may take over the weights that are there for it
@@ -66,9 +67,10 @@ class Begun(NamedTuple):
 def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collection[str]) -> Begun:
     """Give a learner a checkpoint's parameters, part by part, where names and shapes are its own.
 
-    A part is a network, a parameter or running statistics: what stands before the first dot of a
-    name, whatever number it ends with. Parts that depend on what a task's numbers mean are taken
-    only where both have the same.
+    Where a learner has a name of its own for what another one calls otherwise, it takes that
+    (`MetaLearner.known_as`). A part is a network, a parameter or running statistics: what stands
+    before the first dot of a name, whatever number it ends with. Parts that depend on what a task's
+    numbers mean are taken only where both have the same.
 
     Args:
         learner: has just been built.
@@ -78,7 +80,8 @@ def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collecti
     Raises:
         ConfigError: if no network fits.
     """
-    own, found = learner.meta_parameters, checkpoint.weights
+    own = learner.meta_parameters
+    found = {**_renamed(checkpoint.weights, learner.known_as), **checkpoint.weights}
     same_tasks = set(checkpoint.held_out_tasks) == set(task_keys)
     strange = frozenset[str]() if same_tasks else learner.task_parts
     parts: dict[str, bool] = {}
@@ -90,7 +93,7 @@ def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collecti
     if not any(value.dim() > 1 for value in taken.values()):
         raise ConfigError(
             f"start_from: no network of {checkpoint.path} fits, which has "
-            f"{', '.join(sorted(found))}"
+            f"{', '.join(sorted(checkpoint.weights))}"
         )
     learner.load_meta_parameters({**own, **taken})
     differs = list[str]()
@@ -100,6 +103,16 @@ def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collecti
     if _bounds(checkpoint.spec) != _bounds(learner.spec):
         differs.append("actions had other bounds")
     return Begun([part for part, fits in parts.items() if not fits], differs)
+
+
+def _renamed(weights: Params, known_as: Mapping[str, str]) -> Params:
+    """What goes by other names, by the learner's own."""
+    return {
+        own + name.removeprefix(other): value
+        for own, other in known_as.items()
+        for name, value in weights.items()
+        if name.startswith(other)
+    }
 
 
 def _part(name: str) -> str:

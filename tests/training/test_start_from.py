@@ -69,6 +69,25 @@ def test_what_depends_on_the_tasks_meaning_is_taken_for_the_same_keys(tiny_docum
     assert set(start_from(learner, source, ["friction"]).own) == {"encoder", "told"}
 
 
+@pytest.mark.parametrize("name, own", [("distillation", "teacher."), ("sysid", "policy.")])
+def test_the_teacher_of_rma_is_the_teacher_of_others(tiny_document, tiny_run, name, own):
+    checkpoint = read_checkpoint(tiny_run)
+    rma = rma_of(tiny_document, checkpoint.spec)
+    given = {name: value + 1 for name, value in rma.meta_parameters.items()}
+    iterations = {"teacher_iterations": 1} if name == "distillation" else {}
+    keys = {"learner": {"name": name, **iterations}, "policy": {}}
+    learner = build_learner(parse_config({**tiny_document, **keys}), checkpoint.spec)
+    assert start_from(learner, replace(checkpoint, weights=given), ["goal"]).own == []
+    found = learner.meta_parameters
+    taken = [key for key in found if key.startswith(own)]
+    assert taken
+    for key in taken:
+        assert torch.equal(found[key], given["head.policy." + key.removeprefix(own)])
+    # its own name comes first
+    start_from(learner, replace(checkpoint, weights={**given, **found}), ["goal"])
+    assert torch.equal(learner.meta_parameters[taken[0]], found[taken[0]])
+
+
 def test_layers_are_one_part_and_a_deviation_alone_is_nothing(tiny_document, tiny_run):
     """64-64 under other layers is no beginning, nor is the noise of other actions."""
     checkpoint = read_checkpoint(tiny_run)

@@ -7,6 +7,7 @@ Shapes: T steps, N episodes.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -32,6 +33,7 @@ class Distillation(PrivilegedLearner):
     """The student does what the teacher would do."""
 
     Config = DistillationConfig
+    known_as = MappingProxyType({_TEACHER: "head.policy."})  # that of RMA
 
     def __init__(
         self, config: PrivilegedConfig, policy: BeliefPolicyConfig, setting: Setting

@@ -14,6 +14,7 @@ Shapes: M tasks, E episodes, K steps, O observation, A action, P numbers of a ta
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -112,6 +113,7 @@ class SysId(MetaLearner[Estimate]):
     Config = SysIdConfig
     PolicyConfig = BeliefPolicyConfig
     task_parts = frozenset({"encoder", "told"})
+    known_as = MappingProxyType({"policy.": "head.policy."})  # that of RMA
     pools_episodes = False
 
     def __init__(self, config: SysIdConfig, policy: BeliefPolicyConfig, setting: Setting) -> None:
