@@ -18,6 +18,7 @@ from torch import Tensor
 
 import metarl
 from metarl.command_line import run
+from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env
 from metarl.errors import ConfigError
 from metarl.evaluation.measured_tasks import evaluation_tasks
@@ -30,7 +31,7 @@ from metarl.learners.privileged.told_tasks import numbers_of
 from metarl.seeding import Purpose
 from metarl.trained_env import training_of
 from metarl_envs.robots.quadruped import Quadruped
-from metarl_envs.tasks.batches import repeat
+from metarl_envs.tasks.batches import repeat, rows_of, take
 
 _TASKS, _EPISODES, _SEED = 40, 4, 0
 _SECOND = 50  # control steps
@@ -104,7 +105,10 @@ def _settled(velocities_HN2: np.ndarray, commands_HN2: np.ndarray) -> tuple[np.n
 
 
 def changes(learner: MetaLearner) -> None:
-    """Reward per step in the half second before a change, and in each half second after it."""
+    """Reward per step in the half second before a change, and in each half second after it.
+
+    Of a teacher too, which is told at once what has changed: what its student could come to.
+    """
     kwargs = training_of(learner).env.kwargs
     varied: Mapping[str, Any] = {k: v for k, v in kwargs["variations"].items() if k not in _FAULTS}
     later = {name: {**varied[name], "at": _AT} for name in ("payload", "actuator_strength")}
@@ -116,17 +120,49 @@ def changes(learner: MetaLearner) -> None:
         result = metarl.evaluate(
             learner,
             training_of(learner).env.id,
-            env_kwargs={**kwargs, "variations": {**varied, **changed}},
+            env_kwargs=(with_change := {**kwargs, "variations": {**varied, **changed}}),
             num_tasks=_CHANGED_TASKS,
             episodes=_CHANGED_EPISODES,
             adaptation_steps=0,
             seed=_SEED,
         )
-        rewards_MH = result.step_rewards[-1]
-        ends = range(_AT, rewards_MH.shape[1] + 1, _HALF)
-        shown = ", ".join(f"{rewards_MH[:, end - _HALF : end].mean():.2f}" for end in ends)
-        mean = result.returns.mean()
-        print(f"  {name} after {_AT} steps: return {mean:.1f}; by half second: {shown}")
+        shown = _by_half_second(result.step_rewards[-1])
+        print(f"  {name} after {_AT} steps: return {result.returns.mean():.1f}; {shown}")
+        if isinstance(learner, PrivilegedLearner):
+            told = told_at_once(learner, with_change)
+            up = 1.0 - told.terminated_ME.double().mean()
+            shown = _by_half_second((told.rewards_MEH * told.valid_MEH).mean(1).numpy())
+            print(f"    its teacher: return {told.returns_ME.mean():.1f}, {up:.0%} up; {shown}")
+
+
+def told_at_once(learner: PrivilegedLearner, env_kwargs: Mapping[str, Any]) -> Rollouts:
+    """Episodes of the teacher in the tasks of `changes`, told in every step what holds in it."""
+    trained, count = training_of(learner), _CHANGED_TASKS * _CHANGED_EPISODES
+    with closing(make_env(_of(trained.env, env_kwargs), count, trained.horizon)) as env:
+        tasks = evaluation_tasks(env, "test", _CHANGED_TASKS, _SEED)
+        env.set_tasks(repeat(tasks, _CHANGED_EPISODES))
+        with closing(make_env(trained.env, count, trained.horizon)) as of_training:
+            nominal = of_training.tasks
+
+        def told() -> np.ndarray:
+            held = env.tasks_in_force
+            return rows_of({key: held.get(key, value) for key, value in nominal.items()})
+
+        state = learner.told_state(
+            numbers_of(take(nominal, np.arange(_CHANGED_TASKS)), learner.device), _CHANGED_EPISODES
+        )
+        path, keys = (_SEED, Purpose.BENCHMARK, 3), range(_CHANGED_TASKS)
+        return collect(env, learner, state, path, keys, trained.horizon, told=told)
+
+
+def _of(env: EnvConfig, kwargs: Mapping[str, Any]) -> EnvConfig:
+    return env.model_copy(update={"kwargs": dict(kwargs)})
+
+
+def _by_half_second(rewards_MH: np.ndarray) -> str:
+    ends = range(_AT, rewards_MH.shape[1] + 1, _HALF)
+    shown = ", ".join(f"{rewards_MH[:, end - _HALF : end].mean():.2f}" for end in ends)
+    return f"by half second: {shown}"
 
 
 def latents(learner: PrivilegedLearner) -> None:
