@@ -149,6 +149,19 @@ def test_the_memory_keeps_what_is_finite_and_valid_of_each_task():
     assert torch.equal(again.placed(run.learner.encoder)[0], means)
 
 
+def test_a_transition_tells_the_gain_in_reward_not_what_it_was_before():
+    run = comparing(HOPPER, 30)
+    rollouts = run.collect(run.begin())
+    size = run.learner.spec.obs_size + run.learner.spec.action_size
+    rewards, gains = run.learner.encoder.transitions(rollouts)[..., size : size + 2].unbind(-1)
+    assert torch.equal(rewards, rollouts.rewards_MEH * rollouts.valid_MEH)
+    assert (gains[..., 0] == 0).all()
+    lived = rollouts.valid_MEH[..., 1:]
+    assert lived.any() and not rollouts.valid_MEH.all()
+    assert torch.equal(gains[..., 1:][lived], rewards.diff(dim=-1)[lived])
+    assert (gains[~rollouts.valid_MEH] == 0).all()
+
+
 def test_the_encoder_learns_to_tell_tasks_apart():
     run = comparing(encoder_steps=200, embedded_steps=12)
     metrics = run.iterate()

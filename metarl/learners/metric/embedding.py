@@ -25,7 +25,10 @@ _LAST_BOUND, _LEAST_DEVIATION, _CLIP = 0.1, 1e-6, 10.0
 
 
 class TransitionEncoder(nn.Module):
-    """f: from (observation, action, reward, next observation), standardised, to an embedding.
+    """f: from (observation, action, reward, gain, next observation), standardised, to an embedding.
+
+    The gain is what the reward is more than in the step before, 0 in the first. It says in which
+    direction a goal lies wherever the robot moves; a reward alone says how far it is.
 
     Args:
         spec: sizes.
@@ -46,7 +49,7 @@ class TransitionEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self._num_actions = spec.num_actions
-        size = 2 * spec.obs_size + (spec.num_actions or spec.action_size) + 1
+        size = 2 * spec.obs_size + (spec.num_actions or spec.action_size) + 2
         self.register_buffer("shift_X", torch.zeros(size))
         self.register_buffer("scale_X", torch.ones(size))
         self.network = relu_mlp((size, *hidden_sizes, embedding_size), _LAST_BOUND, generator)
@@ -56,8 +59,10 @@ class TransitionEncoder(nn.Module):
         actions = rollouts.actions_MEHA
         if self._num_actions:
             actions = nn.functional.one_hot(actions[..., 0].long(), self._num_actions)
-        obs, rewards = rollouts.obs_MEHO, rollouts.rewards_MEH.unsqueeze(-1)
-        joined = torch.cat([obs, actions.to(obs), rewards, rollouts.next_obs_MEHO], -1)
+        obs, rewards_MEH = rollouts.obs_MEHO, rollouts.rewards_MEH
+        gains_MEH = rewards_MEH.diff(dim=-1, prepend=rewards_MEH[..., :1])
+        told = torch.stack([rewards_MEH, gains_MEH], -1)
+        joined = torch.cat([obs, actions.to(obs), told, rollouts.next_obs_MEHO], -1)
         return joined.masked_fill(~rollouts.valid_MEH.unsqueeze(-1), 0.0)
 
     @torch.no_grad()
