@@ -39,6 +39,7 @@ _AT = 2 * _SECOND
 _HALF = _SECOND // 2
 _CHANGED_TASKS, _CHANGED_EPISODES = 60, 2
 _FAULTS = ("dead_actuators", "action_delay")
+_LATER = ("payload", "actuator_strength")
 
 
 def main() -> None:
@@ -107,40 +108,42 @@ def _settled(velocities_HN2: np.ndarray, commands_HN2: np.ndarray) -> tuple[np.n
 def changes(learner: MetaLearner) -> None:
     """Reward per step in the half second before a change, and in each half second after it.
 
-    Of a teacher too, which is told at once what has changed: what its student could come to.
+    Of a teacher too, in the same episodes, where it has learned what such a change is: it is told
+    at once what its student has to find out.
     """
-    kwargs = training_of(learner).env.kwargs
-    varied: Mapping[str, Any] = {k: v for k, v in kwargs["variations"].items() if k not in _FAULTS}
-    later = {name: {**varied[name], "at": _AT} for name in ("payload", "actuator_strength")}
-    for name, changed in (
-        ("payload and weak motors", later),
-        ("a dead motor", {"dead_actuators": {"held_out": [], "at": _AT}}),
-        ("actions 1 or 3 steps late", {"action_delay": {"max_steps": 4, "at": _AT}}),
-    ):
-        result = metarl.evaluate(
-            learner,
-            training_of(learner).env.id,
-            env_kwargs=(with_change := {**kwargs, "variations": {**varied, **changed}}),
-            num_tasks=_CHANGED_TASKS,
-            episodes=_CHANGED_EPISODES,
-            adaptation_steps=0,
-            seed=_SEED,
-        )
-        shown = _by_half_second(result.step_rewards[-1])
-        print(f"  {name} after {_AT} steps: return {result.returns.mean():.1f}; {shown}")
-        if isinstance(learner, PrivilegedLearner):
-            told = told_at_once(learner, with_change)
-            up = 1.0 - told.terminated_ME.double().mean()
-            shown = _by_half_second((told.rewards_MEH * told.valid_MEH).mean(1).numpy())
-            print(f"    its teacher: return {told.returns_ME.mean():.1f}, {up:.0%} up; {shown}")
+    trained = training_of(learner)
+    own: Mapping[str, Any] = trained.env.kwargs.get("variations", {})
+    varied = {name: values for name, values in own.items() if name not in _FAULTS}
+    later = {name: {**varied[name], "at": _AT} for name in _LATER if name in varied}
+    tried: dict[str, dict[str, Any]] = {
+        "payload and weak motors": later,
+        "a dead motor": {"dead_actuators": {"held_out": [], "at": _AT}},
+        "actions 1 or 3 steps late": {"action_delay": {"max_steps": 4, "at": _AT}},
+    }
+    for name, changed in tried.items():
+        if not changed:
+            continue
+        kwargs = {**trained.env.kwargs, "variations": {**varied, **changed}}
+        env = trained.env.model_copy(update={"kwargs": kwargs})
+        print(f"  {name} after {_AT} steps: {_summary(lived(learner, env))}")
+        if isinstance(learner, PrivilegedLearner) and changed.keys() <= own.keys():
+            told = lived(learner, env, of_teacher=True)
+            print(f"    its teacher, told at once: {_summary(told)}")
 
 
-def told_at_once(learner: PrivilegedLearner, env_kwargs: Mapping[str, Any]) -> Rollouts:
-    """Episodes of the teacher in the tasks of `changes`, told in every step what holds in it."""
+def lived(learner: MetaLearner, config: EnvConfig, of_teacher: bool = False) -> Rollouts:
+    """Episodes of held-out tasks of an environment, the same for a student and its teacher."""
     trained, count = training_of(learner), _CHANGED_TASKS * _CHANGED_EPISODES
-    with closing(make_env(_of(trained.env, env_kwargs), count, trained.horizon)) as env:
+    if trained.horizon < _AT + _HALF:
+        raise ConfigError(f"changes come after {_AT} steps, and horizon = {trained.horizon}")
+    with closing(make_env(config, count, trained.horizon)) as env:
         tasks = evaluation_tasks(env, "test", _CHANGED_TASKS, _SEED)
         env.set_tasks(repeat(tasks, _CHANGED_EPISODES))
+        given = (_SEED, Purpose.BENCHMARK, 3), range(_CHANGED_TASKS), trained.horizon
+        if not of_teacher:
+            state = learner.begin(_CHANGED_TASKS, _CHANGED_EPISODES)
+            return collect(env, learner, state, *given)
+        assert isinstance(learner, PrivilegedLearner)
         with closing(make_env(trained.env, count, trained.horizon)) as of_training:
             nominal = of_training.tasks
 
@@ -148,21 +151,17 @@ def told_at_once(learner: PrivilegedLearner, env_kwargs: Mapping[str, Any]) -> R
             held = env.tasks_in_force
             return rows_of({key: held.get(key, value) for key, value in nominal.items()})
 
-        state = learner.told_state(
-            numbers_of(take(nominal, np.arange(_CHANGED_TASKS)), learner.device), _CHANGED_EPISODES
-        )
-        path, keys = (_SEED, Purpose.BENCHMARK, 3), range(_CHANGED_TASKS)
-        return collect(env, learner, state, path, keys, trained.horizon, told=told)
+        first_MP = numbers_of(take(nominal, np.arange(_CHANGED_TASKS)), learner.device)
+        told_first = learner.told_state(first_MP, _CHANGED_EPISODES)
+        return collect(env, learner, told_first, *given, told=told)
 
 
-def _of(env: EnvConfig, kwargs: Mapping[str, Any]) -> EnvConfig:
-    return env.model_copy(update={"kwargs": dict(kwargs)})
-
-
-def _by_half_second(rewards_MH: np.ndarray) -> str:
+def _summary(rollouts: Rollouts) -> str:
+    rewards_MH = rollouts.rewards_MEH.mean(1).numpy()
+    up = 1.0 - rollouts.terminated_ME.double().mean()
     ends = range(_AT, rewards_MH.shape[1] + 1, _HALF)
     shown = ", ".join(f"{rewards_MH[:, end - _HALF : end].mean():.2f}" for end in ends)
-    return f"by half second: {shown}"
+    return f"return {rollouts.returns_ME.mean():.1f}, {up:.0%} up; by half second: {shown}"
 
 
 def latents(learner: PrivilegedLearner) -> None:

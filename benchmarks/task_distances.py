@@ -3,7 +3,8 @@
 python -m benchmarks.task_distances runs/half_cheetah_vel/prototypes --split validation
 
 Spearman's correlation, over all pairs of tasks, of `metarl.task_distances` with the distance of the
-tasks' numbers, each number divided by its deviation over these tasks.
+tasks' numbers, each divided by its deviation over these tasks: places and velocities are compared
+so, angles are not.
 """
 
 import argparse
@@ -17,11 +18,12 @@ from scipy.stats import spearmanr
 import metarl
 from metarl.command_line import run
 from metarl.environments.make import make_env
+from metarl.errors import ConfigError
 from metarl.evaluation.measured_tasks import evaluation_tasks
 from metarl.trained_env import training_of
 from metarl_envs.tasks.batches import rows_of
 
-_SEED = 0
+_SEED, _FEWEST = 0, 5
 
 
 def main() -> None:
@@ -32,6 +34,8 @@ def main() -> None:
     parser.add_argument("--num-tasks", type=int, default=30)
     parser.add_argument("--episodes", type=int, nargs="+", default=[1, 10], help="per task")
     args = parser.parse_args()
+    if args.num_tasks < _FEWEST:
+        raise ConfigError(f"a rank correlation takes --num-tasks {_FEWEST} or more")
     for folder in args.run_dirs:
         learner = metarl.load(folder)
         trained = training_of(learner)

@@ -67,10 +67,10 @@ class Begun(NamedTuple):
 def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collection[str]) -> Begun:
     """Give a learner a checkpoint's parameters, part by part, where names and shapes are its own.
 
-    Where a learner has a name of its own for what another one calls otherwise, it takes that
-    (`MetaLearner.known_as`). A part is a network, a parameter or running statistics: what stands
-    before the first dot of a name, whatever number it ends with. Parts that depend on what a task's
-    numbers mean are taken only where both have the same.
+    What the other learner calls otherwise is taken by its name there (`MetaLearner.known_as`). A
+    part is a network, a parameter or running statistics: what stands before the first dot of a
+    name, whatever number it ends with. Parts that depend on what a task's numbers mean are taken
+    only where both have the same.
 
     Args:
         learner: has just been built.
@@ -81,7 +81,8 @@ def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collecti
         ConfigError: if no network fits.
     """
     own = learner.meta_parameters
-    found = {**_renamed(checkpoint.weights, learner.known_as), **checkpoint.weights}
+    names = learner.known_as.get(checkpoint.config.learner.name, {})
+    found = _renamed(checkpoint.weights, names)
     same_tasks = set(checkpoint.held_out_tasks) == set(task_keys)
     strange = frozenset[str]() if same_tasks else learner.task_parts
     parts: dict[str, bool] = {}
@@ -105,14 +106,16 @@ def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collecti
     return Begun([part for part, fits in parts.items() if not fits], differs)
 
 
-def _renamed(weights: Params, known_as: Mapping[str, str]) -> Params:
-    """What goes by other names, by the learner's own."""
-    return {
+def _renamed(weights: Params, names: Mapping[str, str]) -> Params:
+    """With what goes by other prefixes under these, in place of what stood there."""
+    taken = {
         own + name.removeprefix(other): value
-        for own, other in known_as.items()
+        for own, other in names.items()
         for name, value in weights.items()
         if name.startswith(other)
     }
+    kept = {n: v for n, v in weights.items() if not n.startswith(tuple(names))}
+    return {**kept, **taken}
 
 
 def _part(name: str) -> str:

@@ -180,8 +180,8 @@ class MetaLearner(ABC, Generic[S]):
         fewest_demonstrations: episodes per task that training needs at least.
         task_parts: parts of its meta-parameters, named by what stands before the first dot, that
             depend on what the numbers of a task mean.
-        known_as: prefixes of its meta-parameters, and those of the same in learners that it may
-            `start_from`.
+        known_as: of other learners, by name: prefixes of its meta-parameters, and under which
+            ones those learners have the same, for a `start_from`.
         acts_on_rewards: whether actions depend on the rewards of earlier ones.
         spec: observations and actions that it was built for.
         setting: all that it was built for.
@@ -202,7 +202,7 @@ class MetaLearner(ABC, Generic[S]):
     adapts_to_demonstrations: ClassVar[bool] = False
     fewest_demonstrations: int = 1
     task_parts: ClassVar[frozenset[str]] = frozenset()
-    known_as: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    known_as: ClassVar[Mapping[str, Mapping[str, str]]] = MappingProxyType({})
     trained_on: TrainedOn | None = None
 
     def __init__(self, config: LearnerConfig, policy: ConfigModel, setting: Setting) -> None:

@@ -69,23 +69,33 @@ def test_what_depends_on_the_tasks_meaning_is_taken_for_the_same_keys(tiny_docum
     assert set(start_from(learner, source, ["friction"]).own) == {"encoder", "told"}
 
 
-@pytest.mark.parametrize("name, own", [("distillation", "teacher."), ("sysid", "policy.")])
-def test_the_teacher_of_rma_is_the_teacher_of_others(tiny_document, tiny_run, name, own):
+def told(name, tiny_document, spec):
+    taught = {} if name == "sysid" else {"teacher_iterations": 1}
+    keys = {"learner": {"name": name, **taught}, "policy": {}}
+    return build_learner(parse_config({**tiny_document, **keys}), spec)
+
+
+@pytest.mark.parametrize("name", ["rma", "distillation", "sysid"])
+@pytest.mark.parametrize("source", ["rma", "distillation", "sysid"])
+def test_a_teacher_is_taken_for_a_teacher(tiny_document, tiny_run, name, source):
+    """Never distillation's student, whose policy goes by the name of RMA's teacher."""
+    if (name, source) == ("rma", "sysid"):
+        return  # a head is taken whole, and sysid has no student
+    prefix = {"rma": "head.policy.", "sysid": "head.policy.", "distillation": "teacher."}
     checkpoint = read_checkpoint(tiny_run)
-    rma = rma_of(tiny_document, checkpoint.spec)
-    given = {name: value + 1 for name, value in rma.meta_parameters.items()}
-    iterations = {"teacher_iterations": 1} if name == "distillation" else {}
-    keys = {"learner": {"name": name, **iterations}, "policy": {}}
-    learner = build_learner(parse_config({**tiny_document, **keys}), checkpoint.spec)
-    assert start_from(learner, replace(checkpoint, weights=given), ["goal"]).own == []
+    taught = told(source, tiny_document, checkpoint.spec)
+    weights = {key: value + 1 for key, value in taught.meta_parameters.items()}
+    config = checkpoint.config.model_copy(update={"learner": taught.config})
+    learner = told(name, tiny_document, checkpoint.spec)
+    own = start_from(learner, replace(checkpoint, weights=weights, config=config), ["goal"]).own
+    without_student = (name, source) == ("distillation", "sysid")
+    assert set(own) == ({"memory", "head"} if without_student else set())
     found = learner.meta_parameters
-    taken = [key for key in found if key.startswith(own)]
+    taken = [key for key in found if key.startswith(prefix[name])]
     assert taken
     for key in taken:
-        assert torch.equal(found[key], given["head.policy." + key.removeprefix(own)])
-    # its own name comes first
-    start_from(learner, replace(checkpoint, weights={**given, **found}), ["goal"])
-    assert torch.equal(learner.meta_parameters[taken[0]], found[taken[0]])
+        there = prefix[source] + key.removeprefix(prefix[name])
+        assert torch.equal(found[key], weights[there]), key
 
 
 def test_layers_are_one_part_and_a_deviation_alone_is_nothing(tiny_document, tiny_run):

@@ -27,8 +27,9 @@ _LAST_BOUND, _LEAST_DEVIATION, _CLIP = 0.1, 1e-6, 10.0
 class TransitionEncoder(nn.Module):
     """f: from (observation, action, reward, gain, next observation), standardised, to an embedding.
 
-    The gain is what the reward is more than in the step before, 0 in the first. It says in which
-    direction a goal lies wherever the robot moves; a reward alone says how far it is.
+    The gain is what the reward is more than in the step before, 0 in the first. Where a reward
+    falls with the distance to a goal it tells movements towards it from others; the reward alone
+    tells how far it is.
 
     Args:
         spec: sizes.

@@ -33,7 +33,7 @@ class Distillation(PrivilegedLearner):
     """The student does what the teacher would do."""
 
     Config = DistillationConfig
-    known_as = MappingProxyType({_TEACHER: "head.policy."})  # that of RMA
+    known_as = MappingProxyType({key: {_TEACHER: "head.policy."} for key in ("rma", "sysid")})
 
     def __init__(
         self, config: PrivilegedConfig, policy: BeliefPolicyConfig, setting: Setting

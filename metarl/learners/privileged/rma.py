@@ -12,6 +12,7 @@ Shapes: T steps, N episodes.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -33,6 +34,7 @@ class RMA(PrivilegedLearner):
     """The student estimates what the teacher's encoder makes of the task."""
 
     Config = RMAConfig
+    known_as = MappingProxyType({"distillation": {"head.policy.": "teacher."}})
 
     @property
     def adapted_size(self) -> int:

@@ -113,7 +113,7 @@ class SysId(MetaLearner[Estimate]):
     Config = SysIdConfig
     PolicyConfig = BeliefPolicyConfig
     task_parts = frozenset({"encoder", "told"})
-    known_as = MappingProxyType({"policy.": "head.policy."})  # that of RMA
+    known_as = MappingProxyType({"distillation": {"head.policy.": "teacher."}})
     pools_episodes = False
 
     def __init__(self, config: SysIdConfig, policy: BeliefPolicyConfig, setting: Setting) -> None:

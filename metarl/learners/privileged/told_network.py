@@ -6,12 +6,13 @@ Shapes: L latent.
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarl.learners.base import Setting
 from metarl.learners.clipped_ppo import ClippedPPO
 from metarl.policies.distributions import Distribution
 from metarl.policies.networks.belief_head import BeliefPolicyConfig
+from metarl.policies.networks.heads import Head
 from metarl.policies.networks.outputs import ActionOutputs
 from metarl.policies.networks.relu_mlp import relu_mlp
 from metarl.seeding import parameter_generator
@@ -33,8 +34,16 @@ class ToldNetwork(ActionOutputs):
         super().__init__(policy, spec)
         sizes = (spec.task_size, *encoder_sizes, latent_size)
         self.encoder = relu_mlp(sizes, _LAST_BOUND, generator)
-        self.policy = policy.head(latent_size, spec)
-        self.policy.initialise(generator)
+        head = policy.head(latent_size, spec)
+        head.initialise(generator)
+        self.head = nn.ModuleDict({"policy": head})  # as RMA names it
+
+    @property
+    def policy(self) -> Head:
+        """(latent, observation) -> outputs."""
+        head = self.head["policy"]
+        assert isinstance(head, Head)
+        return head
 
     def latents(self, told: Tensor) -> Tensor:
         """What the encoder makes of scaled numbers: shape (..., L)."""
