@@ -37,7 +37,6 @@ _TASKS, _EPISODES, _SEED = 40, 4, 0
 _SECOND = 50  # control steps
 _AT = 2 * _SECOND
 _HALF = _SECOND // 2
-_CHANGED_TASKS, _CHANGED_EPISODES = 60, 2
 _FAULTS = ("dead_actuators", "action_delay")
 _LATER = ("payload", "actuator_strength")
 
@@ -46,11 +45,14 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description="Measure trained quadrupeds.")
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN")
-    for folder in parser.parse_args().run_dirs:
+    parser.add_argument("--num-tasks", type=int, default=60, help="that change")
+    parser.add_argument("--episodes", type=int, default=2, help="of each")
+    args = parser.parse_args()
+    for folder in args.run_dirs:
         learner = metarl.load(folder)
         print(folder)
         tracking(learner)
-        changes(learner)
+        changes(learner, args.num_tasks, args.episodes)
         if isinstance(learner, PrivilegedLearner):
             latents(learner)
         if isinstance(learner, SysId):
@@ -105,7 +107,7 @@ def _settled(velocities_HN2: np.ndarray, commands_HN2: np.ndarray) -> tuple[np.n
     return np.array(seen), np.array(wanted)
 
 
-def changes(learner: MetaLearner) -> None:
+def changes(learner: MetaLearner, num_tasks: int, episodes: int) -> None:
     """Reward per step in the half second before a change, and in each half second after it.
 
     Of a teacher too, in the same episodes, where it has learned what such a change is: it is told
@@ -125,23 +127,29 @@ def changes(learner: MetaLearner) -> None:
             continue
         kwargs = {**trained.env.kwargs, "variations": {**varied, **changed}}
         env = trained.env.model_copy(update={"kwargs": kwargs})
-        print(f"  {name} after {_AT} steps: {_summary(lived(learner, env))}")
+        print(f"  {name} after {_AT} steps: {_summary(lived(learner, env, num_tasks, episodes))}")
         if isinstance(learner, PrivilegedLearner) and changed.keys() <= own.keys():
-            told = lived(learner, env, of_teacher=True)
+            told = lived(learner, env, num_tasks, episodes, of_teacher=True)
             print(f"    its teacher, told at once: {_summary(told)}")
 
 
-def lived(learner: MetaLearner, config: EnvConfig, of_teacher: bool = False) -> Rollouts:
+def lived(
+    learner: MetaLearner,
+    config: EnvConfig,
+    num_tasks: int,
+    episodes: int,
+    of_teacher: bool = False,
+) -> Rollouts:
     """Episodes of held-out tasks of an environment, the same for a student and its teacher."""
-    trained, count = training_of(learner), _CHANGED_TASKS * _CHANGED_EPISODES
+    trained, count = training_of(learner), num_tasks * episodes
     if trained.horizon < _AT + _HALF:
         raise ConfigError(f"changes come after {_AT} steps, and horizon = {trained.horizon}")
     with closing(make_env(config, count, trained.horizon)) as env:
-        tasks = evaluation_tasks(env, "test", _CHANGED_TASKS, _SEED)
-        env.set_tasks(repeat(tasks, _CHANGED_EPISODES))
-        given = (_SEED, Purpose.BENCHMARK, 3), range(_CHANGED_TASKS), trained.horizon
+        tasks = evaluation_tasks(env, "test", num_tasks, _SEED)
+        env.set_tasks(repeat(tasks, episodes))
+        given = (_SEED, Purpose.BENCHMARK, 3), range(num_tasks), trained.horizon
         if not of_teacher:
-            state = learner.begin(_CHANGED_TASKS, _CHANGED_EPISODES)
+            state = learner.begin(num_tasks, episodes)
             return collect(env, learner, state, *given)
         assert isinstance(learner, PrivilegedLearner)
         with closing(make_env(trained.env, count, trained.horizon)) as of_training:
@@ -151,8 +159,8 @@ def lived(learner: MetaLearner, config: EnvConfig, of_teacher: bool = False) -> 
             held = env.tasks_in_force
             return rows_of({key: held.get(key, value) for key, value in nominal.items()})
 
-        first_MP = numbers_of(take(nominal, np.arange(_CHANGED_TASKS)), learner.device)
-        told_first = learner.told_state(first_MP, _CHANGED_EPISODES)
+        first_MP = numbers_of(take(nominal, np.arange(num_tasks)), learner.device)
+        told_first = learner.told_state(first_MP, episodes)
         return collect(env, learner, told_first, *given, told=told)
 
 
