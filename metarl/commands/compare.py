@@ -47,6 +47,9 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.splits:
         for same in configs.values():
             _check_splits(same[0], arguments.splits)
+    for name, same in configs.items():
+        for config in same:
+            _require_same_experiment(name, config, arguments)
     if arguments.ray:
         _make_on_ray(configs, arguments)
     records = {
@@ -166,18 +169,13 @@ def _check_splits(config: ExperimentConfig, splits: Sequence[str]) -> None:
 
 def _record(name: str, config: ExperimentConfig, arguments: argparse.Namespace) -> RunRecord:
     """What a config came to; trained and evaluated unless that is already known."""
-    name = f"{name}-seed{config.seed}"
-    file = (arguments.results or arguments.run_dir / "results") / f"{name}.json.gz"
+    file, folder = _places(name, config, arguments)
     world = this_world()
     if world.all(file.is_file()):
         record = RunRecord.read(file)
-        _check_same(file, parse_config(record.config), config)
         if set(arguments.splits or ()) <= set(record.evaluations):
             return record
-    folder = arguments.run_dir / name
-    if world.all((folder / "evaluation.json").is_file()):
-        _check_same(folder, metarl.load_config(folder / "config.yaml"), config)
-    else:
+    if not world.all(_is_finished(folder)):
         metarl.train(config, folder, resume=True, console=Console(stderr=True))
     with shared_cpus():
         record = record_run(folder, arguments.splits, named_modules(config.env), world)
@@ -185,6 +183,30 @@ def _record(name: str, config: ExperimentConfig, arguments: argparse.Namespace) 
         if first:
             record.save(file)
     return record
+
+
+def _places(
+    name: str, config: ExperimentConfig, arguments: argparse.Namespace
+) -> tuple[Path, Path]:
+    """File of a run's results, and its folder."""
+    name = f"{name}-seed{config.seed}"
+    results = arguments.results or arguments.run_dir / "results"
+    return results / f"{name}.json.gz", arguments.run_dir / name
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / "evaluation.json").is_file()
+
+
+def _require_same_experiment(
+    name: str, config: ExperimentConfig, arguments: argparse.Namespace
+) -> None:
+    """Refuse results and runs of another experiment, before anything is trained."""
+    file, folder = _places(name, config, arguments)
+    if file.is_file():
+        _check_same(file, parse_config(RunRecord.read(file).config), config)
+    if _is_finished(folder):
+        _check_same(folder, metarl.load_config(folder / "config.yaml"), config)
 
 
 def _check_same(path: Path, old: ExperimentConfig, new: ExperimentConfig) -> None:

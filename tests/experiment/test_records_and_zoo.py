@@ -135,7 +135,13 @@ def test_every_pretrained_learner_reaches_the_figure_of_its_card(name):
     )
     written = card["results"]["test"]
     assert result.held_out == written["held_out"]
-    for step, value, (low, high) in zip(
-        result.summary, written["iqm"], written["interval"], strict=True
+    # Processors round otherwise, and a chaotic robot then lives through other episodes: the figure
+    # is another sample of as many. An interval over few tasks (two directions) does not tell how
+    # far such samples differ; the deviation of a task's own episodes does.
+    episodes = result.returns.shape[-1] * result.returns.shape[-2]
+    errors = result.returns.std(-1, ddof=1).mean(-1) / np.sqrt(episodes)
+    for step, value, (low, high), error in zip(
+        result.summary, written["iqm"], written["interval"], errors, strict=True
     ):
-        assert step.iqm.value == pytest.approx(value, abs=(high - low) / 4)
+        allowed = max((high - low) / 4, 3 * np.sqrt(2) * error)
+        assert step.iqm.value == pytest.approx(value, abs=allowed)
