@@ -23,6 +23,7 @@ from metarl_envs.errors import one_line
 _STILL = ".png"
 _SUFFIXES = (".mp4", ".gif", _STILL)
 _MOMENTS, _SMALL = 5, 240  # of a picture: moments, and pixels of each
+_MOST_FPS = 30  # a robot controlled more often is drawn in every other step, or fewer
 _LINE, _NUMBERS = 16, 4  # pixels of a caption, numbers of a task in it
 
 
@@ -86,7 +87,7 @@ def record_grid(
                 policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
                 row.append(_Film(_film(env, policy, seed), title(steps), task))
                 found[steps] = row[-1].frames[-1][1]
-            fps = round(env.metadata["render_fps"])
+            fps = round(env.metadata["render_fps"] / _steps_per_frame(env))
         returns.append(found)
         films.append(row)
     _write(films, output, fps)
@@ -150,7 +151,7 @@ def record_methods(
         with closing(made) as env:
             policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
             row.append(_Film(_film(env, policy, seed, sampled), name, task))
-            fps = round(env.metadata["render_fps"])
+            fps = round(env.metadata["render_fps"] / _steps_per_frame(env))
     _write([row], output, fps, width)
     return {film.name: film.frames[-1][1] for film in row}
 
@@ -211,11 +212,19 @@ def _grid(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 def _film(
     env: gymnasium.Env, policy: AdaptedPolicy, seed: int, sampled: bool = False
 ) -> list[tuple[np.ndarray, float]]:
-    """Frames of an episode, and the return up to each."""
-    frames = list[tuple[np.ndarray, float]]()
-    for total in islice(played(env, policy, seed, sampled), 1, None):
+    """Frames of an episode, the last step's among them, and the return up to each."""
+    frames, every = list[tuple[np.ndarray, float]](), _steps_per_frame(env)
+    step, total = 0, 0.0
+    for step, total in enumerate(islice(played(env, policy, seed, sampled), 1, None), start=1):
+        if step % every == 0:
+            frames.append((drawn(env), total))
+    if step % every:
         frames.append((drawn(env), total))
     return frames
+
+
+def _steps_per_frame(env: gymnasium.Env) -> int:
+    return max(1, round(env.metadata["render_fps"] / _MOST_FPS))
 
 
 def drawn(env: gymnasium.Env) -> np.ndarray:

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium
 import imageio.v2 as iio
@@ -18,6 +20,7 @@ from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env, make_single
 from metarl.errors import ConfigError, EnvironmentFitError
 from metarl.experiment.config import parse_config
+from metarl.reports.episode import played
 from metarl.reports.video import Filmed, record, record_grid, record_methods
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +106,26 @@ class CannotDraw(plugged.DrawnPoint):
 
 
 plugged.register(CannotDraw)
+
+
+class FastPoint(plugged.DrawnPoint):
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 100}
+
+
+plugged.register(FastPoint)
+
+
+@pytest.mark.parametrize(("name", "frames"), [("DrawnPoint", 10), ("FastPoint", 4)])
+def test_a_robot_controlled_often_is_drawn_less_often_and_at_its_end(name, frames, tmp_path):
+    document = {**TINY, "env": {"id": f"plugged:{name}-v0", "plugin": {"num_workers": 0}}}
+    metarl.train(parse_config({**document, "iterations": 1}), tmp_path / "run")
+    learner, task = metarl.load(tmp_path / "run"), {"goal": 0.5}
+    returns = record(learner, task, tmp_path / "film.mp4", episodes=1)
+    assert iio.get_reader(tmp_path / "film.mp4").count_frames() == frames
+    with closing(metarl.make_env(learner, task)) as env:
+        policy = metarl.adapt(learner, env, episodes=1, steps=1, seed=0)
+        *_, last = played(env, policy, 0)
+    assert returns[1] == last  # of the last step, drawn or not
 
 
 def test_what_draws_nothing_is_one_sentence(tmp_path):
