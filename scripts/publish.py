@@ -78,7 +78,7 @@ def _card(checkpoint: Checkpoint, record: RunRecord, name: str) -> dict[str, Any
         "learner": config.learner.name,
         "seed": config.seed,
         "env_steps": record.env_steps,
-        "minutes": round(record.seconds / 60, 1),
+        "minutes": None if record.seconds is None else round(record.seconds / 60, 1),
         "command": f"python scripts/train.py metarl/zoo/{name}/config.yaml",
         "evaluation": {
             **config.evaluation.arguments(config.env.kwargs),

@@ -131,7 +131,8 @@ def _row(method: str, split: str, records: Sequence[RunRecord], columns: int) ->
         seeds = ", ".join(str(record.config["seed"]) for record in records)
         steps, minutes = mean_cost(records)
         peer = steps / _PEER_STEPS_PER_S / 60
-        cost = [method, split, seeds, millions(steps), f"{minutes:.0f} ({peer:.0f})"]
+        spent = "not known" if minutes is None else f"{minutes:.0f}"
+        cost = [method, split, seeds, millions(steps), f"{spent} ({peer:.0f})"]
     else:
         cost = ["", split, "", "", ""]
     return "| " + " | ".join([*cost, *cells]) + " |"

@@ -230,7 +230,8 @@ def _row(name: str, runs: Sequence[RunRecord], split: str) -> list[str]:
     scores_SKME = seeds_scores(name, runs, split)
     cells = [seeds_cell(scores_SKME[:, step]) for step in range(scores_SKME.shape[1])]
     steps, minutes = mean_cost(runs)
-    return [name, str(len(runs)), f"{steps / 1e6:.1f} M", f"{minutes:.1f}", *cells]
+    spent = "not known" if minutes is None else f"{minutes:.1f}"
+    return [name, str(len(runs)), f"{steps / 1e6:.1f} M", spent, *cells]
 
 
 def seeds_cell(scores_SME: np.ndarray) -> str:

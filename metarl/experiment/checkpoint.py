@@ -9,7 +9,7 @@ iteration_000060/
     buffers.safetensors     experience that resuming needs, if any; in the newest checkpoint only
     config.yaml             the resolved config
     tasks.json              the held-out tasks of the evaluation
-    metadata.json           iteration, sizes, seed, versions, hashes, number of this format
+    metadata.json           iteration, cost, sizes, seed, versions, hashes, number of this format
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from metarl.environments.fit import Spec
 from metarl.errors import CheckpointError
 from metarl.experiment.config import ExperimentConfig, load_config
+from metarl.experiment.cost import Cost
 from metarl.learners.base import MetaLearner
 from metarl.params import Params, all_finite
 from metarl_envs.errors import one_line
@@ -52,6 +53,11 @@ class Checkpoint:
     spec: Spec
     iteration: int  # meta-updates behind these weights
     metadata: dict[str, Any]
+
+    @property
+    def cost(self) -> Cost:
+        """What lies behind these weights."""
+        return Cost(self.metadata["env_steps"], self.metadata.get("seconds"))
 
     @property
     def held_out_tasks(self) -> dict[str, Any]:
@@ -145,6 +151,9 @@ def _check_counts(metadata: Mapping[str, Any]) -> None:
     for name in ("iteration", "env_steps"):
         if type(metadata[name]) is not int or metadata[name] < 0:
             raise ValueError(f"{name} is {metadata[name]!r}, must be a count")
+    seconds = metadata.get("seconds")  # older versions did not tell
+    if seconds is not None and not (type(seconds) is float and 0.0 <= seconds < float("inf")):
+        raise ValueError(f"seconds is {seconds!r}, must be a time")
     if not isinstance(metadata.get("versions", {}), dict):
         raise ValueError("versions must be a mapping")
 

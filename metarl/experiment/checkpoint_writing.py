@@ -24,6 +24,7 @@ from metarl.experiment.checkpoint import (
     newest_first,
 )
 from metarl.experiment.config import ExperimentConfig, to_yaml
+from metarl.experiment.cost import Cost
 from metarl.learners.base import MetaLearner
 from metarl_envs.tasks.batches import to_json
 
@@ -38,14 +39,14 @@ class Snapshot(NamedTuple):
         learner: as it is now.
         config: of the run.
         iteration: meta-updates behind it.
-        env_steps: environment steps behind it.
+        cost: what lies behind it.
         tasks: the held-out tasks of the run's evaluations, for JSON.
     """
 
     learner: MetaLearner
     config: ExperimentConfig
     iteration: int
-    env_steps: int
+    cost: Cost
     tasks: Mapping[str, Any]
 
 
@@ -115,7 +116,8 @@ def write_checkpoint(folder: Path, snapshot: Snapshot, about: Mapping[str, Any])
     (folder / "tasks.json").write_text(json.dumps(snapshot.tasks))
     metadata: dict[str, Any] = {
         "iteration": snapshot.iteration,
-        "env_steps": snapshot.env_steps,
+        "env_steps": snapshot.cost.env_steps,
+        "seconds": snapshot.cost.seconds,
         "spec": learner.spec._asdict(),
         "seed": config.seed,
         "versions": versions(),

@@ -53,9 +53,8 @@ def save_policy(policy: AdaptedPolicy[S], folder: str | Path) -> None:
         raise ConfigError(f"{folder} is there, and no policy: name another folder")
     origin = read_checkpoint(learner.trained_on.checkpoint)
     tasks = origin.held_out_tasks
-    count = origin.metadata["env_steps"]
     with written_whole(folder) as temporary:
-        snapshot = Snapshot(learner, origin.config, origin.iteration, count, tasks)
+        snapshot = Snapshot(learner, origin.config, origin.iteration, origin.cost, tasks)
         (temporary / _LEARNER).mkdir()
         write_checkpoint(temporary / _LEARNER, snapshot, {})
         save_tensors(temporary / _STATE, leaves(policy.state))

@@ -29,10 +29,11 @@ def seeds_scores(method: str, records: Sequence[RunRecord], split: str) -> np.nd
     return np.stack(scores)
 
 
-def mean_cost(records: Sequence[RunRecord]) -> tuple[float, float]:
-    """Environment steps and minutes of training, means over seeds."""
-    steps = np.mean([record.env_steps for record in records])
-    return float(steps), float(np.mean([record.seconds for record in records])) / 60
+def mean_cost(records: Sequence[RunRecord]) -> tuple[float, float | None]:
+    """Environment steps and minutes of training, means over seeds; None where not all are known."""
+    steps = float(np.mean([record.env_steps for record in records]))
+    known = [record.seconds for record in records if record.seconds is not None]
+    return steps, float(np.mean(known)) / 60 if len(known) == len(records) else None
 
 
 def common_splits(records: Iterable[RunRecord]) -> list[str]:

@@ -3,7 +3,6 @@
 Shapes: K stands for the K+1 adaptation steps, M tasks, E episodes.
 """
 
-import csv
 import gzip
 import json
 import zlib
@@ -27,7 +26,6 @@ from metarl.learners.base import World
 from metarl_envs.tasks.batches import to_json
 
 REPORTED_SPLITS = ("test", "gap", "extrapolation")
-_SECONDS = "time/iteration_s"
 _DIGITS = 6  # significant, of returns
 
 
@@ -37,8 +35,9 @@ class RunRecord:
 
     Attributes:
         config: the resolved config.
-        env_steps: environment steps that training took.
-        seconds: wall time of training, its evaluations left out.
+        env_steps: environment steps that training took, those of trainings it went on from among
+            them.
+        seconds: wall time of as much training, evaluations left out; None where it is not known.
         versions: of the packages, Python and the platform.
         evaluations: by split: tasks, "returns" (K+1, M, E; None where an episode diverged),
             "success" or None, "episodes_behind" (K+1,), whether "held_out".
@@ -46,7 +45,7 @@ class RunRecord:
 
     config: dict[str, Any]
     env_steps: int
-    seconds: float
+    seconds: float | None
     versions: dict[str, str]
     evaluations: dict[str, dict[str, Any]]
 
@@ -103,29 +102,8 @@ def record_run(
         split: _plain(evaluate(learner, config.env.id, split=split, world=world, **settings))
         for split in splits
     }
-    steps, seconds = training_cost(run_dir)
-    versions = checkpoint.metadata["versions"]
-    return RunRecord(config.model_dump(mode="json"), steps, seconds, versions, evaluations)
-
-
-def training_cost(run_dir: Path) -> tuple[int, float]:
-    """Environment steps and seconds of a run's training.
-
-    Raises:
-        CheckpointError: if it has no `progress.csv`.
-    """
-    path = run_dir / "progress.csv"
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing: what the run cost is not known")
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    steps = np.diff([0.0, *(float(row["time/env_steps"]) for row in rows)])
-    speeds = np.array([float(row["time/env_steps_per_s"]) for row in rows])
-    seconds = [
-        float(row.get(_SECONDS) or (step / speed if speed > 0 else 0.0))  # older runs did not tell
-        for row, step, speed in zip(rows, steps, speeds, strict=True)
-    ]
-    return int(steps.sum()), float(sum(seconds))
+    cost, versions = checkpoint.cost, checkpoint.metadata["versions"]
+    return RunRecord(config.model_dump(mode="json"), *cost, versions, evaluations)
 
 
 def _plain(result: EvaluationResult) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from metarl.errors import ConfigError
 from metarl.evaluation import EvaluationResult
 from metarl.experiment.checkpoint_writing import Snapshot, save_checkpoint
 from metarl.experiment.config import ExperimentConfig
+from metarl.experiment.cost import Cost
 from metarl.learners.base import MetaLearner
 
 _RETURN = "train/return_step_"
@@ -27,14 +28,14 @@ class Run:
         run_dir: its folder.
         learner: as it is now.
         iteration: meta-updates behind it.
-        env_steps: environment steps behind it.
+        cost: environment steps and wall time behind it.
     """
 
     config: ExperimentConfig
     run_dir: Path
     learner: MetaLearner
     iteration: int
-    env_steps: int
+    cost: Cost
 
 
 class Callback:
@@ -91,7 +92,7 @@ class KeepCheckpoint(Callback):
     def on_iteration(self, run: Run, metrics: Mapping[str, float | str]) -> bool:
         if run.iteration % self._every == 0:
             path = self._folder / f"iteration_{run.iteration:06d}"
-            about = (run.config, run.iteration, run.env_steps)
+            about = (run.config, run.iteration, run.cost)
             save_checkpoint(path, Snapshot(run.learner, *about, {}))
         return True
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metarl.experiment.config import ExperimentConfig
+from metarl.experiment.cost import Cost
 from metarl.experiment.world import Alone, Processes
 from metarl.interaction.demonstrations import Demonstrations
 from metarl.interaction.rollouts import Rollouts
@@ -32,12 +33,12 @@ class Lived(NamedTuple):
 
     Attributes:
         metrics: its row of `progress.csv`.
-        env_steps: environment steps that it took.
+        cost: what it took.
         diverged: its first episode that diverged.
     """
 
     metrics: Metrics
-    env_steps: int
+    cost: Cost
     diverged: DivergedEpisode | None
 
 
@@ -100,8 +101,9 @@ class Iterating:
         metrics = {**training_metrics(means, meta_batch), **own}
         steps = int(world.gather(torch.tensor([[clock.env_steps]], device="cpu")).sum())
         first = self._first(diverged) if metrics["train/diverged"] else None
-        split = time_split(clock, time.perf_counter() - start, steps, world.spent())
-        return Lived({**metrics, **split}, steps, first)
+        elapsed_s = time.perf_counter() - start
+        split = time_split(clock, elapsed_s, steps, world.spent())
+        return Lived({**metrics, **split}, Cost(steps, elapsed_s), first)
 
     def in_force(self) -> np.ndarray:
         """The numbers of the tasks as they hold now: shape (M E, P)."""

@@ -24,6 +24,7 @@ from metarl.experiment.checkpoint_writing import (
     save_checkpoint,
 )
 from metarl.experiment.config import ExperimentConfig
+from metarl.experiment.cost import Cost
 from metarl.learners.base import MetaLearner
 
 _BEST = "best"
@@ -63,12 +64,12 @@ class CheckpointKeeper:
         seconds = time.monotonic() - self._saved_time
         return settings.minutes is not None and seconds > 60 * settings.minutes
 
-    def save(self, learner: MetaLearner, iteration: int, env_steps: int) -> None:
+    def save(self, learner: MetaLearner, iteration: int, cost: Cost) -> None:
         """Write the checkpoint of so many iterations, unless it is there."""
         if iteration == self._saved_at:
             return
         path = checkpoint_path(self._run_dir, iteration)
-        save_checkpoint(path, self._snapshot(learner, iteration, env_steps))
+        save_checkpoint(path, self._snapshot(learner, iteration, cost))
         trained = learner.trained_on
         assert trained is not None
         learner.trained_on = trained._replace(checkpoint=str(path))
@@ -76,15 +77,15 @@ class CheckpointKeeper:
         self._saved_at, self._saved_time = iteration, time.monotonic()
 
     def offer(
-        self, learner: MetaLearner, iteration: int, env_steps: int, result: EvaluationResult
+        self, learner: MetaLearner, iteration: int, cost: Cost, result: EvaluationResult
     ) -> None:
         """Keep these weights as the best if their evaluation is better than all before."""
         value = result.summary[-1].mean
         if not value > self._best:  # nor if it is NaN
             return
         path = self._run_dir / _BEST
-        save_best(path, self._snapshot(learner, iteration, env_steps), value)
+        save_best(path, self._snapshot(learner, iteration, cost), value)
         self._best = value
 
-    def _snapshot(self, learner: MetaLearner, iteration: int, env_steps: int) -> Snapshot:
-        return Snapshot(learner, self._config, iteration, env_steps, self._tasks)
+    def _snapshot(self, learner: MetaLearner, iteration: int, cost: Cost) -> Snapshot:
+        return Snapshot(learner, self._config, iteration, cost, self._tasks)

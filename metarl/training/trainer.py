@@ -23,6 +23,7 @@ from metarl.evaluation import EvaluationResult, evaluate, evaluation_tasks
 from metarl.experiment.building import build_learner, from_checkpoint, start_from
 from metarl.experiment.checkpoint import Checkpoint, read_checkpoint, restore_buffers
 from metarl.experiment.config import ExperimentConfig, to_yaml
+from metarl.experiment.cost import Cost
 from metarl.experiment.cpu_share import shared_cpus
 from metarl.experiment.trust import remember
 from metarl.experiment.world import Alone, Processes, this_world
@@ -141,22 +142,21 @@ class _Trainer:
         """The learner at the start of this training, and what lies behind it."""
         if checkpoint is None:
             self.learner = build_learner(self.config, spec)
-            self.start, self.env_steps = 0, 0
-            if self.demonstrations is not None:
-                self.env_steps = self.demonstrations.rollouts.num_steps
+            shown = self.demonstrations
+            self.start, self.cost = 0, Cost(0 if shown is None else shown.rollouts.num_steps)
             if self.config.start_from is not None:
                 self._start_from(read_checkpoint(resolve(self.config.start_from)))
         else:
             self.learner = from_checkpoint(checkpoint, self.config)
             restore_buffers(self.learner, checkpoint)
-            self.start, self.env_steps = checkpoint.iteration, checkpoint.metadata["env_steps"]
+            self.start, self.cost = checkpoint.iteration, checkpoint.cost
         if self.demonstrations is not None:
             shown_to(self.learner, self.demonstrations)
 
     def _start_from(self, checkpoint: Checkpoint) -> None:
-        """Begin with what another training has learned, whose steps count."""
+        """Begin with what another training has learned, whose cost counts."""
         begun = start_from(self.learner, checkpoint, self.held_out_tasks)
-        self.env_steps += checkpoint.metadata["env_steps"]
+        self.cost = self.cost.plus(checkpoint.cost)
         source = f"begins with the parameters of {self.config.start_from}"
         self._tell("; ".join([source, *begun.remarks]))
 
@@ -186,7 +186,7 @@ class _Trainer:
         self.log = RunLog(self.run_dir, self.start, self.console)
 
     def _seen(self) -> Run:
-        return Run(self.config, self.run_dir, self.learner, self.done, self.env_steps)
+        return Run(self.config, self.run_dir, self.learner, self.done, self.cost)
 
     def _tell(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, highlight=False)
@@ -199,7 +199,7 @@ class _Trainer:
             bar = progress.add_task("", total=self.config.iterations, completed=self.start)
             for iteration in range(self.start, self.config.iterations):
                 lived = self._iterate(iteration)
-                self.env_steps += lived.env_steps
+                self.cost = self.cost.plus(lived.cost)
                 evaluated = due(iteration, self.config.evaluation.every) and iteration < last
                 result = self._evaluate(iteration + 1) if evaluated else None
                 self.done, signal = iteration + 1, self._agreed_signal(stop)
@@ -224,7 +224,7 @@ class _Trainer:
     def _record(self, lived: Lived, result: EvaluationResult | None, signal: int) -> bool:
         """Write what an iteration came to; returns whether to go on."""
         iteration, go_on = self.done - 1, True
-        metrics: Metrics = {**lived.metrics, "time/env_steps": float(self.env_steps)}
+        metrics: Metrics = {**lived.metrics, "time/env_steps": float(self.cost.env_steps)}
         if result is not None:
             metrics |= evaluation_metrics(result)
         with self.world.first_alone("write to the run folder") as first:
@@ -234,7 +234,7 @@ class _Trainer:
                 show = result is not None or iteration % every == 0 or last
                 self.log.write(iteration, metrics, show)
                 if self.keeper.due(iteration) or signal:
-                    self.keeper.save(self.learner, self.done, self.env_steps)
+                    self.keeper.save(self.learner, self.done, self.cost)
                 self.advice.after_iteration(iteration, metrics, lived.diverged)
                 go_on = self.callbacks.go_on(self._seen(), metrics, result)
         return self.world.all(go_on)
@@ -242,7 +242,7 @@ class _Trainer:
     def _save(self) -> None:
         with self.world.first_alone("write a checkpoint") as first:
             if first:
-                self.keeper.save(self.learner, self.done, self.env_steps)
+                self.keeper.save(self.learner, self.done, self.cost)
 
     def _check_learns(self, iteration: int, metrics: Metrics) -> None:
         """Stop, with a checkpoint, where update after update had to be skipped."""
@@ -270,7 +270,7 @@ class _Trainer:
         )
         with self.world.first_alone("write a checkpoint") as first:
             if first:
-                self.keeper.offer(self.learner, iteration, self.env_steps, result)
+                self.keeper.offer(self.learner, iteration, self.cost, result)
                 self.advice.after_evaluation(result)
         return result
 
@@ -283,7 +283,7 @@ class _Trainer:
                 self.callbacks.end(self._seen(), result)
         self.console.print(adaptation_table(result))
         self.console.print(
-            f"{self.env_steps:,} environment steps; results in {self.run_dir}", soft_wrap=True
+            f"{self.cost.env_steps:,} environment steps; results in {self.run_dir}", soft_wrap=True
         )
         return result
 

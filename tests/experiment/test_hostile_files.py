@@ -150,6 +150,8 @@ def snapshot(folder):
         {"iteration": -3},
         {"env_steps": None},
         {"env_steps": -5},
+        {"seconds": -1.0},
+        {"seconds": "1"},
         {"versions": [1]},
         {"iteration": 1e400},
         {"sha256": []},

@@ -19,6 +19,7 @@ from metarl.errors import CheckpointError
 from metarl.experiment.building import from_checkpoint
 from metarl.experiment.checkpoint import checkpoint_path, read_checkpoint, restore_buffers
 from metarl.experiment.checkpoint_writing import Snapshot, save_checkpoint
+from metarl.experiment.cost import Cost
 from metarl.learners import LEARNERS
 from metarl.training.run_folder import resumed_checkpoint
 
@@ -136,7 +137,7 @@ def test_iterate_learns_and_is_deterministic(name):
 def test_save_and_load_reproduce_actions_and_learning_to_the_bit(name, tmp_path):
     run = SmallRun(name)
     run.iterate()
-    save_checkpoint(checkpoint_path(tmp_path, 1), Snapshot(run.learner, run.config, 1, 0, {}))
+    save_checkpoint(checkpoint_path(tmp_path, 1), Snapshot(run.learner, run.config, 1, Cost(), {}))
     checkpoint = read_checkpoint(tmp_path)
     loaded = from_checkpoint(checkpoint, run.config)
     restore_buffers(loaded, checkpoint)
@@ -179,7 +180,7 @@ def test_most_likely_actions_need_no_noise(name):
 
 def test_checkpoints_of_another_method_are_refused(name, tmp_path):
     run = SmallRun(name)
-    save_checkpoint(checkpoint_path(tmp_path, 1), Snapshot(run.learner, run.config, 1, 0, {}))
+    save_checkpoint(checkpoint_path(tmp_path, 1), Snapshot(run.learner, run.config, 1, Cost(), {}))
     config = SmallRun("maml" if name != "maml" else "promp").config
     with pytest.raises(CheckpointError, match=r"made with another config: learner\.name was"):
         resumed_checkpoint(config, tmp_path)
@@ -199,7 +200,7 @@ def test_normalisation_is_shared_by_tasks_and_saved_with_the_policy(name, tmp_pa
     assert not torch.equal(seen, rollouts.obs_MEHO) and seen.abs().max() <= 10
     # one task alone is seen through the same statistics
     assert torch.equal(learner.normalizer.obs(rollouts.obs_MEHO[:1]), seen[:1])
-    save_checkpoint(checkpoint_path(tmp_path, 1), Snapshot(learner, run.config, 1, 0, {}))
+    save_checkpoint(checkpoint_path(tmp_path, 1), Snapshot(learner, run.config, 1, Cost(), {}))
     loaded = from_checkpoint(read_checkpoint(tmp_path), run.config)
     again = run.collect(run.begin(loaded), 5, loaded)
     assert torch.equal(again.actions_MEHA, rollouts.actions_MEHA)

@@ -21,7 +21,9 @@ class Watches(Callback):
         self.seen.append(("start", run.iteration, list(run.run_dir.glob("*.csv"))))
 
     def on_iteration(self, run, metrics):
-        self.seen.append(("iteration", run.iteration, metrics["time/env_steps"] == run.env_steps))
+        self.seen.append(
+            ("iteration", run.iteration, metrics["time/env_steps"] == run.cost.env_steps)
+        )
         return run.iteration != self._stop_after
 
     def on_evaluation(self, run, result):

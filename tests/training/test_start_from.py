@@ -1,5 +1,6 @@
 """Training that begins with what another one has learned."""
 
+import csv
 import io
 import shutil
 from dataclasses import replace
@@ -19,7 +20,7 @@ from metarl.training.callbacks import Callback
 class AtTheStart(Callback):
     def on_start(self, run):
         self.parameters = flatten(run.learner.meta_parameters)
-        self.env_steps = run.env_steps
+        self.cost = run.cost
 
 
 def started(document, folder, **keys):
@@ -31,12 +32,15 @@ def started(document, folder, **keys):
     return seen, printed.getvalue()
 
 
-def test_begins_with_the_parameters_and_counts_their_steps(tiny_document, tiny_run, tmp_path):
+def test_begins_with_the_parameters_and_counts_their_cost(tiny_document, tiny_run, tmp_path):
     seen, printed = started(tiny_document, tmp_path / "run", start_from=str(tiny_run))
     assert seen.parameters.equal(flatten(metarl.load(tiny_run).meta_parameters))
-    steps = read_checkpoint(tiny_run).metadata["env_steps"]
-    assert seen.env_steps == steps > 0
-    assert read_checkpoint(tmp_path / "run").metadata["env_steps"] == steps + 2 * 3 * 4 * 10
+    before, after = read_checkpoint(tiny_run).cost, read_checkpoint(tmp_path / "run").cost
+    assert seen.cost == before and before.env_steps > 0 and before.seconds > 0
+    assert after.env_steps == before.env_steps + 2 * 3 * 4 * 10
+    with (tmp_path / "run/progress.csv").open() as file:
+        own = float(next(csv.DictReader(file))["time/iteration_s"])
+    assert after.seconds == pytest.approx(before.seconds + own)
     assert "begins with the parameters" in printed and "its own" not in printed
 
 
