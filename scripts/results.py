@@ -67,8 +67,8 @@ adaptation steps, or in episode 1, 2, ... of a trial for learners with memory. O
 interval is over tasks alone. `test` tasks are fresh draws of the training distribution that
 training never saw (where an environment has two tasks or a list of the literature: those), `gap`
 lies in wide blocks left out of it, `extrapolation` outside its range. Environment steps are those
-taken in training; minutes are of training on two cores, and beside them what the same steps take at
-{_PEER_STEPS_PER_S:,} steps/s, the fastest PyTorch peer measured on two cores (HalfCheetah).
+taken in training, minutes its time on two cores, both with those of trainings that it went on from;
+beside the minutes stands what the same steps take at {_PEER_STEPS_PER_S:,} steps/s, the fastest PyTorch peer measured on two cores (HalfCheetah).
 Published figures are quoted with their protocol; they are means over seeds."""
 
 
