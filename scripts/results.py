@@ -68,8 +68,9 @@ interval is over tasks alone. `test` tasks are fresh draws of the training distr
 training never saw (where an environment has two tasks or a list of the literature: those), `gap`
 lies in wide blocks left out of it, `extrapolation` outside its range. Environment steps are those
 taken in training, minutes its time on two cores, both with those of trainings that it went on from;
-beside the minutes stands what the same steps take at {_PEER_STEPS_PER_S:,} steps/s, the fastest PyTorch peer measured on two cores (HalfCheetah).
-Published figures are quoted with their protocol; they are means over seeds."""
+beside the minutes stands what the same steps take at {_PEER_STEPS_PER_S:,} steps/s, the fastest
+PyTorch peer measured on two cores (HalfCheetah). Published figures are quoted with their
+protocol; they are means over seeds."""
 
 
 def _published(path: Path) -> dict[str, Any]:
