@@ -33,6 +33,7 @@ from metarl.experiment.run_record import RunRecord, record_run
 from metarl.experiment.suite import Comparison, ScratchConfig, is_suite, load_suite
 from metarl.experiment.trust import named_modules
 from metarl.experiment.world import this_world
+from metarl.training.run_folder import resumed_checkpoint
 
 _MANY_SEEDS, _DIGITS = 5, 4
 _COST = ("method", "seeds", "env steps", "minutes")
@@ -207,6 +208,8 @@ def _require_same_experiment(
         _check_same(file, parse_config(RunRecord.read(file).config), config)
     if _is_finished(folder):
         _check_same(folder, metarl.load_config(folder / "config.yaml"), config)
+    elif folder.is_dir():
+        resumed_checkpoint(config, folder)
 
 
 def _check_same(path: Path, old: ExperimentConfig, new: ExperimentConfig) -> None:

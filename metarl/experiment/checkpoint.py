@@ -26,7 +26,7 @@ from safetensors.torch import load_file
 from metarl.environments.fit import Spec
 from metarl.errors import CheckpointError
 from metarl.experiment.config import ExperimentConfig, load_config
-from metarl.experiment.cost import Cost
+from metarl.experiment.cost import Cost, require_time
 from metarl.learners.base import MetaLearner
 from metarl.params import Params, all_finite
 from metarl_envs.errors import one_line
@@ -151,9 +151,7 @@ def _check_counts(metadata: Mapping[str, Any]) -> None:
     for name in ("iteration", "env_steps"):
         if type(metadata[name]) is not int or metadata[name] < 0:
             raise ValueError(f"{name} is {metadata[name]!r}, must be a count")
-    seconds = metadata.get("seconds")  # older versions did not tell
-    if seconds is not None and not (type(seconds) is float and 0.0 <= seconds < float("inf")):
-        raise ValueError(f"seconds is {seconds!r}, must be a time")
+    require_time(metadata.get("seconds"))
     if not isinstance(metadata.get("versions", {}), dict):
         raise ValueError("versions must be a mapping")
 

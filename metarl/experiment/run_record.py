@@ -20,6 +20,7 @@ from metarl.evaluation.evaluator import evaluate
 from metarl.evaluation.result import EvaluationResult, nested_lists
 from metarl.experiment.building import from_checkpoint
 from metarl.experiment.checkpoint import read_checkpoint
+from metarl.experiment.cost import require_time
 from metarl.experiment.trust import require_trust
 from metarl.files import write_whole
 from metarl.learners.base import World
@@ -66,7 +67,9 @@ class RunRecord:
             CheckpointError: if the file is none of its kind.
         """
         try:
-            return RunRecord(**json.loads(gzip.decompress(path.read_bytes())))
+            record = RunRecord(**json.loads(gzip.decompress(path.read_bytes())))
+            require_time(record.seconds)
+            return record
         except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
             raise CheckpointError(f"{path} is no record of a run: {error}") from None
 

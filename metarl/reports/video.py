@@ -1,5 +1,6 @@
 """Films of a policy before and after adaptation."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -23,7 +24,7 @@ from metarl_envs.errors import one_line
 _STILL = ".png"
 _SUFFIXES = (".mp4", ".gif", _STILL)
 _MOMENTS, _SMALL = 5, 240  # of a picture: moments, and pixels of each
-_MOST_FPS = 30  # a robot controlled more often is drawn in every other step, or fewer
+_MOST_FPS = 30  # a robot controlled more often is drawn in every second step, or every third, ...
 _LINE, _NUMBERS = 16, 4  # pixels of a caption, numbers of a task in it
 
 
@@ -78,7 +79,7 @@ def record_grid(
         UserError: if a task, the file name or the environment does not serve.
     """
     output = _checked(tasks, output)
-    returns, films, fps = list[dict[int, float]](), list[list[_Film]](), 0
+    returns, films, fps = list[dict[int, float]](), list[list[_Film]](), 0.0
     for task in tasks:
         made = make_env(learner, task, render_mode="rgb_array", env_kwargs=env_kwargs)
         with closing(made) as env:
@@ -87,7 +88,7 @@ def record_grid(
                 policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
                 row.append(_Film(_film(env, policy, seed), title(steps), task))
                 found[steps] = row[-1].frames[-1][1]
-            fps = round(env.metadata["render_fps"] / _steps_per_frame(env))
+            fps = _fps(env)
         returns.append(found)
         films.append(row)
     _write(films, output, fps)
@@ -145,13 +146,13 @@ def record_methods(
     if len(of_env) > 1:
         about = ", ".join(f"{name} is of {env_id}" for env_id, name in of_env.items())
         raise ConfigError(f"methods of one environment, please: {about}")
-    row, fps = list[_Film](), 0
+    row, fps = list[_Film](), 0.0
     for name, (learner, steps, episodes) in methods.items():
         made = make_env(learner, task, render_mode="rgb_array", env_kwargs=env_kwargs)
         with closing(made) as env:
             policy = adapt(learner, env, episodes=episodes, steps=steps, seed=seed)
             row.append(_Film(_film(env, policy, seed, sampled), name, task))
-            fps = round(env.metadata["render_fps"] / _steps_per_frame(env))
+            fps = _fps(env)
     _write([row], output, fps, width)
     return {film.name: film.frames[-1][1] for film in row}
 
@@ -185,7 +186,7 @@ class _Film(NamedTuple):
 
 
 def _write(
-    films: Sequence[Sequence[_Film]], output: Path, fps: int, width: int | None = None
+    films: Sequence[Sequence[_Film]], output: Path, fps: float, width: int | None = None
 ) -> None:
     """Write rows of films as one film, or as one picture."""
     longest = max(len(film.frames) for row in films for film in row)
@@ -200,8 +201,10 @@ def _write(
             _grid([[film.at(t, width) for film in row] for row in films]) for t in range(longest)
         ]
         # GIFs know the milliseconds of a frame, films the frames of a second
-        speed = {"duration": 1000 / fps} if output.suffix == ".gif" else {"fps": fps}
-        imageio.mimwrite(temporary, [*frames], **speed)  # its list holds arrays of any kind
+        if output.suffix == ".gif":
+            imageio.mimwrite(temporary, [*frames], duration=1000 / fps)
+        else:
+            imageio.mimwrite(temporary, [*frames], fps=fps)
     os.replace(temporary, output)
 
 
@@ -224,7 +227,19 @@ def _film(
 
 
 def _steps_per_frame(env: gymnasium.Env) -> int:
-    return max(1, round(env.metadata["render_fps"] / _MOST_FPS))
+    return math.ceil(_controlled(env) / _MOST_FPS)
+
+
+def _fps(env: gymnasium.Env) -> float:
+    return _controlled(env) / _steps_per_frame(env)
+
+
+def _controlled(env: gymnasium.Env) -> float:
+    """Steps per second."""
+    found = env.metadata["render_fps"]
+    if not found > 0:
+        raise EnvironmentFitError(f"the environment's render_fps is {found}, must be positive")
+    return float(found)
 
 
 def drawn(env: gymnasium.Env) -> np.ndarray:

@@ -224,7 +224,7 @@ class _Trainer:
     def _record(self, lived: Lived, result: EvaluationResult | None, signal: int) -> bool:
         """Write what an iteration came to; returns whether to go on."""
         iteration, go_on = self.done - 1, True
-        metrics: Metrics = {**lived.metrics, "time/env_steps": float(self.cost.env_steps)}
+        metrics: Metrics = {**lived.metrics, **self.cost.metrics()}
         if result is not None:
             metrics |= evaluation_metrics(result)
         with self.world.first_alone("write to the run folder") as first:

@@ -152,6 +152,7 @@ def snapshot(folder):
         {"env_steps": -5},
         {"seconds": -1.0},
         {"seconds": "1"},
+        {"seconds": True},
         {"versions": [1]},
         {"iteration": 1e400},
         {"sha256": []},

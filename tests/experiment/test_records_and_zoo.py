@@ -126,6 +126,9 @@ def test_lost_episodes_are_told_in_every_table():
     assert figure(np.ones((1, 1, 3)), 4) == "1"
 
 
+_MANY_TASKS = 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", metarl.zoo_names())
 def test_every_pretrained_learner_reaches_the_figure_of_its_card(name):
@@ -136,12 +139,14 @@ def test_every_pretrained_learner_reaches_the_figure_of_its_card(name):
     written = card["results"]["test"]
     assert result.held_out == written["held_out"]
     # Processors round otherwise, and a chaotic robot then lives through other episodes: the figure
-    # is another sample of as many. An interval over few tasks (two directions) does not tell how
-    # far such samples differ; the deviation of a task's own episodes does.
-    episodes = result.returns.shape[-1] * result.returns.shape[-2]
-    errors = result.returns.std(-1, ddof=1).mean(-1) / np.sqrt(episodes)
-    for step, value, (low, high), error in zip(
-        result.summary, written["iqm"], written["interval"], errors, strict=True
+    # is another sample of as many. How far such samples differ the deviation of a task's own
+    # episodes tells; twice as far where there are too few tasks for the interval to bound it (two
+    # directions), since a task's episodes also share the rollouts that were adapted to.
+    num_tasks, episodes = result.returns.shape[1:]
+    variances = result.returns.var(-1, ddof=1).mean(-1) / (num_tasks * episodes)
+    for step, value, (low, high), variance in zip(
+        result.summary, written["iqm"], written["interval"], variances, strict=True
     ):
-        allowed = max((high - low) / 4, 3 * np.sqrt(2) * error)
+        noise = 3 * np.sqrt(2 * variance)
+        allowed = max((high - low) / 4, noise) if num_tasks >= _MANY_TASKS else 2 * noise
         assert step.iqm.value == pytest.approx(value, abs=allowed)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 from dataclasses import replace
 
@@ -11,8 +12,10 @@ from rich.console import Console
 
 import metarl
 from metarl.experiment.building import build_learner, start_from
-from metarl.experiment.checkpoint import read_checkpoint
+from metarl.experiment.checkpoint import checkpoint_path, read_checkpoint
 from metarl.experiment.config import parse_config
+from metarl.experiment.run_figures import mean_cost
+from metarl.experiment.run_record import record_run
 from metarl.params import flatten
 from metarl.training.callbacks import Callback
 
@@ -42,6 +45,26 @@ def test_begins_with_the_parameters_and_counts_their_cost(tiny_document, tiny_ru
         own = float(next(csv.DictReader(file))["time/iteration_s"])
     assert after.seconds == pytest.approx(before.seconds + own)
     assert "begins with the parameters" in printed and "its own" not in printed
+
+
+def test_the_time_before_a_pause_counts_and_that_of_older_checkpoints_is_not_known(
+    tiny_document, tmp_path
+):
+    longer = parse_config({**tiny_document, "iterations": 2})
+    for config in (parse_config({**tiny_document, "iterations": 1}), longer):
+        metarl.train(config, tmp_path / "run", resume=True)
+    with (tmp_path / "run/progress.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    cost = read_checkpoint(tmp_path / "run").cost
+    assert cost.seconds == pytest.approx(sum(float(row["time/iteration_s"]) for row in rows))
+    assert cost.metrics() == {key: float(rows[-1][key]) for key in cost.metrics()}
+    path = checkpoint_path(tmp_path / "run", 2) / "metadata.json"
+    metadata = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in metadata.items() if k != "seconds"}))
+    started(tiny_document, tmp_path / "later", start_from=str(tmp_path / "run"))
+    record = record_run(tmp_path / "later")
+    assert record.seconds is None and record.env_steps == cost.env_steps + 2 * 3 * 4 * 10
+    assert mean_cost([record, replace(record, seconds=60.0)]) == (record.env_steps, None)
 
 
 def rma_of(document, spec, latent_size=8):

@@ -86,20 +86,25 @@ def _learning_rows(run: ReportedRun) -> list[Spec]:
     shown = dict(zip(("before", "after"), (keys[0], keys[-1]), strict=True)) if keys else {}
     if len(keys) == 1:
         del shown["after"]  # training adapts to nothing
-    minutes = np.cumsum([float(row.get("time/iteration_s") or 0.0) for row in run.rows]) / 60.0
     every = max(1, len(run.rows) // _MANY_ROWS)
     return [
         {
             "run": run.name,
             "adaptation": name,
             "env_steps": float(row["time/env_steps"]),
-            "minutes": round(float(spent), 3),
+            "minutes": _minutes(row),
             "return": float(row[key]),
         }
-        for row, spent in list(zip(run.rows, minutes, strict=True))[::every]
+        for row in run.rows[::every]
         for name, key in shown.items()
         if row[key]
     ]
+
+
+def _minutes(row: Mapping[str, str]) -> float | None:
+    """Of training so far; None where they are not known."""
+    seconds = row.get("time/seconds")
+    return round(float(seconds) / 60.0, 3) if seconds else None
 
 
 def reward_chart(runs: Sequence[ReportedRun]) -> Spec:
