@@ -64,7 +64,7 @@ def columns(folder):
     with (folder / "progress.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     shares = ("physics", "environment", "policy", "learning")
-    timed = {f"time/{name}" for name in ("env_steps_per_s", "iteration_s", *shares)}
+    timed = {f"time/{name}" for name in ("env_steps_per_s", "iteration_s", "seconds", *shares)}
     return [{key: value for key, value in row.items() if key not in timed} for row in rows]
 
 
