@@ -39,6 +39,7 @@ class Cost(NamedTuple):
 
     def plus(self, other: "Cost") -> "Cost":
         """The cost of both."""
-        known = self.seconds is not None and other.seconds is not None
-        seconds = (self.seconds or 0.0) + (other.seconds or 0.0) if known else None
-        return Cost(self.env_steps + other.env_steps, seconds)
+        env_steps = self.env_steps + other.env_steps
+        if self.seconds is None or other.seconds is None:
+            return Cost(env_steps, None)
+        return Cost(env_steps, self.seconds + other.seconds)
