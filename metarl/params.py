@@ -23,6 +23,23 @@ def load_parameters(module: nn.Module, params: Mapping[str, Tensor]) -> None:
             value.copy_(params[name])
 
 
+def renamed(params: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> Params:
+    """With what goes by other prefixes under these, in place of what stood there.
+
+    Args:
+        params: by name.
+        prefixes: new ones, and which of `params` get them.
+    """
+    taken = {
+        own + name.removeprefix(other): value
+        for own, other in prefixes.items()
+        for name, value in params.items()
+        if name.startswith(other)
+    }
+    kept = {n: v for n, v in params.items() if not n.startswith(tuple(prefixes))}
+    return {**kept, **taken}
+
+
 def tile(params: Mapping[str, Tensor], num_tasks: int) -> Params:
     """One copy of the parameters per task, without copying memory: shapes (M, ...)."""
     return {name: value.expand(num_tasks, *value.shape) for name, value in params.items()}

@@ -1,6 +1,6 @@
 """Meta-learners from configs and checkpoints."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,6 @@ from metarl.experiment.zoo import resolve
 from metarl.interaction.allocator import keep_freed_memory
 from metarl.learners import LEARNERS
 from metarl.learners.base import MetaLearner, Setting, TrainedOn
-from metarl.params import Params
 from metarl_envs.memory import memory_limit
 
 _SLACK = 4  # of what a network may take over the weights that are there for it
@@ -67,7 +66,7 @@ class Begun(NamedTuple):
 def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collection[str]) -> Begun:
     """Give a learner a checkpoint's parameters, part by part, where names and shapes are its own.
 
-    What the other learner calls otherwise is taken by its name there (`MetaLearner.known_as`). A
+    What the other learner calls or lays out otherwise is taken as `MetaLearner.as_own` has it. A
     part is a network, a parameter or running statistics: what stands before the first dot of a
     name, whatever number it ends with. Parts that depend on what a task's numbers mean are taken
     only where both have the same.
@@ -81,8 +80,7 @@ def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collecti
         ConfigError: if no network fits.
     """
     own = learner.meta_parameters
-    names = learner.known_as.get(checkpoint.config.learner.name, {})
-    found = _renamed(checkpoint.weights, names)
+    found = learner.as_own(checkpoint.config.learner.name, checkpoint.weights)
     same_tasks = set(checkpoint.held_out_tasks) == set(task_keys)
     strange = frozenset[str]() if same_tasks else learner.task_parts
     parts: dict[str, bool] = {}
@@ -104,18 +102,6 @@ def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collecti
     if _bounds(checkpoint.spec) != _bounds(learner.spec):
         differs.append("actions had other bounds")
     return Begun([part for part, fits in parts.items() if not fits], differs)
-
-
-def _renamed(weights: Params, names: Mapping[str, str]) -> Params:
-    """With what goes by other prefixes under these, in place of what stood there."""
-    taken = {
-        own + name.removeprefix(other): value
-        for own, other in names.items()
-        for name, value in weights.items()
-        if name.startswith(other)
-    }
-    kept = {n: v for n, v in weights.items() if not n.startswith(tuple(names))}
-    return {**kept, **taken}
 
 
 def _part(name: str) -> str:

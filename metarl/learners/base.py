@@ -19,7 +19,7 @@ from metarl.environments.fit import Spec
 from metarl.errors import ConfigError
 from metarl.interaction.demonstrations import Demonstrations
 from metarl.interaction.rollouts import Rollouts
-from metarl.params import Params
+from metarl.params import Params, renamed
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import Actor
 from metarl_envs.mirror import Mirror
@@ -256,6 +256,10 @@ class MetaLearner(ABC, Generic[S]):
         raise ConfigError(f"{type(self).__name__} has no form that could be exported")
 
     # Meta-training
+
+    def as_own(self, other: str, weights: Mapping[str, Tensor]) -> Params:
+        """What a learner of another name learned, under the names and in the layout of this one."""
+        return renamed(weights, self.known_as.get(other, {}))
 
     def require_fit(self) -> None:
         """Refuse, before training, what it is `trained_on` if it could never adapt there.

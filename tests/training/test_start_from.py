@@ -125,6 +125,31 @@ def test_a_teacher_is_taken_for_a_teacher(tiny_document, tiny_run, name, source)
         assert torch.equal(found[key], weights[there]) == taken, key
 
 
+@pytest.mark.parametrize("name", ["maml", "meta_sgd", "multi_task"])
+def test_a_policy_without_adaptation_is_where_a_gradient_based_learner_begins(
+    tiny_document, tiny_run, name
+):
+    """The same network, whose weights torch holds the other way round; rates stay its own."""
+    checkpoint = read_checkpoint(tiny_run)
+    keys = {"policy": {"hidden_sizes": [7, 5]}, "horizon": 10}
+    plain = parse_config({**tiny_document, "learner": {"name": "domain_randomization"}, **keys})
+    source = build_learner(plain, checkpoint.spec)
+    weights = {key: value + 0.1 for key, value in source.meta_parameters.items()}
+    source.load_meta_parameters(weights)
+    other = replace(checkpoint, weights=weights, config=plain)
+    learner = build_learner(
+        parse_config({**tiny_document, "learner": {"name": name}, **keys}), checkpoint.spec
+    )
+    begun = start_from(learner, other, ["goal"])
+    assert begun.own == (["step_size"] if name == "meta_sgd" else [])
+    assert all(value.is_contiguous() for value in learner.meta_parameters.values())
+    obs = torch.randn(6, checkpoint.spec.obs_size)
+    same = [one.acting_module(one.begin(1, 1))(obs)[0] for one in (learner, source)]
+    torch.testing.assert_close(*same)
+    noise = learner.meta_parameters["log_std"]
+    assert torch.equal(noise, weights["log_std"])
+
+
 def test_layers_are_one_part_and_a_deviation_alone_is_nothing(tiny_document, tiny_run):
     """64-64 under other layers is no beginning, nor is the noise of other actions."""
     checkpoint = read_checkpoint(tiny_run)

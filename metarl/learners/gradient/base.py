@@ -26,6 +26,7 @@ from metarl.learners.gradient.outer import OuterResult
 from metarl.params import Params, all_finite, task_slice, tile
 from metarl.policies.acting_module import ActingModule
 from metarl.policies.actors import ActionStep, Chooser, Percept
+from metarl.policies.networks.tanh_mlp import from_linear_layers
 from metarl.policies.normalization import NormalizationConfig, Normalizer
 from metarl.policies.policy import MLPPolicyConfig, Policy, make_policy
 from metarl.seeding import parameter_generator, value_baseline_seed
@@ -192,6 +193,9 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
             supports: what each adaptation step was made from.
             work: collects query rollouts, if the method has any.
         """
+
+    def as_own(self, other: str, weights: Mapping[str, Tensor]) -> Params:
+        return from_linear_layers(weights) if other == "domain_randomization" else dict(weights)
 
     @property
     def theta(self) -> Params:

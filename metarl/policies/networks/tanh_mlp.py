@@ -22,6 +22,19 @@ from metarl.policies.networks import tanh_products as products
 from metarl_envs.memory import require_memory
 
 
+def from_linear_layers(params: Mapping[str, Tensor]) -> Params:
+    """The same parameters with `head.layers.N`, tanh layers of torch, as layers of a `StackedMLP`.
+
+    Torch multiplies from the left: its weights are (J, I).
+    """
+    return {
+        name.replace("head.layers.", "layer_"): value.T.contiguous()
+        if name.startswith("head.layers.") and value.dim() > 1
+        else value
+        for name, value in params.items()
+    }
+
+
 class StackedMLP:
     """The network as a function of (params, obs).
 
