@@ -37,17 +37,19 @@ def memory_limit(num_bytes: float, whose: str) -> Iterator[None]:
         _less.reset(token)
 
 
-def require_memory(what: str, num_bytes: float) -> None:
+def require_memory(what: str, num_bytes: float, *, stored: bool = True) -> None:
     """Refuse what this machine's memory cannot hold.
 
     Args:
         what: needs it; begins the sentence, a plural.
         num_bytes: a lower estimate.
+        stored: whether it would stand in a file of weights; if not, only the machine limits it.
 
     Raises:
         MemoryNeedError: with the estimate.
     """
-    limits = [(float(machine_memory()), "this machine"), *filter(None, [_less.get()])]
+    less = _less.get() if stored else None
+    limits = [(float(machine_memory()), "this machine"), *filter(None, [less])]
     have, whose = min(limits)
     if num_bytes > have:
         raise MemoryNeedError(

@@ -1,8 +1,13 @@
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import metarl
+from metarl.environments.fit import spec_of_env
+from metarl.environments.make import make_env
+from metarl.experiment.building import build_learner, from_checkpoint
+from metarl.experiment.checkpoint import Checkpoint
 from metarl.experiment.config import load_config, parse_config, to_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +20,19 @@ def test_shipped_configs_load(path):
     config = load_config(path)
     assert config.env.id in metarl.experiment.config.LEARNERS or config.env.id.startswith("metarl/")
     assert len(path.read_text().splitlines()) <= 30
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_what_shipped_configs_train_can_be_loaded(path):
+    """The limit of a file of weights is one of networks, not of what plans or collects by them."""
+    config = load_config(path)
+    with closing(make_env(config.env, 1, config.horizon)) as env:
+        spec = spec_of_env(env)
+    learner = build_learner(config, spec)
+    weights, training = learner.meta_parameters, learner.training_state()
+    checkpoint = Checkpoint(path.parent, config, weights, training, spec, 0, {})
+    loaded = from_checkpoint(checkpoint, config).meta_parameters
+    assert all(loaded[name].equal(value) for name, value in weights.items())
 
 
 def test_resolved_config_reads_back_equal(tiny_config, tmp_path):

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 import metarl
 from metarl.experiment.config import parse_config
+from metarl.learners.metric.context_policy import Placed
 from metarl.learners.metric.embedding import distances, mean_of, prototypical_loss
 from metarl.learners.metric.library import TaskLibrary
 from metarl.learners.metric.support_memory import SupportMemory
@@ -101,24 +102,33 @@ def test_acting_has_the_log_probs_of_training(unplaced):
         first.valid_MEH[0] = False
     second = run.collect(run.learner.adapt(state, first), 1)
     library, placed = run.learner.network.library, run.learner.place(first)
-    weights = library.weights(mean_of(*placed)) * (placed[1] > 0).unsqueeze(-1)
-    run.learner.ppo.weights_RK = torch.cat([torch.zeros_like(weights), weights])
-    data = run.learner.ppo_data((first, second), placed[1] > 0)
+    run.learner.ppo.weights_MK = library.weights(mean_of(*placed))
+    data = run.learner.ppo_data(second, Placed(*placed, placed[0]))
     with torch.no_grad():
         log_probs = run.learner.ppo.distribution(data).log_prob(data["actions"])
     valid = data["valid"].squeeze(-1) == 1
+    assert valid.any() and valid.sum() == second.valid_MEH[int(unplaced) :].sum()
     expected = data["log_probs"].squeeze(-1)
     torch.testing.assert_close(log_probs[valid], expected[valid], atol=1e-4, rtol=1e-4)
 
 
-def test_support_episodes_keep_the_initial_deviation():
-    run = comparing()
+def test_support_episodes_explore_whatever_the_policy_has_become():
+    run = comparing(h=100)
     with torch.no_grad():
         run.learner.network.log_std.fill_(-5.0)
+        run.learner.network.head.layers[-1].bias.fill_(7.0)
     state = run.begin()
     first = run.collect(state)
     second = run.collect(run.learner.adapt(state, first), 1)
-    assert first.actions_MEHA.std() > 0.5 > 0.1 > second.actions_MEHA.std(1).mean()
+    explored, count = first.actions_MEHA, first.actions_MEHA.numel()
+    assert abs(explored.mean()) < 4 * count**-0.5 and abs(explored.std() - 1) < 4 * count**-0.5
+    assert 5.0 < second.actions_MEHA.mean() and second.actions_MEHA.std(1).mean() < 0.1
+    expected = functional.gaussian_nll_loss(
+        torch.zeros_like(explored), explored, torch.ones_like(explored), full=True, reduction="none"
+    ).sum(-1)
+    torch.testing.assert_close(first.log_probs_MEH, -expected, atol=1e-5, rtol=1e-5)
+    obs = first.obs_MEHO[0, 0]
+    assert not run.learner.acting_module(state.of_tasks(slice(1)))(obs)[0].any()
 
 
 def test_only_support_episodes_place_a_task():

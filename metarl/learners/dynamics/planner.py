@@ -58,7 +58,8 @@ class Planner:
         low, high = (like.new_tensor(bound) for bound in (spec.action_low, spec.action_high))
         self._middle_A, self._half_A = (low + high) / 2, (high - low) / 2
         self._shape = (config.rounds, config.candidates, config.horizon, len(low))
-        require_memory("plans of one robot", _COPIES * 4 * math.prod(self._shape))
+        numbers = _COPIES * math.prod(self._shape)
+        require_memory("plans of one robot", 4 * numbers, stored=False)
 
     def draw(self, seeds_R: np.ndarray) -> Tensor:
         """Standard normal numbers for the candidates of each robot, from its seed."""

@@ -14,9 +14,7 @@ from metarl.environments.fit import Spec
 from metarl.learners.metric.library import TaskLibrary
 from metarl.policies.actors import ActionStep, Chooser, GaussianChoice, Percept
 from metarl.policies.arrays import to_array, whole_rows
-from metarl.policies.distributions import DiagonalGaussian, Distribution
 from metarl.policies.networks.belief_head import TanhHead
-from metarl.policies.networks.heads import ArrayHead
 from metarl.policies.networks.outputs import ActionOutputs
 from metarl.policies.policy import ActionNoiseConfig
 
@@ -39,6 +37,11 @@ class Placed:
         """Of some tasks."""
         return Placed(self.sums_MD[tasks], self.counts_M[tasks], self.contexts_MD[tasks])
 
+    @property
+    def known_M(self) -> Tensor:
+        """Whether anything is known of a task."""
+        return self.counts_M > 0
+
     @staticmethod
     def concatenate(parts: "Sequence[Placed]") -> "Placed":
         """Of the tasks of all parts."""
@@ -47,18 +50,19 @@ class Placed:
 
 
 class ContextActor:
-    """Acts on the observation and its task's context, so that acting changes nothing."""
+    """Explores, or acts on the observation and its task's context; acting changes nothing."""
 
-    def __init__(self, head: ArrayHead, choose: Chooser, state: Placed) -> None:
-        self._head, self._choose, self._state = head, choose, state
-        self._contexts_M1D = to_array(state.contexts_MD)[:, None]
+    def __init__(self, policy: "ContextPolicy", state: Placed) -> None:
+        self._head, self._choose = policy.head.on_arrays(), policy.choice_in(state)
+        self._state, self._contexts_M1D = state, to_array(state.contexts_MD)[:, None]
+        self._explores_M11 = ~state.known_M.cpu().numpy()[:, None, None]
 
     def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
         shape = seen.obs_MEO.shape[:2]
         contexts = np.broadcast_to(self._contexts_M1D, (*shape, self._contexts_M1D.shape[-1]))
         flat = (part.reshape(-1, part.shape[-1]) for part in (contexts, seen.obs_MEO))
-        outputs = self._head(*map(whole_rows, flat))[: shape[0] * shape[1]]
-        return self._choose(outputs.reshape(*shape, -1), noise_MEN)
+        outputs = self._head(*map(whole_rows, flat))[: shape[0] * shape[1]].reshape(*shape, -1)
+        return self._choose(np.where(self._explores_M11, 0.0, outputs), noise_MEN)
 
     @property
     def state(self) -> Placed:
@@ -68,8 +72,9 @@ class ContextActor:
 class ContextPolicy(ActionOutputs):
     """pi(a | s, context), and the library that contexts come from.
 
-    Support episodes keep the initial standard deviation: what they meet has to tell tasks apart,
-    however sure of itself the policy has become.
+    Support episodes explore: noise of the initial standard deviation around zero. A policy that is
+    trained to do without knowing the task waits where all of them are near, and what it meets
+    there tells them apart badly.
     """
 
     support_log_std: Tensor
@@ -82,16 +87,9 @@ class ContextPolicy(ActionOutputs):
         initial = torch.zeros(0) if spec.num_actions else self.log_std.detach().clone()
         self.register_buffer("support_log_std", initial)
 
-    def of_phase(self, outputs: Tensor, adapted: Tensor) -> Distribution:
-        """Action distributions; `adapted` (..., 1) tells those after support episodes."""
-        if self._discrete:
-            return self.distribution(outputs)
-        log_std = torch.where(adapted, self.bounded_log_std(), self.support_log_std)
-        return DiagonalGaussian(outputs, log_std)
-
-    def choice_of_phase(self, adapted_M: Tensor) -> Chooser:
+    def choice_in(self, state: Placed) -> Chooser:
         """Actions for outputs (M, E, ...)."""
         if self._discrete:
             return self.choice()
         own, support = self.bounded_log_std(), self.support_log_std
-        return GaussianChoice(torch.where(adapted_M.unsqueeze(-1), own, support))
+        return GaussianChoice(torch.where(state.known_M.unsqueeze(-1), own, support))

@@ -2,8 +2,8 @@
 
 An encoder places tasks by their transitions (`embedding`), and a library keeps for each training
 task where it lies and a context, the task's own part of the policy pi(a | s, context). A new task
-collects support episodes with a context of zeros, and then acts with the combination of
-contexts whose weights are softmax(-d / tau) of its distances to the library. In training a task
+explores in support episodes, with noise alone, and then acts with the combination of contexts
+whose weights are softmax(-d / tau) of its distances to the library. In training a task
 has to do without its own entry (where another is known), so that what is trained is what a new
 task does: PPO improves the policy and the contexts of a task's neighbours; the encoder learns to
 tell support episodes of different tasks apart (Snell et al. 2017, arXiv 1703.05175).
@@ -79,19 +79,18 @@ class ContextPPO(ClippedPPO):
     """PPO of policy and contexts; each step is a piece of its own.
 
     Attributes:
-        weights_RK: of the library's contexts in each "context" of the data, held fixed.
+        weights_MK: of the library's contexts in each "task" of the data, held fixed.
     """
 
     def __init__(self, policy: ContextPolicy, config: PrototypesConfig) -> None:
         super().__init__(policy, config)
         self._policy = policy
-        self.weights_RK = torch.zeros(0)
+        self.weights_MK = torch.zeros(0)
 
     def distribution(self, data: Mapping[str, Tensor]) -> Distribution:
-        contexts_RD = self._policy.library.contexts(self.weights_RK)
-        contexts = contexts_RD[data["context"].squeeze(-1).long()]
-        outputs = self._policy.head(contexts, data["obs"])
-        return self._policy.of_phase(outputs, data["adapted"] == 1)
+        contexts_MD = self._policy.library.contexts(self.weights_MK)
+        contexts = contexts_MD[data["task"].squeeze(-1).long()]
+        return self._policy.distribution(self._policy.head(contexts, data["obs"]))
 
 
 class Prototypes(MetaLearner[Placed]):
@@ -146,13 +145,14 @@ class Prototypes(MetaLearner[Placed]):
         return Placed(sums_MD, sums_MD.new_zeros(num_tasks), contexts_MD=sums_MD)
 
     def actor(self, state: Placed) -> ContextActor:
-        choose = self.network.choice_of_phase(state.counts_M > 0)
-        return ContextActor(self.network.head.on_arrays(), choose, state)
+        return ContextActor(self.network, state)
 
     def acting_module(self, state: Placed) -> ActingModule:
         def step(obs_NO: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
             contexts_ND = state.contexts_MD.expand(obs_NO.shape[0], -1)
-            return self.network.distribution(self.network.head(contexts_ND, obs_NO)).mode, ()
+            outputs_NJ = self.network.head(contexts_ND, obs_NO)
+            known_NJ = state.known_M.unsqueeze(-1).expand_as(outputs_NJ)
+            return self.network.distribution(outputs_NJ.masked_fill(~known_NJ, 0.0)).mode, ()
 
         return ActingModule(step)
 
@@ -165,7 +165,7 @@ class Prototypes(MetaLearner[Placed]):
     def _adapted(self, state: Placed, rollouts: Rollouts) -> Placed:
         sums_MD, counts_M = self.place(rollouts)
         # distances are between what one policy lived through: once it has changed, they stand
-        lived_M = state.counts_M > 0
+        lived_M = state.known_M
         counts_M = torch.where(lived_M, state.counts_M, counts_M)
         sums_MD = torch.where(lived_M.unsqueeze(-1), state.sums_MD, sums_MD)
         library = self.network.library
@@ -203,14 +203,12 @@ class Prototypes(MetaLearner[Placed]):
         supported = first.map(lambda values: values[:, : self.config.support_episodes])
         library, placed = self.network.library, self.place(supported)
         weights_MK = library.weights(mean_of(*placed), without=keys)
-        weights_MK = weights_MK * (placed[1] > 0).unsqueeze(-1)  # as `adapt` has it
-        contexts_MD = library.contexts(weights_MK).detach()
-        everyone = Placed(*placed, contexts_MD)
+        everyone = Placed(*placed, library.contexts(weights_MK).detach())
         second = of_all(work.collect(everyone.of_tasks(world.share(len(keys)))), world)
-        self.ppo.weights_RK = torch.cat([torch.zeros_like(weights_MK), weights_MK])
+        self.ppo.weights_MK = weights_MK
         seed, index = self.setting.seed, work.index
         generator = learning_generator(seed, index)
-        metrics = self.ppo.improve(self.ppo_data((first, second), placed[1] > 0), generator, world)
+        metrics = self.ppo.improve(self.ppo_data(second, everyone), generator, world)
         generator = learning_generator(seed, index, _LEARNING_DISTANCES)
         steps = [self.training.step(first, generator) for _ in range(self.config.encoder_steps)]
         metrics = with_steps(metrics, steps, ENCODER_NORM)
@@ -218,28 +216,23 @@ class Prototypes(MetaLearner[Placed]):
         library.place(*self.memory.placed(self.encoder))
         return metrics
 
-    def ppo_data(self, collected: tuple[Rollouts, Rollouts], placed_M: Tensor) -> dict[str, Tensor]:
+    def ppo_data(self, rollouts: Rollouts, state: Placed) -> dict[str, Tensor]:
         """What PPO needs, every step a piece of its own: shapes (1, N, ...).
 
-        "context" counts the rollouts' tasks through, those of the first rollouts first. A task
-        that no support step has placed goes on as it began.
+        Tasks that no support step has placed explored on, which is nothing to learn from.
         """
-        parts = []
-        for index, rollouts in enumerate(collected):
-            samples = all_samples(self._advantages, rollouts)
-            tasks_M11 = torch.arange(len(rollouts.valid_MEH), device=self.device).view(-1, 1, 1)
-            tasks_MEH = (tasks_M11 + index * len(tasks_M11)).expand(samples.advantages_MEH.shape)
-            data = {
-                "obs": samples.obs_MEHO,
-                "context": tasks_MEH.unsqueeze(-1),
-                "adapted": (placed_M[tasks_M11] * bool(index)).expand_as(tasks_MEH).unsqueeze(-1),
-                "actions": samples.actions_MEHA,
-                "log_probs": samples.log_probs_MEH.unsqueeze(-1),
-                "advantages": samples.advantages_MEH.unsqueeze(-1),
-                "valid": rollouts.valid_MEH.unsqueeze(-1).to(self.dtype),
-            }
-            parts.append({name: values.flatten(0, 2) for name, values in data.items()})
-        return {name: torch.cat([p[name] for p in parts]).unsqueeze(0) for name in parts[0]}
+        samples = all_samples(self._advantages, rollouts)
+        valid_MEH = rollouts.valid_MEH & state.known_M[:, None, None]
+        tasks_M11 = torch.arange(len(valid_MEH), device=self.device)[:, None, None]
+        data = {
+            "obs": samples.obs_MEHO,
+            "task": tasks_M11.expand_as(valid_MEH).unsqueeze(-1),
+            "actions": samples.actions_MEHA,
+            "log_probs": samples.log_probs_MEH.unsqueeze(-1),
+            "advantages": samples.advantages_MEH.unsqueeze(-1),
+            "valid": valid_MEH.unsqueeze(-1).to(self.dtype),
+        }
+        return {name: values.flatten(0, 2).unsqueeze(0) for name, values in data.items()}
 
     # Parameters
 
