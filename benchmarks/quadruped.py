@@ -22,6 +22,8 @@ from metarl.environments.config import EnvConfig
 from metarl.environments.make import make_env
 from metarl.errors import ConfigError
 from metarl.evaluation.measured_tasks import evaluation_tasks
+from metarl.experiment.checkpoint import read_checkpoint
+from metarl.experiment.sections import EvaluationConfig
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import collect
 from metarl.learners.base import MetaLearner
@@ -30,6 +32,7 @@ from metarl.learners.privileged.sysid import SysId
 from metarl.learners.privileged.told_tasks import numbers_of
 from metarl.seeding import Purpose
 from metarl.trained_env import training_of
+from metarl_envs.observed_task import ObservedTask
 from metarl_envs.robots.quadruped import Quadruped
 from metarl_envs.tasks.batches import repeat, rows_of, take
 
@@ -49,10 +52,10 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=2, help="of each")
     args = parser.parse_args()
     for folder in args.run_dirs:
-        learner = metarl.load(folder)
+        learner, measured = metarl.load(folder), read_checkpoint(folder).config.evaluation
         print(folder)
         tracking(learner)
-        changes(learner, args.num_tasks, args.episodes)
+        changes(learner, args.num_tasks, args.episodes, measured)
         if isinstance(learner, PrivilegedLearner):
             latents(learner)
         if isinstance(learner, SysId):
@@ -63,19 +66,18 @@ def tracking(learner: MetaLearner) -> None:
     """Mean velocities from a second after each command on, against it, while the robot is up."""
     trained = training_of(learner)
     with closing(make_env(trained.env, _TASKS, trained.horizon)) as env:
-        if not isinstance(env, Quadruped):
-            raise ConfigError(
-                f"a quadruped that is not told its task, please, not {trained.env.id}"
-            )
+        robot = env.env if isinstance(env, ObservedTask) else env
+        if not isinstance(robot, Quadruped):
+            raise ConfigError(f"a quadruped, please, not {trained.env.id}")
         env.set_tasks(evaluation_tasks(env, "test", _TASKS, _SEED))
         velocities, commands = [], []
         step = env.step
 
         def watched(actions: np.ndarray) -> Any:
-            commands.append(env.command_N3[:, :2].copy())
+            commands.append(robot.command_N3[:, :2].copy())
             found = step(actions)
             up = ~found[2]
-            velocities.append(np.where(up[:, None], env.linear_velocity_N3[:, :2], np.nan))
+            velocities.append(np.where(up[:, None], robot.linear_velocity_N3[:, :2], np.nan))
             return found
 
         env.step = watched
@@ -107,11 +109,14 @@ def _settled(velocities_HN2: np.ndarray, commands_HN2: np.ndarray) -> tuple[np.n
     return np.array(seen), np.array(wanted)
 
 
-def changes(learner: MetaLearner, num_tasks: int, episodes: int) -> None:
+def changes(
+    learner: MetaLearner, num_tasks: int, episodes: int, measured: EvaluationConfig
+) -> None:
     """Reward per step in the half second before a change, and in each half second after it.
 
     Of a teacher too, in the same episodes, where it has learned what such a change is: it is told
-    at once what its student has to find out.
+    at once what its student has to find out. And after as many adaptation steps as the run's
+    evaluation takes, from support episodes with the same change.
     """
     trained = training_of(learner)
     own: Mapping[str, Any] = trained.env.kwargs.get("variations", {})
@@ -123,14 +128,34 @@ def changes(learner: MetaLearner, num_tasks: int, episodes: int) -> None:
         "actions 1 or 3 steps late": {"action_delay": {"max_steps": 4, "at": _AT}},
     }
     for name, changed in tried.items():
-        if not changed:
+        variations = {**varied, **changed}
+        if not changed or (trained.env.observe_task and variations.keys() != own.keys()):
             continue
-        kwargs = {**trained.env.kwargs, "variations": {**varied, **changed}}
+        kwargs = {**trained.env.kwargs, "variations": variations}
         env = trained.env.model_copy(update={"kwargs": kwargs})
         print(f"  {name} after {_AT} steps: {_summary(lived(learner, env, num_tasks, episodes))}")
+        if measured.adaptation_steps:
+            state = adapted(learner, env, num_tasks, measured)
+            after = lived(learner, env, num_tasks, episodes, state)
+            print(f"    after {measured.adaptation_steps} adaptation steps: {_summary(after)}")
         if isinstance(learner, PrivilegedLearner) and changed.keys() <= own.keys():
             told = lived(learner, env, num_tasks, episodes, of_teacher=True)
             print(f"    its teacher, told at once: {_summary(told)}")
+
+
+def adapted(
+    learner: MetaLearner, config: EnvConfig, num_tasks: int, measured: EvaluationConfig
+) -> Any:
+    """The learner's state after the adaptation steps of its run's evaluation."""
+    episodes, horizon = measured.support_episodes or measured.episodes, training_of(learner).horizon
+    state = learner.begin(num_tasks, episodes)
+    with closing(make_env(config, num_tasks * episodes, horizon)) as env:
+        env.set_tasks(repeat(evaluation_tasks(env, "test", num_tasks, _SEED), episodes))
+        for step in range(measured.adaptation_steps):
+            path = (_SEED, Purpose.BENCHMARK, 4, step)
+            support = collect(env, learner, state, path, range(num_tasks), horizon)
+            state = learner.adapt(state, support)
+    return state
 
 
 def lived(
@@ -138,9 +163,19 @@ def lived(
     config: EnvConfig,
     num_tasks: int,
     episodes: int,
+    state: Any = None,
     of_teacher: bool = False,
 ) -> Rollouts:
-    """Episodes of held-out tasks of an environment, the same for a student and its teacher."""
+    """Episodes of held-out tasks of an environment, the same for a student and its teacher.
+
+    Args:
+        learner: acts.
+        config: the environment.
+        num_tasks: M.
+        episodes: E.
+        state: that it acts from; by default before any adaptation.
+        of_teacher: whether its teacher acts, who is told.
+    """
     trained, count = training_of(learner), num_tasks * episodes
     if trained.horizon < _AT + _HALF:
         raise ConfigError(f"changes come after {_AT} steps, and horizon = {trained.horizon}")
@@ -149,8 +184,8 @@ def lived(
         env.set_tasks(repeat(tasks, episodes))
         given = (_SEED, Purpose.BENCHMARK, 3), range(num_tasks), trained.horizon
         if not of_teacher:
-            state = learner.begin(num_tasks, episodes)
-            return collect(env, learner, state, *given)
+            start = learner.begin(num_tasks, episodes) if state is None else state
+            return collect(env, learner, start, *given)
         assert isinstance(learner, PrivilegedLearner)
         with closing(make_env(trained.env, count, trained.horizon)) as of_training:
             nominal = of_training.tasks
