@@ -5,11 +5,14 @@ import gymnasium
 import numpy as np
 import pytest
 
+import metarl
 from benchmarks import Bench, Workload, costs, deviation_from_line
 from benchmarks.busy_core import beside_a_busy_core
 from benchmarks.limit import PhysicsLimit
+from benchmarks.quadruped import changes, tracking
 from benchmarks.workloads import peak_rss_mib
 from metarl.errors import UserError
+from metarl.experiment.config import parse_config
 from metarl_envs.robots.half_cheetah import half_cheetah_vel
 
 TINY = Workload("metarl/HalfCheetahVel-v0", 2, 2, 40)
@@ -93,3 +96,32 @@ def test_a_peer_that_does_not_start_is_left_out(monkeypatch, capsys):
     monkeypatch.setattr(peers, "makers", lambda: {"broken": lambda: 1 / 0, "whole": whole})
     assert set(peers.speeds()) == {"whole"}
     assert "broken is left out: division by zero" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [False, True])
+def test_the_quadruped_is_measured_before_and_after_adaptation(told, tmp_path, capsys):
+    faults = {"dead_actuators": {"held_out": []}} | ({} if told else {"action_delay": {}})
+    variations = {"payload": {"max_mass": 4.0}, **faults}
+    env = {"id": "metarl/Quadruped-v0", "observe_task": told, "kwargs": {"variations": variations}}
+    document = {
+        "env": env,
+        "learner": {"name": "multi_task", "outer": {"name": "adam"}},
+        "policy": {},
+        "meta_batch": 1,
+        "episodes": 1,
+        "horizon": 130,
+        "iterations": 1,
+        "evaluation": {"num_tasks": 1, "episodes": 2, "adaptation_steps": 1},
+    }
+    metarl.train(parse_config(document), tmp_path / "run")
+    learner = metarl.load(tmp_path / "run")
+    capsys.readouterr()
+    tracking(learner)
+    changes(learner, 2, 1, parse_config(document).evaluation)
+    lines = capsys.readouterr().out.splitlines()
+    measured = [line.split(":")[0].strip() for line in lines]
+    names = ["payload and weak motors", "a dead motor", "actions 1 or 3 steps late"]
+    after = [f"{name} after 100 steps" for name in (names[1:2] if told else names)]
+    assert measured[0] == "held out"
+    assert measured[1:] == [line for name in after for line in (name, "after 1 adaptation steps")]
