@@ -8,7 +8,7 @@ from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
 from metarl_envs.mirror import Mirror, beside, mirror_of
-from metarl_envs.protocol import Changing, TaskEnv
+from metarl_envs.protocol import TaskEnv, changes_in_episodes
 from metarl_envs.tasks.batches import Tasks, task_size
 from metarl_envs.tasks.distributions import TaskDistribution
 
@@ -49,7 +49,7 @@ class ObservedTask:
     @property
     def changes_in_episodes(self) -> bool:
         """As in the environment."""
-        return isinstance(self.env, Changing) and self.env.changes_in_episodes
+        return changes_in_episodes(self.env)
 
     @property
     def physics_s(self) -> float:

@@ -60,6 +60,11 @@ class Changing(Protocol):
         ...
 
 
+def changes_in_episodes(env: object) -> bool:
+    """Whether an environment's tasks may change in mid-episode."""
+    return isinstance(env, Changing) and env.changes_in_episodes
+
+
 class TaskEnv(Protocol):
     """What sampling, training and rendering need of a batched task environment.
 

@@ -24,7 +24,7 @@ from metarl.training.iteration_metrics import outcomes, training_metrics
 from metarl.training.progress import time_split
 from metarl.training.task_sources import KeyedTasks, TaskSource
 from metarl_envs.mirror import mirror_of
-from metarl_envs.protocol import Changing, TaskEnv
+from metarl_envs.protocol import TaskEnv, changes_in_episodes
 from metarl_envs.tasks.batches import repeat, rows_of, take
 
 
@@ -65,8 +65,7 @@ class Iterating:
     ) -> None:
         self.config, self.learner, self.env, self.tasks = config, learner, env, tasks
         self.world, self.demonstrations = world, demonstrations
-        changing = isinstance(env, Changing) and env.changes_in_episodes
-        self.tells = learner.is_told and changing
+        self.tells = learner.is_told and changes_in_episodes(env)
         self.mirror = mirror_of(env) if learner.needs_mirror else None
 
     def __call__(self, iteration: int) -> Lived:

@@ -130,6 +130,29 @@ def test_a_robot_controlled_often_is_drawn_less_often_and_at_its_end(name, frame
     assert returns[1] == last  # of the last step, drawn or not
 
 
+class TimelessPoint(plugged.DrawnPoint):
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": None}
+
+
+class StillPoint(plugged.DrawnPoint):
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 0}
+
+
+@pytest.mark.parametrize("made", [TimelessPoint, StillPoint])
+def test_a_robot_that_tells_no_frames_per_second(made, tmp_path):
+    plugged.register(made)
+    env = {"id": f"{made.__name__}-v0", "plugin": {"num_workers": 0}}
+    metarl.train(parse_config({**TINY, "env": env, "iterations": 1}), tmp_path / "run")
+    learner, clip = metarl.load(tmp_path / "run"), tmp_path / "film.mp4"
+    if made is TimelessPoint:
+        record(learner, {"goal": 0.5}, clip, episodes=1)
+        assert iio.get_reader(clip).get_meta_data()["fps"] == 20
+        return
+    with pytest.raises(EnvironmentFitError, match="render_fps is 0, must be positive"):
+        record(learner, {"goal": 0.5}, clip, episodes=1)
+    assert not clip.exists()
+
+
 def test_what_draws_nothing_is_one_sentence(tmp_path):
     document = {**TINY, "env": {"id": "CannotDraw-v0", "plugin": {"num_workers": 0}}}
     metarl.train(parse_config({**document, "iterations": 1}), tmp_path / "run")

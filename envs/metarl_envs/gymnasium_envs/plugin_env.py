@@ -63,7 +63,8 @@ class PluginEnv(TaskVectorEnv):
             self.task_space, self._splits = definition.task_space_and_splits(probe)
             shape, actions = probe.observation_space.shape or (), probe.action_space
             self.render_modes = tuple(probe.env.metadata.get("render_modes", ()))
-            self.render_fps = int(probe.env.metadata.get("render_fps", self.render_fps))
+            told = probe.env.metadata.get("render_fps")
+            self.render_fps = int(told) if isinstance(told, int | float) else self.render_fps
             self.step_s = _step_s(probe.env.unwrapped)
         finally:
             probe.env.close()
