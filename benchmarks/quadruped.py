@@ -24,6 +24,7 @@ from metarl.errors import ConfigError
 from metarl.evaluation.measured_tasks import evaluation_tasks
 from metarl.experiment.checkpoint import read_checkpoint
 from metarl.experiment.sections import EvaluationConfig
+from metarl.experiment.zoo import resolve
 from metarl.interaction.rollouts import Rollouts
 from metarl.interaction.sampler import collect
 from metarl.learners.base import MetaLearner
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=2, help="of each")
     args = parser.parse_args()
     for folder in args.run_dirs:
-        learner, measured = metarl.load(folder), read_checkpoint(folder).config.evaluation
+        learner, measured = metarl.load(folder), read_checkpoint(resolve(folder)).config.evaluation
         print(folder)
         tracking(learner)
         changes(learner, args.num_tasks, args.episodes, measured)
@@ -129,12 +130,13 @@ def changes(
     }
     for name, changed in tried.items():
         variations = {**varied, **changed}
-        if not changed or (trained.env.observe_task and variations.keys() != own.keys()):
+        others = trained.env.observe_task and variations.keys() != {n for n in own if own[n]}
+        if not changed or others:  # one that is told observes the keys of its training alone
             continue
         kwargs = {**trained.env.kwargs, "variations": variations}
         env = trained.env.model_copy(update={"kwargs": kwargs})
         print(f"  {name} after {_AT} steps: {_summary(lived(learner, env, num_tasks, episodes))}")
-        if measured.adaptation_steps:
+        if measured.adaptation_steps and not learner.adapts_to_demonstrations:
             state = adapted(learner, env, num_tasks, measured)
             after = lived(learner, env, num_tasks, episodes, state)
             print(f"    after {measured.adaptation_steps} adaptation steps: {_summary(after)}")
@@ -147,7 +149,8 @@ def adapted(
     learner: MetaLearner, config: EnvConfig, num_tasks: int, measured: EvaluationConfig
 ) -> Any:
     """The learner's state after the adaptation steps of its run's evaluation."""
-    episodes, horizon = measured.support_episodes or measured.episodes, training_of(learner).horizon
+    usual = 1 if learner.adapts_after_each_episode else measured.episodes
+    episodes, horizon = measured.support_episodes or usual, training_of(learner).horizon
     state = learner.begin(num_tasks, episodes)
     with closing(make_env(config, num_tasks * episodes, horizon)) as env:
         env.set_tasks(repeat(evaluation_tasks(env, "test", num_tasks, _SEED), episodes))

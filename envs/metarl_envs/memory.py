@@ -29,7 +29,7 @@ def machine_memory() -> int:
 
 @contextmanager
 def memory_limit(num_bytes: float, whose: str) -> Iterator[None]:
-    """Inside, `require_memory` refuses what needs more than `num_bytes`, which `whose` has."""
+    """Inside, `require_memory` refuses to store more than `num_bytes`, which `whose` has."""
     token = _less.set((num_bytes, whose))
     try:
         yield

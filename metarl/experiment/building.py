@@ -21,6 +21,8 @@ from metarl.experiment.zoo import resolve
 from metarl.interaction.allocator import keep_freed_memory
 from metarl.learners import LEARNERS
 from metarl.learners.base import MetaLearner, Setting, TrainedOn
+from metarl.params import Params
+from metarl.policies.normalization import PREFIX
 from metarl_envs.memory import memory_limit
 
 _SLACK = 4  # of what a network may take over the weights that are there for it
@@ -91,17 +93,34 @@ def start_from(learner: MetaLearner, checkpoint: Checkpoint, task_keys: Collecti
     taken = {name: found[name] for name in own if parts[_part(name)]}
     if not any(value.dim() > 1 for value in taken.values()):
         raise ConfigError(
-            f"start_from: no network of {checkpoint.path} fits, which has "
-            f"{', '.join(sorted(checkpoint.weights))}"
+            f"start_from: no network of {checkpoint.path}, a run of "
+            f"{checkpoint.config.learner.name}, fits: {_misfit(found, own)}"
         )
     learner.load_meta_parameters({**own, **taken})
     differs = list[str]()
     env, trained = checkpoint.config.env, learner.trained_on
     if trained is not None and env.id != trained.env.id:
         differs.append(f"env.id was {env.id}")
+    if trained is not None and env.observe_task != trained.env.observe_task:
+        differs.append(f"env.observe_task was {str(env.observe_task).lower()}")
+    if any(name.startswith(PREFIX) for name in found.keys() - own.keys()):
+        differs.append("what it saw was normalised (learner.normalization), which is off here")
     if _bounds(checkpoint.spec) != _bounds(learner.spec):
         differs.append("actions had other bounds")
     return Begun([part for part, fits in parts.items() if not fits], differs)
+
+
+def _misfit(found: Params, own: Params) -> str:
+    """Why a network is not taken, by the first parameter that is not."""
+    for name, value in own.items():
+        if name not in found:
+            return f"it has no {name}"
+        there, here = tuple(found[name].shape), tuple(value.shape)
+        if there != here:
+            return f"{name} has shape {there} there, and {here} here"
+        if not _alike(found[name], value):
+            return f"{name} is of another type, or not finite"
+    return "it is of other tasks"
 
 
 def _part(name: str) -> str:

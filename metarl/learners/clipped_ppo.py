@@ -73,8 +73,13 @@ class ClippedPPO(ABC):
         return {**steps_taken(norms), "train/kl": kls[-1]}
 
     def minibatch(self, data: dict[str, Tensor], rows: Tensor, world: World) -> tuple[float, float]:
-        """One Adam step; returns the gradient's norm and the mean KL to the sampling policy."""
-        total = float(data["valid"].index_select(1, rows).sum().clamp(min=1.0))
+        """One Adam step; returns the gradient's norm and the mean KL to the sampling policy.
+
+        None where no step is valid: Adam would go on by its momentum.
+        """
+        total = float(data["valid"].index_select(1, rows).sum())
+        if not total:
+            return 0.0, 0.0
 
         def differentiate(part: Tensor) -> Tensor:
             return self.gradient({n: v.index_select(1, part) for n, v in data.items()}, total)

@@ -7,10 +7,12 @@ from torch.nn import functional
 
 import metarl
 from metarl.experiment.config import parse_config
+from metarl.experiment.world import Alone
 from metarl.learners.metric.context_policy import Placed
 from metarl.learners.metric.embedding import distances, mean_of, prototypical_loss
 from metarl.learners.metric.library import TaskLibrary
 from metarl.learners.metric.support_memory import SupportMemory
+from metarl.params import flatten
 
 HOPPER = "metarl/HopperRandParams-v0"
 
@@ -186,6 +188,25 @@ def test_an_episode_that_diverges_at_once_leaves_the_prior():
     after = run.learner.adapt(state, rollouts)
     assert torch.equal(after.contexts_MD, state.contexts_MD)
     assert run.learner.place(rollouts)[0].shape == (M, 3) and E > 1
+
+
+def test_nothing_is_learned_from_tasks_that_nothing_has_placed():
+    """Not by Adam's momentum either."""
+    run = comparing()
+    run.iterate(2)
+    state = run.begin()
+    first = run.collect(state)
+    first.valid_MEH[:] = False
+    first.obs_MEHO[:] = torch.nan
+    before = flatten(run.learner.meta_parameters)
+    generator = torch.Generator().manual_seed(0)
+    placed = Placed(*run.learner.place(first), state.contexts_MD)
+    run.learner.ppo.weights_MK = run.learner.network.library.weights(placed.sums_MD)
+    data = run.learner.ppo_data(first, placed)
+    metrics = run.learner.ppo.improve(data, generator, Alone())
+    metrics |= run.learner.training.step(first, generator)
+    assert flatten(run.learner.meta_parameters).equal(before)
+    assert metrics["train/gradient_norm"] == metrics["train/encoder_gradient"] == 0.0
 
 
 @pytest.mark.parametrize(

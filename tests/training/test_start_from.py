@@ -150,13 +150,28 @@ def test_a_policy_without_adaptation_is_where_a_gradient_based_learner_begins(
     assert torch.equal(noise, weights["log_std"])
 
 
+def test_it_is_told_that_what_was_seen_was_normalised(tiny_document, tiny_run):
+    """The same network acts otherwise on what is not."""
+    checkpoint = read_checkpoint(tiny_run)
+    on = {"normalization": {"observations": True}}
+    plain, normalised, off = (
+        parse_config({**tiny_document, "learner": {"name": name, **keys}, "policy": {}})
+        for name, keys in (("domain_randomization", on), ("maml", on), ("maml", {}))
+    )
+    weights = build_learner(plain, checkpoint.spec).meta_parameters
+    source = replace(checkpoint, weights=weights, config=plain)
+    found = start_from(build_learner(off, checkpoint.spec), source, ["goal"])
+    assert "what it saw was normalised" in found.remarks[0]
+    assert start_from(build_learner(normalised, checkpoint.spec), source, ["goal"]).remarks == []
+
+
 def test_layers_are_one_part_and_a_deviation_alone_is_nothing(tiny_document, tiny_run):
     """64-64 under other layers is no beginning, nor is the noise of other actions."""
     checkpoint = read_checkpoint(tiny_run)
     config = parse_config({**tiny_document, "policy": {"hidden_sizes": [9]}})
-    with pytest.raises(metarl.ConfigError, match=r"no network of .* fits"):
+    with pytest.raises(metarl.ConfigError, match=r"run of maml, fits: .* has shape .* there, and"):
         start_from(build_learner(config, checkpoint.spec), checkpoint, ["goal"])
-    with pytest.raises(metarl.ConfigError, match=r"no network of .* fits"):
+    with pytest.raises(metarl.ConfigError, match=r"no network of .* fits: it has no layer_0.w"):
         learner = build_learner(parse_config(tiny_document), checkpoint.spec)
         start_from(learner, foreign(checkpoint), ["goal"])
 

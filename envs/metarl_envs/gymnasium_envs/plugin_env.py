@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import gymnasium
@@ -63,8 +64,7 @@ class PluginEnv(TaskVectorEnv):
             self.task_space, self._splits = definition.task_space_and_splits(probe)
             shape, actions = probe.observation_space.shape or (), probe.action_space
             self.render_modes = tuple(probe.env.metadata.get("render_modes", ()))
-            told = probe.env.metadata.get("render_fps")
-            self.render_fps = int(told) if isinstance(told, int | float) else self.render_fps
+            self.render_fps = _whole_fps(probe.env.metadata.get("render_fps"), self.render_fps)
             self.step_s = _step_s(probe.env.unwrapped)
         finally:
             probe.env.close()
@@ -203,3 +203,9 @@ def _centre(space: spaces.Dict) -> dict[str, Any]:
             middle = 0.5 * (np.clip(part.low, -1e6, 1e6) + np.clip(part.high, -1e6, 1e6))
             centre[key] = middle.astype(part.dtype)
     return centre
+
+
+def _whole_fps(told: object, otherwise: int) -> int:
+    """What an environment tells of itself, if it is a number of frames."""
+    found = float(told) if isinstance(told, Real) else 0.0
+    return round(found) if 0.5 < found < math.inf else otherwise

@@ -195,7 +195,8 @@ class GradientBasedLearner(MetaLearner[AdaptedParameters]):
         """
 
     def as_own(self, other: str, weights: Mapping[str, Tensor]) -> Params:
-        return from_linear_layers(weights) if other == "domain_randomization" else dict(weights)
+        same = from_linear_layers(weights) if other == "domain_randomization" else weights
+        return super().as_own(other, same)
 
     @property
     def theta(self) -> Params:

@@ -26,7 +26,7 @@ class Placed:
     Attributes:
         sums_MD: of the embeddings of all transitions so far.
         counts_M: of those transitions.
-        contexts_MD: that the policy takes now.
+        contexts_MD: that the policy takes, once a task is placed.
     """
 
     sums_MD: Tensor

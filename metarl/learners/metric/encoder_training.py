@@ -48,10 +48,12 @@ class EncoderTraining:
         """One step on the episodes of all tasks, told apart from each other.
 
         Args:
-            rollouts: of the support policy.
+            rollouts: that explored; nothing is learned where none has a step.
             generator: draws steps, and which episodes make prototypes.
         """
         drawn_MEBX, lived_ME = self._drawn(rollouts, generator)
+        if not lived_ME.any():
+            return {"train/encoder_loss": 0.0, "train/encoder_accuracy": 0.0, ENCODER_NORM: 0.0}
         if lived_ME.shape[1] == 1:  # its earlier steps are the support, its later ones the query
             drawn_MEBX = torch.cat(drawn_MEBX.chunk(2, dim=2), dim=1)
             lived_ME = lived_ME.expand(-1, 2)

@@ -223,13 +223,14 @@ class Prototypes(MetaLearner[Placed]):
         """
         samples = all_samples(self._advantages, rollouts)
         valid_MEH = rollouts.valid_MEH & state.known_M[:, None, None]
+        idle_MEH = ~valid_MEH
         tasks_M11 = torch.arange(len(valid_MEH), device=self.device)[:, None, None]
         data = {
-            "obs": samples.obs_MEHO,
+            "obs": samples.obs_MEHO.masked_fill(idle_MEH.unsqueeze(-1), 0.0),
             "task": tasks_M11.expand_as(valid_MEH).unsqueeze(-1),
             "actions": samples.actions_MEHA,
             "log_probs": samples.log_probs_MEH.unsqueeze(-1),
-            "advantages": samples.advantages_MEH.unsqueeze(-1),
+            "advantages": samples.advantages_MEH.masked_fill(idle_MEH, 0.0).unsqueeze(-1),
             "valid": valid_MEH.unsqueeze(-1).to(self.dtype),
         }
         return {name: values.flatten(0, 2).unsqueeze(0) for name, values in data.items()}
