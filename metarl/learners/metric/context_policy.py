@@ -55,7 +55,7 @@ class ContextActor:
     def __init__(self, policy: "ContextPolicy", state: Placed) -> None:
         self._head, self._choose = policy.head.on_arrays(), policy.choice_in(state)
         self._state, self._contexts_M1D = state, to_array(state.contexts_MD)[:, None]
-        self._explores_M11 = ~state.known_M.cpu().numpy()[:, None, None]
+        self._explores_M11 = to_array(state.counts_M)[:, None, None] == 0
 
     def act(self, seen: Percept, noise_MEN: np.ndarray | None) -> ActionStep:
         shape = seen.obs_MEO.shape[:2]
