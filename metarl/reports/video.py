@@ -236,7 +236,10 @@ def _fps(env: gymnasium.Env) -> float:
 
 def _controlled(env: gymnasium.Env) -> float:
     """Steps per second."""
-    return float(env.metadata["render_fps"])
+    found = env.metadata["render_fps"]
+    if not found > 0:
+        raise EnvironmentFitError(f"the environment's render_fps is {found}, must be positive")
+    return float(found)
 
 
 def drawn(env: gymnasium.Env) -> np.ndarray:

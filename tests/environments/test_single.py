@@ -146,6 +146,17 @@ def test_a_robot_that_tells_no_frames_per_second_is_drawn_at_the_usual_ones(tmp_
     assert iio.get_reader(clip).get_meta_data()["fps"] == 20
 
 
+def test_no_frames_per_second_are_refused_before_a_film_begins(tmp_path, monkeypatch):
+    """Plug-ins never tell so; a robot controlled every other second would."""
+    monkeypatch.setattr("metarl_envs.gymnasium_envs.plugin_env._whole_fps", lambda *_: 0)
+    env = {"id": "TimelessPoint-v0", "plugin": {"num_workers": 0}}
+    metarl.train(parse_config({**TINY, "env": env, "iterations": 1}), tmp_path / "run")
+    learner, clip = metarl.load(tmp_path / "run"), tmp_path / "film.mp4"
+    with pytest.raises(EnvironmentFitError, match="render_fps is 0, must be positive"):
+        record(learner, {"goal": 0.5}, clip, episodes=1)
+    assert not clip.exists()
+
+
 @pytest.mark.parametrize(
     ("told", "expected"),
     [(50, 50), (np.int64(50), 50), (29.97, 30), *((odd, 20) for odd in ODD_FPS)],
